@@ -1,0 +1,50 @@
+# Two commands: `make demo` and `make test`. Both set up their own environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+UV = $(BIN)/uv
+READY = $(VENV)/.ready
+
+.PHONY: demo test check tests lint types format test-oldest test-all clean
+
+demo: $(READY)
+	$(BIN)/assistantguard demo
+
+test: check tests
+
+check: lint types
+
+tests: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The environment: made once, and again when pyproject.toml changes.
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "assistantguard needs Python 3.10 or newer; try make PYTHON=python3.12")'
+	test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	$(UV) pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev
+	touch $@
+
+# The suite on the lowest versions that pyproject.toml allows.
+test-oldest: $(READY)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-oldest
+	$(UV) pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[all]' --group dev
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
+
+# The suite on every Python from 3.10 up that this machine has.
+test-all: $(READY)
+	$(BIN)/python tests/every_python.py
+
+clean:
+	rm -rf .venv .venv-oldest .venv-py* .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,171 @@
+"""Every error the package raises.
+
+::
+
+    openai.OpenAIError
+    └── AssistantGuardError          carries usage and cost so far, thread_id, run
+        ├── ConfigurationError       (also a ValueError) wrong value at construction: value, limit, mend
+        ├── Refused                  nothing was spent for the request that was refused
+        │   ├── BudgetExceeded       the cap is spent; asking again is refused again
+        │   ├── BudgetBusy           the rest of the cap is held by requests in flight; ask again soon
+        │   └── PolicyRefused        a policy said no
+        ├── RunStopped               the guard ended the run; the thread takes the next message
+        │   ├── ToolStepCeilingReached
+        │   ├── RepeatedToolCall     the model was going in circles
+        │   └── RunTimedOut          the run's deadline passed
+        ├── RunFailed                the server ended the run, or never answered; `failure` says how
+        │   ├── RetriesExhausted     transient, and still so after the last attempt
+        │   ├── QuotaExhausted       quota or spend limit of the account; never tried again
+        │   ├── RequestRejected      the server refuses the request itself (bad key, bad schema, content policy)
+        │   ├── ThreadBroken         the conversation could not be healed
+        │   ├── OutcomeUnknown       the connection was lost after sending; booked as an estimate
+        │   └── RunIncomplete        the answer was cut before it said anything
+        └── VectorStoreFailed        a file could not be embedded, or not in time
+
+All of them are `openai.OpenAIError`, so an application's existing handlers keep working. The SDK's own exception,
+where there was one, is the ``__cause__``. Cancellation and Ctrl-C are never renamed.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import openai
+
+if TYPE_CHECKING:
+    from assistantguard.models.failure import Failure
+    from assistantguard.models.run import RunState
+    from assistantguard.models.usage import Usage
+
+__all__ = [
+    "AssistantGuardError",
+    "BudgetBusy",
+    "BudgetExceeded",
+    "ConfigurationError",
+    "OutcomeUnknown",
+    "PolicyRefused",
+    "QuotaExhausted",
+    "Refused",
+    "RepeatedToolCall",
+    "RequestRejected",
+    "RetriesExhausted",
+    "RunFailed",
+    "RunIncomplete",
+    "RunStopped",
+    "RunTimedOut",
+    "ThreadBroken",
+    "ToolStepCeilingReached",
+    "VectorStoreFailed",
+]
+
+
+class AssistantGuardError(openai.OpenAIError):
+    """Base of all our errors."""
+
+    run: RunState | None = None
+    """The run it happened in, with its steps, text and response ids; None where no run had begun."""
+    thread_id: str | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the run had used when it ended; None where no run had begun."""
+        return None if self.run is None else self.run.usage
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars that the run had cost when it ended; None where unknown or no run had begun."""
+        return None if self.run is None else self.run.cost
+
+
+class ConfigurationError(AssistantGuardError, ValueError):
+    """A value that cannot work, found at construction. The message names the value, the limit and the mend."""
+
+
+class Refused(AssistantGuardError):
+    """A request was not sent. What the run had spent before it is in `usage`."""
+
+    policy: str | None = None
+    """The policy that refused."""
+
+
+class _BudgetRefused(Refused):
+    def __init__(
+        self, message: str, *, account: str, metric: str, limit: Decimal, committed: Decimal, held: Decimal
+    ) -> None:
+        super().__init__(message)
+        self.account = account
+        """Whose limit it is, for example ``session:…``."""
+        self.metric = metric
+        """``tokens`` or ``cost`` (US dollars)."""
+        self.limit = limit
+        self.committed = committed
+        """What is spent for good."""
+        self.held = held
+        """What requests in flight may still spend."""
+
+
+class BudgetExceeded(_BudgetRefused):
+    """What is left of a cap does not suffice for the request."""
+
+
+class BudgetBusy(_BudgetRefused):
+    """The cap would suffice, but requests in flight hold the rest. Ask again when they have settled."""
+
+
+class PolicyRefused(Refused):
+    """A policy refused the turn or the request."""
+
+
+class RunStopped(AssistantGuardError):
+    """The guard ended a run. The thread is healed and takes the next message."""
+
+    policy: str | None = None
+    """The policy that stopped it."""
+
+
+class ToolStepCeilingReached(RunStopped):
+    """The model asked for more tool steps or calls than the ceiling allows."""
+
+
+class RepeatedToolCall(RunStopped):
+    """The model made the same call, or met the same error, too often in a row."""
+
+
+class RunTimedOut(RunStopped):
+    """The run's deadline passed."""
+
+
+class RunFailed(AssistantGuardError):
+    """The server ended the run, or never answered."""
+
+    failure: Failure | None = None
+    """Kind, code, HTTP status and request id."""
+
+
+class RetriesExhausted(RunFailed):
+    """The failure was transient, and no attempt is left."""
+
+
+class QuotaExhausted(RunFailed):
+    """The account's quota or spend limit is used up. Never tried again."""
+
+
+class RequestRejected(RunFailed):
+    """The server refuses this request, and would again."""
+
+
+class ThreadBroken(RunFailed):
+    """The conversation cannot be used and could not be healed."""
+
+
+class OutcomeUnknown(RunFailed):
+    """The connection was lost after the request was sent. It may have been billed: an estimate is booked."""
+
+
+class RunIncomplete(RunFailed):
+    """The answer was cut before it said anything; ``run.incomplete_reason`` says by what."""
+
+
+class VectorStoreFailed(AssistantGuardError):
+    """A vector store did not become ready: a file failed, or the time was up."""

@@ -1,0 +1,273 @@
+"""Typed telemetry events: one per thing that happened, with ids and figures, never with content or keys.
+
+An event's `name` is its wire name; `Event.record` is the flat JSON object that sinks write.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar, Literal
+
+from assistantguard.models.usage import Usage
+
+__all__ = [
+    "BudgetRefusedEvent",
+    "Event",
+    "PolicyObserved",
+    "RequestSettled",
+    "RunCancelled",
+    "RunRetried",
+    "RunSettled",
+    "RunStarted",
+    "RunStep",
+    "ThreadHealed",
+    "ThreadRotated",
+    "ToolSettled",
+    "TurnStarted",
+    "VectorStoreReady",
+]
+
+Level = Literal["debug", "info", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What every event carries."""
+
+    name: ClassVar[str] = "event"
+    level: ClassVar[Level] = "debug"
+
+    time: float
+    """Unix time, seconds."""
+    session_id: str
+    thread_id: str
+
+    def record(self) -> dict[str, Any]:
+        """The event as one flat, JSON-ready object: ``event`` first, usage fields spread, None left out.
+
+        Costs are strings, since a float cannot hold a sum of money.
+        """
+        out: dict[str, Any] = {"event": self.name}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Usage):
+                for usage_field in dataclasses.fields(value):
+                    out[usage_field.name] = getattr(value, usage_field.name)
+            elif isinstance(value, Decimal):
+                out[field.name] = str(value)
+            elif value is not None:
+                out[field.name] = list(value) if isinstance(value, tuple) else value
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted(Event):
+    """A user's message was taken up."""
+
+    name: ClassVar[str] = "turn.started"
+    turn: int
+    """Which turn of the thread this is, from 1."""
+    generation: int
+    generation_turns: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """The model's work on a turn begins."""
+
+    name: ClassVar[str] = "run.started"
+    run_id: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSettled(Event):
+    """One paid model call is on the books, whatever it ended in."""
+
+    name: ClassVar[str] = "request.settled"
+    run_id: str
+    model: str
+    purpose: Literal["run", "summary"]
+    attempt: int
+    status: str
+    """The response's status, or ``error`` where none arrived."""
+    usage: Usage
+    cost: Decimal | None
+    seconds: float
+    estimated_input_tokens: int
+    """What was expected before sending."""
+    exact: bool
+    """Whether that expectation came from the API's own count."""
+    response_id: str | None = None
+    request_id: str | None = None
+    service_tier: str | None = None
+    price_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep(Event):
+    """The model asked for tools."""
+
+    name: ClassVar[str] = "run.step"
+    run_id: str
+    model: str
+    step: int
+    """Which step of the run this is, from 1."""
+    calls: int
+    """Tool calls in this step."""
+    tools: tuple[str, ...]
+    """Their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSettled(Event):
+    """One tool call was answered."""
+
+    name: ClassVar[str] = "tool.settled"
+    run_id: str
+    call_id: str
+    tool: str
+    seconds: float
+    failed: bool
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRetried(Event):
+    """An attempt failed and another follows."""
+
+    name: ClassVar[str] = "run.retried"
+    level: ClassVar[Level] = "warning"
+    run_id: str
+    model: str
+    attempt: int
+    """The attempt that failed."""
+    kind: str
+    wait: float
+    """Seconds until the next attempt."""
+    policy: str
+    reason: str
+    code: str | None = None
+    status_code: int | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunCancelled(Event):
+    """The guard ended a run, or the caller walked away from it."""
+
+    name: ClassVar[str] = "run.cancelled"
+    level: ClassVar[Level] = "warning"
+    run_id: str
+    model: str
+    steps: int
+    calls: int
+    policy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettled(Event):
+    """A run has ended and is on the books. Exactly one for every `RunStarted`."""
+
+    name: ClassVar[str] = "run.settled"
+    level: ClassVar[Level] = "info"
+    run_id: str
+    model: str
+    status: str
+    steps: int
+    calls: int
+    retries: int
+    usage: Usage
+    cost: Decimal | None
+    seconds: float
+    context_tokens: int
+    """What the next request on this thread will read before anything new."""
+    generation: int
+    error: str | None = None
+    """The class name of the error that the caller got, or None."""
+    incomplete_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRotated(Event):
+    """A thread left its generation for a new one."""
+
+    name: ClassVar[str] = "thread.rotated"
+    level: ClassVar[Level] = "info"
+    generation: int
+    """The new generation's number."""
+    from_generation_id: str | None
+    to_generation_id: str
+    turns: int
+    """Turns that the old generation held."""
+    context_tokens: int
+    """What the old generation's next request would have read."""
+    carried_tokens: int
+    """What was carried over, by our own count."""
+    carried_items: int
+    old: Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
+    """What became of the old generation; ``undeleted``: deleting it failed."""
+    policy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadHealed(Event):
+    """A generation was made usable again."""
+
+    name: ClassVar[str] = "thread.healed"
+    level: ClassVar[Level] = "warning"
+    generation_id: str
+    answered_calls: int
+    """Function calls that had no output and got one."""
+    deleted_items: int
+    """Items of a half turn that were removed."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStoreReady(Event):
+    """A thread's files can be searched."""
+
+    name: ClassVar[str] = "vector_store.ready"
+    level: ClassVar[Level] = "info"
+    vector_store_id: str
+    how: Literal["created", "reused", "rebuilt"]
+    files: int
+    seconds: float
+    usage_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRefusedEvent(Event):
+    """A request was not sent, since a cap does not allow it."""
+
+    name: ClassVar[str] = "budget.refused"
+    level: ClassVar[Level] = "warning"
+    account: str
+    metric: str
+    kind: Literal["exceeded", "busy"]
+    limit: Decimal
+    committed: Decimal
+    held: Decimal
+    policy: str
+    reason: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyObserved(Event):
+    """A policy under `observe` would have acted."""
+
+    name: ClassVar[str] = "policy.observed"
+    level: ClassVar[Level] = "info"
+    policy: str
+    checkpoint: str
+    decision: str
+    """What it would have done: ``refuse``, ``stop``, ``rotate``, …"""
+    reason: str
+    run_id: str | None = None

@@ -1,0 +1,33 @@
+"""The words of the product as data: frozen where they are facts, plain where they are state.
+
+Nothing here does I/O. Every other floor imports from this one and this one imports from none.
+"""
+
+from __future__ import annotations
+
+from assistantguard.models.assistant import Assistant
+from assistantguard.models.failure import Failure, FailureKind, Mend
+from assistantguard.models.items import Item, assistant_message, user_message
+from assistantguard.models.reply import Reply
+from assistantguard.models.run import TERMINAL_STATUSES, RunState, RunStatus
+from assistantguard.models.thread import ThreadState
+from assistantguard.models.tools import ToolCall, ToolOutput
+from assistantguard.models.usage import Usage
+
+__all__ = [
+    "TERMINAL_STATUSES",
+    "Assistant",
+    "Failure",
+    "FailureKind",
+    "Item",
+    "Mend",
+    "Reply",
+    "RunState",
+    "RunStatus",
+    "ThreadState",
+    "ToolCall",
+    "ToolOutput",
+    "Usage",
+    "assistant_message",
+    "user_message",
+]

@@ -1,0 +1,32 @@
+"""What a turn gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from assistantguard.models.run import RunState
+from assistantguard.models.usage import Usage
+
+__all__ = ["Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The assistant's answer to one message. ``str(reply)`` is its text."""
+
+    text: str
+    usage: Usage
+    """All model calls of the turn together, failed attempts and summaries included."""
+    cost: Decimal | None
+    """US dollars, or None where the model has no known price."""
+    run: RunState
+    thread_id: str
+
+    @property
+    def complete(self) -> bool:
+        """False where the model was cut short; ``run.incomplete_reason`` says by what."""
+        return self.run.status == "completed"
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,77 @@
+"""A run: the model's work on one turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from assistantguard.models.tools import ToolCall
+from assistantguard.models.usage import Usage
+
+__all__ = ["TERMINAL_STATUSES", "RunState", "RunStatus"]
+
+RunStatus = Literal[
+    "queued",
+    "in_progress",
+    "requires_action",
+    "cancelling",
+    "cancelled",
+    "failed",
+    "completed",
+    "incomplete",
+    "expired",
+]
+
+TERMINAL_STATUSES: frozenset[RunStatus] = frozenset({"cancelled", "failed", "completed", "incomplete", "expired"})
+
+
+@dataclass(slots=True)
+class RunState:
+    """Everything a run needs between two transitions. Plain data, so any process can carry on with it."""
+
+    id: str
+    thread_id: str
+    model: str
+    status: RunStatus = "queued"
+    attempt: int = 1
+    """Which try of the current request this is. Starts at 1 again after each accepted answer."""
+    retries: int = 0
+    """How many attempts over the whole run were retries."""
+    steps: int = 0
+    """Model answers that asked for tools and got them run. Several parallel calls are one step."""
+    calls: int = 0
+    """Tool calls in those steps."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """Fingerprints of tool calls and tool errors, and how often in a row each came."""
+    input: list[dict[str, Any]] = field(default_factory=list)
+    """Items that the next request carries: the user's message, or tool outputs."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls that wait for an output."""
+    wrapping_up: bool = False
+    """Whether the rest of the run goes without tools."""
+    hold_id: str | None = None
+    """The open hold of the request in flight."""
+    response_ids: list[str] = field(default_factory=list)
+    """The server's ids of the answers so far, in order."""
+    text: str = ""
+    """What the model said so far: the text of its last answer that had any."""
+    usage: Usage = field(default_factory=Usage)
+    cost: Decimal | None = Decimal(0)
+    """US dollars, or None where a price is unknown."""
+    started_at: float = 0.0
+    """Unix time, seconds."""
+    deadline: float | None = None
+    """Unix time after which nothing more is started for this run."""
+    finished_at: float | None = None
+    retry_at: float | None = None
+    """Unix time of the next attempt while the run backs off."""
+    incomplete_reason: str | None = None
+    """Why an ``incomplete`` run ended early, in the server's word."""
+    last_error: str | None = None
+    """One line on why the run failed, or was stopped."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took, or 0.0 while it lasts."""
+        return 0.0 if self.finished_at is None else self.finished_at - self.started_at

@@ -1,0 +1,45 @@
+"""A thread: the conversation as the application knows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from assistantguard.models.usage import Usage
+
+__all__ = ["ThreadState"]
+
+
+@dataclass(slots=True)
+class ThreadState:
+    """One conversation with a stable id, and the server-side generation that holds its context now."""
+
+    id: str
+    generation: int = 0
+    """How many generations there were; 0 before the first request."""
+    generation_id: str | None = None
+    """The server's object (``conv_…``) that holds the context now; None before the first request."""
+    generation_started_at: float = 0.0
+    """Unix time, seconds."""
+    turns: int = 0
+    """Turns since the thread began."""
+    generation_turns: int = 0
+    """Turns since the last rotation."""
+    context_tokens: int = 0
+    """How many tokens the next request reads before anything new is added: exact after each settled run,
+    since the last request's input and output are what the server then holds."""
+    context_known: bool = False
+    """Whether `context_tokens` came from the server's own usage."""
+    fixed_tokens: int = 0
+    """The part of the context that every request carries and no rotation removes (instructions and tools)."""
+    rereads: int = 0
+    """Input tokens of this generation that were read before, summed over its requests: what re-reading cost."""
+    file_ids: tuple[str, ...] = ()
+    """Files that the assistant may search on this thread."""
+    vector_store_id: str | None = None
+    vector_store_expires_at: float | None = None
+    """Unix time, seconds, or None."""
+    suspect: bool = False
+    """Whether the generation must be looked at before the next request, since an outcome was not learned."""
+    usage: Usage = field(default_factory=Usage)
+    created_at: float = 0.0
+    last_used_at: float = 0.0

@@ -1,0 +1,37 @@
+"""A tool call that a model asked for, and what was answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["ToolCall", "ToolOutput"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One function call out of a model's answer."""
+
+    id: str
+    """The ``call_id`` that its output must carry."""
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """The arguments, decoded. Empty where `arguments_json` is not a JSON object; `invalid` says so."""
+    arguments_json: str = "{}"
+    """The arguments as the model wrote them."""
+    invalid: str | None = None
+    """Why `arguments_json` could not be decoded, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """The answer to one `ToolCall`."""
+
+    call_id: str
+    output: str
+    failed: bool = False
+    """Whether the output tells the model of a failure."""
+    error_type: str | None = None
+    """The class name of the failure (telemetry may carry it; the text stays with the model)."""
+    seconds: float = 0.0
+    """How long the tool ran."""
