@@ -26,7 +26,8 @@ __all__ = [
     "ThreadRotated",
     "ToolSettled",
     "TurnStarted",
-    "VectorStoreReady",
+    "VectorStoreCreated",
+    "VectorStoreReused",
 ]
 
 Level = Literal["debug", "info", "warning"]
@@ -230,16 +231,27 @@ class ThreadHealed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class VectorStoreReady(Event):
-    """A thread's files can be searched."""
+class VectorStoreCreated(Event):
+    """A set of files was embedded."""
 
-    name: ClassVar[str] = "vector_store.ready"
+    name: ClassVar[str] = "vector_store.created"
     level: ClassVar[Level] = "info"
     vector_store_id: str
-    how: Literal["created", "reused", "rebuilt"]
     files: int
     seconds: float
     usage_bytes: int | None = None
+    replaces: str | None = None
+    """The expired store that it was built in place of, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStoreReused(Event):
+    """A set of files was already embedded; nothing was spent."""
+
+    name: ClassVar[str] = "vector_store.reused"
+    level: ClassVar[Level] = "info"
+    vector_store_id: str
+    files: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,9 @@ def _within(name: str, value: float | None, low: float, high: float) -> None:
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
     if len(metadata) > 16:
-        raise ConfigurationError(f"metadata has {len(metadata)} pairs, the limit is 16: keep the rest in your own store")
+        raise ConfigurationError(
+            f"metadata has {len(metadata)} pairs, the limit is 16: keep the rest in your own store"
+        )
     for key, value in metadata.items():
         if len(key) > 64 or len(value) > 512:
             raise ConfigurationError(

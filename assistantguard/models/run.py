@@ -38,6 +38,8 @@ class RunState:
     """Which try of the current request this is. Starts at 1 again after each accepted answer."""
     retries: int = 0
     """How many attempts over the whole run were retries."""
+    mends: int = 0
+    """How often the thread was healed so that the run could go on."""
     steps: int = 0
     """Model answers that asked for tools and got them run. Several parallel calls are one step."""
     calls: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from assistantguard.models.usage import Usage
 
@@ -27,8 +28,14 @@ class ThreadState:
     context_tokens: int = 0
     """How many tokens the next request reads before anything new is added: exact after each settled run,
     since the last request's input and output are what the server then holds."""
+    context_at_most: int = 0
+    """A bound that `context_tokens` is surely not above."""
     context_known: bool = False
-    """Whether `context_tokens` came from the server's own usage."""
+    """Whether `context_tokens` came from the server's own usage, and so includes instructions and tools."""
+    last_item_id: str | None = None
+    """The newest conversation item that is known to belong to a settled turn."""
+    backlog: list[dict[str, Any]] = field(default_factory=list)
+    """Tool outputs that the server must still be given: they go ahead of the next request's input."""
     fixed_tokens: int = 0
     """The part of the context that every request carries and no rotation removes (instructions and tools)."""
     rereads: int = 0
@@ -40,6 +47,8 @@ class ThreadState:
     """Unix time, seconds, or None."""
     suspect: bool = False
     """Whether the generation must be looked at before the next request, since an outcome was not learned."""
+    unsettled: list[dict[str, Any]] = field(default_factory=list)
+    """Input of the request whose outcome was not learned: what of it stands in the conversation is a half turn."""
     usage: Usage = field(default_factory=Usage)
     created_at: float = 0.0
     last_used_at: float = 0.0

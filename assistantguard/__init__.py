@@ -1,0 +1,120 @@
+"""Keeps an app built on OpenAI Assistants alive and its bill bounded.
+
+Wrap your own client, have a conversation::
+
+    from openai import OpenAI
+    from assistantguard import Assistant, AssistantGuard, ThreadRotation, TokenCap, ToolStepCeiling
+
+    bot = AssistantGuard(
+        OpenAI(),
+        Assistant(model="gpt-6-luna", instructions="You answer questions about orders.", tools=[lookup]),
+        policies=[ThreadRotation(max_turns=30), ToolStepCeiling(5), TokenCap(session=500_000)],
+    )
+    print(bot.chat("Where is order #W2378156?").text)
+"""
+
+from __future__ import annotations
+
+from assistantguard.errors import (
+    AssistantGuardError,
+    BudgetBusy,
+    BudgetExceeded,
+    ConfigurationError,
+    OutcomeUnknown,
+    PolicyRefused,
+    QuotaExhausted,
+    Refused,
+    RepeatedToolCall,
+    RequestRejected,
+    RetriesExhausted,
+    RunFailed,
+    RunIncomplete,
+    RunStopped,
+    RunTimedOut,
+    ThreadBroken,
+    ToolStepCeilingReached,
+    VectorStoreFailed,
+)
+from assistantguard.guard import AssistantGuard, AsyncAssistantGuard, AsyncGuardedThread, GuardedThread
+from assistantguard.ledger import Ledger, MemoryLedger
+from assistantguard.models import (
+    Assistant,
+    Failure,
+    Item,
+    Reply,
+    RunState,
+    ThreadState,
+    ToolCall,
+    ToolOutput,
+    Usage,
+)
+from assistantguard.models.carry_over import CarryOver
+from assistantguard.policies import (
+    CostCap,
+    Policy,
+    RepeatedCallBreaker,
+    ThreadRotation,
+    TokenCap,
+    ToolStepCeiling,
+    TransientRetry,
+    VectorStoreReuse,
+    default_policies,
+    observe,
+)
+from assistantguard.prices import Price, PriceBook
+from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
+from assistantguard.tools import ToolError, tool
+
+__all__ = [
+    "Assistant",
+    "AssistantGuard",
+    "AssistantGuardError",
+    "AsyncAssistantGuard",
+    "AsyncGuardedThread",
+    "BudgetBusy",
+    "BudgetExceeded",
+    "CarryOver",
+    "ConfigurationError",
+    "CostCap",
+    "Failure",
+    "GuardedThread",
+    "Item",
+    "JsonLinesSink",
+    "Ledger",
+    "MemoryLedger",
+    "OutcomeUnknown",
+    "Policy",
+    "PolicyRefused",
+    "Price",
+    "PriceBook",
+    "QuotaExhausted",
+    "Refused",
+    "RepeatedCallBreaker",
+    "RepeatedToolCall",
+    "Reply",
+    "RequestRejected",
+    "RetriesExhausted",
+    "RunFailed",
+    "RunIncomplete",
+    "RunState",
+    "RunStopped",
+    "RunTimedOut",
+    "Sink",
+    "StructlogSink",
+    "ThreadBroken",
+    "ThreadRotation",
+    "ThreadState",
+    "TokenCap",
+    "ToolCall",
+    "ToolError",
+    "ToolOutput",
+    "ToolStepCeiling",
+    "ToolStepCeilingReached",
+    "TransientRetry",
+    "Usage",
+    "VectorStoreFailed",
+    "VectorStoreReuse",
+    "default_policies",
+    "observe",
+    "tool",
+]

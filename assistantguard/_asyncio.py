@@ -1,0 +1,117 @@
+"""The asyncio colour: coroutines that really await."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+import anyio
+
+from assistantguard._calling import ToolCalling, answered, is_async, limit_of, outputs_of_step
+from assistantguard._threads import in_thread
+from assistantguard.models import ToolCall, ToolOutput
+
+__all__ = ["AsyncioDriver", "AsyncioPort"]
+
+T = TypeVar("T")
+
+
+class AsyncioPort:
+    """`ClientPort` over an ``openai.AsyncOpenAI``."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._getters: dict[str, operator.attrgetter[Any]] = {}
+
+    async def call(self, path: str, timeout: float, /, *args: Any, **params: Any) -> Any:
+        """See `ClientPort.call`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
+        getter = self._getters.get(path)
+        if getter is None:
+            getter = self._getters[path] = operator.attrgetter(path)
+        if path != "post":
+            params["timeout"] = timeout
+        with anyio.fail_after(timeout):
+            return await getter(self._client)(*args, **params)
+
+
+class AsyncioDriver:
+    """`Driver` for an event loop.
+
+    Args:
+        calling: How tool calls are answered.
+        cleanup_timeout: Seconds that protected work may take after an interruption.
+    """
+
+    def __init__(self, calling: ToolCalling, cleanup_timeout: float) -> None:
+        self._calling = calling
+        self._cleanup_timeout = cleanup_timeout
+
+    def now(self) -> float:
+        """See `Driver.now`."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Driver.sleep`."""
+        await asyncio.sleep(seconds)
+
+    async def blocking(self, work: Callable[[], T], *, at_once: bool) -> T:
+        """See `Driver.blocking`."""
+        return work() if at_once else await asyncio.to_thread(work)
+
+    async def protect(self, work: Coroutine[Any, Any, T]) -> T:
+        """See `Driver.protect`: a task of its own, which neither ``task.cancel()`` nor an anyio scope reaches.
+
+        Raises:
+            TimeoutError: `work` took longer than the clean-up's limit.
+            asyncio.CancelledError: The caller was cancelled meanwhile; `work` is done.
+        """
+        task = asyncio.ensure_future(asyncio.wait_for(work, self._cleanup_timeout))
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError as error:
+                    cancelled = cancelled or error
+        if cancelled is not None:
+            raise cancelled
+        return task.result()
+
+    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
+        """See `Driver.call_tools`. Coroutines run on the loop, plain functions in threads of their own."""
+        calling = self._calling
+        if calling.step is not None:
+            began = time.perf_counter()
+            results = await _bounded(calling.step, calls, limit_of(calling, None, deadline))
+            return outputs_of_step(calls, results, time.perf_counter() - began)
+        places = asyncio.Semaphore(calling.parallel)
+
+        async def answer(call: ToolCall) -> ToolOutput:
+            async with places:
+                began = time.perf_counter()
+                result = await _bounded(calling.one, call, limit_of(calling, call, deadline))
+                return answered(call, result, time.perf_counter() - began)
+
+        if len(calls) == 1:
+            return [await answer(calls[0])]
+        return list(await asyncio.gather(*map(answer, calls)))
+
+
+async def _bounded(function: Callable[[Any], Any], argument: Any, limit: float | None) -> Any:
+    """What `function` gives, or the exception that it raised, or a `TimeoutError` after `limit` seconds."""
+    try:
+        with anyio.fail_after(limit):
+            if is_async(function):
+                return await function(argument)
+            return await asyncio.wrap_future(in_thread(lambda: function(argument)))
+    except TimeoutError as error:
+        return error if str(error) else TimeoutError(f"not done after {limit or 0:.3g} s")
+    except Exception as error:  # noqa: BLE001 - a tool's failure is an answer to the model
+        return error

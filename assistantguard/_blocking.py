@@ -1,0 +1,113 @@
+"""The blocking colour: coroutines whose bodies block, so that they never suspend and need no event loop."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import operator
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from assistantguard._calling import ToolCalling, answered, limit_of, outputs_of_step
+from assistantguard._threads import in_thread
+from assistantguard.models import ToolCall, ToolOutput
+
+__all__ = ["BlockingDriver", "BlockingPort", "block_on"]
+
+T = TypeVar("T")
+
+
+def block_on(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends to its end.
+
+    Raises:
+        RuntimeError: It suspended: something in it really awaits.
+    """
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    work.close()
+    raise RuntimeError("the blocking driver must not suspend: something awaited an event loop")
+
+
+class BlockingPort:
+    """`ClientPort` over an ``openai.OpenAI``."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._getters: dict[str, operator.attrgetter[Any]] = {}
+
+    async def call(self, path: str, timeout: float, /, *args: Any, **params: Any) -> Any:
+        """See `ClientPort.call`. The limit is the transport's: it bounds each wait for the server."""
+        getter = self._getters.get(path)
+        if getter is None:
+            getter = self._getters[path] = operator.attrgetter(path)
+        if path != "post":
+            params["timeout"] = timeout
+        return getter(self._client)(*args, **params)
+
+
+class BlockingDriver:
+    """`Driver` for plain threads."""
+
+    def __init__(self, calling: ToolCalling) -> None:
+        self._calling = calling
+
+    def now(self) -> float:
+        """See `Driver.now`."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Driver.sleep`."""
+        time.sleep(seconds)
+
+    async def blocking(self, work: Callable[[], T], *, at_once: bool) -> T:  # noqa: ARG002
+        """See `Driver.blocking`."""
+        return work()
+
+    async def protect(self, work: Coroutine[Any, Any, T]) -> T:
+        """See `Driver.protect`. Nothing cancels a plain thread."""
+        return await work
+
+    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
+        """See `Driver.call_tools`. Calls run in threads of their own, at most `ToolCalling.parallel` at once."""
+        calling = self._calling
+        if calling.step is not None:
+            began = time.perf_counter()
+            step = calling.step
+            results = _bounded(lambda: step(calls), limit_of(calling, None, deadline))
+            return outputs_of_step(calls, results, time.perf_counter() - began)
+        if len(calls) == 1 or calling.parallel == 1:
+            return [self._answer(call, deadline) for call in calls]
+        places = threading.BoundedSemaphore(calling.parallel)
+
+        def answer(call: ToolCall) -> ToolOutput:
+            with places:
+                return self._answer(call, deadline)
+
+        return [future.result() for future in [in_thread(lambda call=call: answer(call)) for call in calls]]  # type: ignore[misc]
+
+    def _answer(self, call: ToolCall, deadline: float | None) -> ToolOutput:
+        began = time.perf_counter()
+        result = _bounded(lambda: self._calling.one(call), limit_of(self._calling, call, deadline))
+        return answered(call, result, time.perf_counter() - began)
+
+
+def _bounded(work: Callable[[], Any], limit: float | None) -> Any:
+    """What `work` returns, or the exception that it raised, or a `TimeoutError` after `limit` seconds.
+
+    Without a limit it runs in the caller's thread. A thread cannot be ended: work that is out of time goes on, and
+    its result is dropped.
+    """
+    try:
+        if limit is None:
+            return work()
+        return in_thread(work).result(limit)
+    except concurrent.futures.TimeoutError as error:
+        # On Python 3.10 the future's own time-out is no TimeoutError; a tool may also have raised one.
+        return error if str(error) else TimeoutError(f"not done after {limit:.3g} s")
+    except Exception as error:  # noqa: BLE001 - a tool's failure is an answer to the model
+        return error

@@ -1,0 +1,75 @@
+"""What both drivers share about answering tool calls: who answers, how long it may take, what comes of it."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from assistantguard.models import ToolCall, ToolOutput
+
+if TYPE_CHECKING:
+    from assistantguard.tools import Toolbox
+
+__all__ = ["ToolCalling", "answered", "is_async", "limit_of", "outputs_of_step"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCalling:
+    """How a guard answers tool calls."""
+
+    toolbox: Toolbox
+    one: Callable[[ToolCall], Any]
+    """Answers one call: the guard's ``dispatch_tool``."""
+    step: Callable[[Sequence[ToolCall]], Any] | None
+    """Answers a whole step at once: the guard's ``dispatch_tools`` where it is overridden."""
+    timeout: float | None
+    """Seconds for each call; None for no limit but the run's."""
+    parallel: int
+    """How many calls of a step run at once."""
+
+
+def limit_of(calling: ToolCalling, call: ToolCall | None, deadline: float | None) -> float | None:
+    """Seconds that a call (or a whole step) may take: its own limit, and what is left of the run."""
+    own = calling.toolbox.timeout(call.name) if call is not None else None
+    limits = [own if own is not None else calling.timeout]
+    if deadline is not None:
+        limits.append(max(0.0, deadline - time.time()))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def answered(call: ToolCall, result: Any, seconds: float) -> ToolOutput:
+    """The output of a call, from what its tool returned or the exception that it raised."""
+    from assistantguard.tools import failure_of, output_of
+
+    if isinstance(result, ToolOutput):
+        return replace(result, call_id=call.id, seconds=seconds)
+    if isinstance(result, Exception):
+        return replace(failure_of(call, result), seconds=seconds)
+    return replace(output_of(call, result), seconds=seconds)
+
+
+def outputs_of_step(calls: Sequence[ToolCall], results: Any, seconds: float) -> list[ToolOutput]:
+    """The outputs of a step whose ``dispatch_tools`` returned `results`, or raised it.
+
+    `results` are as many values as there are calls, in their order, or a mapping from call id to value. A call that
+    got none is answered with a failure.
+    """
+    if isinstance(results, Exception):
+        return [answered(call, results, seconds) for call in calls]
+    if isinstance(results, Mapping):
+        missing = LookupError("dispatch_tools gave no output for this call")
+        return [answered(call, results.get(call.id, missing), seconds) for call in calls]
+    values = list(results) if isinstance(results, Sequence) and not isinstance(results, (str, bytes)) else None
+    if values is None or len(values) != len(calls):
+        count = "no list" if values is None else f"{len(values)}"
+        wrong = TypeError(f"dispatch_tools returned {count} for {len(calls)} calls")
+        return [answered(call, wrong, seconds) for call in calls]
+    return [answered(call, value, seconds) for call, value in zip(calls, values, strict=True)]
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` gives something to await."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

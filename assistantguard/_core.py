@@ -1,0 +1,256 @@
+"""What the two guards share: settings, checks, threads, summary. The colours differ only in who waits, and how."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import NotRequired, TypedDict
+
+from assistantguard import tokens
+from assistantguard.engine import Session
+from assistantguard.errors import ConfigurationError
+from assistantguard.ledger import Ledger, MemoryLedger
+from assistantguard.models import Assistant, ThreadState
+from assistantguard.policies import Policy, PolicySet, default_policies
+from assistantguard.prices import Price, PriceBook
+from assistantguard.prices import warm_up as warm_up_prices
+from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals, fan_out
+from assistantguard.tools import Toolbox
+
+if TYPE_CHECKING:
+    from assistantguard.models import ToolCall
+
+__all__ = ["GuardCore", "Options", "SessionTokens", "Summary"]
+
+DEFAULT_RUN_TIMEOUT = 300.0
+DEFAULT_TOOL_TIMEOUT = 60.0
+
+
+class Options(TypedDict):
+    """Keyword arguments of both guards, beside client, assistant and policies."""
+
+    max_turns: NotRequired[int]
+    max_tool_call_steps: NotRequired[int]
+    max_transient_retries: NotRequired[int]
+    session_token_ceiling: NotRequired[int]
+    run_timeout: NotRequired[float]
+    tool_timeout: NotRequired[float | None]
+    max_parallel_tools: NotRequired[int]
+    prices: NotRequired[Mapping[str, Price] | PriceBook]
+    ledger: NotRequired[Ledger]
+    sinks: NotRequired[Sequence[Sink]]
+    events: NotRequired[str | os.PathLike[str]]
+
+
+class SessionTokens(TypedDict):
+    """Tokens that a session used."""
+
+    input: int
+    """All input, cached included."""
+    cached: int
+    output: int
+    """All output, reasoning included."""
+    reasoning: int
+    total: int
+    """Input and output."""
+
+
+class Summary(TypedDict):
+    """What `summary()` returns."""
+
+    run_count: int
+    cancelled_runs: int
+    retried_runs: int
+    rotations: int
+    current_turn_count: int
+    """Turns of the default thread since its last rotation."""
+    session_tokens_used: SessionTokens
+    cost: Decimal | None
+    """US dollars; None where a price is unknown."""
+    estimated_tokens: int
+    """The part of the tokens that the server did not report."""
+    vector_store_id: str | None
+    thread_id: str | None
+    """Of the default thread; None before its first use."""
+
+
+_SHORT_FORM = ("max_turns", "max_tool_call_steps", "max_transient_retries", "session_token_ceiling")
+
+
+class GuardCore:
+    """Builds a session out of a guard's arguments, and keeps its threads."""
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        policies: Sequence[Policy] | None,
+        options: Options,
+        *,
+        allows_async_tools: bool,
+    ) -> None:
+        if not isinstance(assistant, Assistant):
+            raise ConfigurationError(
+                f"assistant is {assistant!r}: give an Assistant(model=…, instructions=…, tools=[…])"
+            )
+        unknown = set(options) - set(Options.__annotations__)
+        if unknown:
+            raise ConfigurationError(
+                f"unknown argument {min(unknown)!r}: the guard takes {', '.join(sorted(Options.__annotations__))}"
+            )
+        self.prices = _price_book(options.get("prices"))
+        self.toolbox = Toolbox(assistant.tools)
+        if not allows_async_tools:
+            _refuse_async_tools(self.toolbox)
+        self.tool_timeout = _positive("tool_timeout", options.get("tool_timeout", DEFAULT_TOOL_TIMEOUT), optional=True)
+        run_timeout = _positive("run_timeout", options.get("run_timeout", DEFAULT_RUN_TIMEOUT))
+        assert run_timeout is not None
+        self.parallel = options.get("max_parallel_tools", 8)
+        if isinstance(self.parallel, bool) or not isinstance(self.parallel, int) or self.parallel < 1:
+            raise ConfigurationError(
+                f"max_parallel_tools is {self.parallel!r}, it must be a whole number of at least 1: 1 runs one after"
+                " another"
+            )
+        self.policies = _policies(policies, options)
+        for policy in self.policies.policies:
+            policy.check(assistant, self.prices)
+        self.ledger: Ledger = options.get("ledger") or MemoryLedger()
+        self.totals = Totals()
+        self._events = JsonLinesSink(options["events"]) if "events" in options else None
+        sinks: list[Sink] = [self.totals, *options.get("sinks", (StructlogSink(),))]
+        if self._events is not None:
+            sinks.append(self._events)
+        self.session = Session(
+            uuid.uuid4().hex,
+            assistant,
+            self.toolbox.schemas,
+            json.dumps(self.toolbox.schemas) if self.toolbox.schemas else "",
+            self.policies,
+            self.prices,
+            self.ledger,
+            fan_out(sinks),
+            run_timeout,
+        )
+        self._lock = threading.Lock()
+        tokens.warm_up()
+        warm_up_prices()
+
+    def close(self) -> None:
+        """Write the events that are queued."""
+        if self._events is not None:
+            self._events.close()
+
+    def summary(self, thread: ThreadState | None) -> Summary:
+        """The totals of the session, and the state of its default thread."""
+        totals = self.totals
+        usage = totals.usage
+        return {
+            "run_count": totals.run_count,
+            "cancelled_runs": totals.cancelled_runs,
+            "retried_runs": totals.retried_runs,
+            "rotations": totals.rotations,
+            "current_turn_count": 0 if thread is None else thread.generation_turns,
+            "session_tokens_used": {
+                "input": usage.input_tokens,
+                "cached": usage.cached_tokens,
+                "output": usage.output_tokens,
+                "reasoning": usage.reasoning_tokens,
+                "total": usage.total_tokens,
+            },
+            "cost": totals.cost,
+            "estimated_tokens": usage.estimated_tokens,
+            "vector_store_id": None if thread is None else thread.vector_store_id,
+            "thread_id": None if thread is None else thread.id,
+        }
+
+
+def new_thread_state(thread_id: str | None, conversation_id: str | None, now: float) -> ThreadState:
+    """The state of a thread that begins, or that takes up a conversation that exists."""
+    state = ThreadState(thread_id or f"thread_{uuid.uuid4().hex}", created_at=now, last_used_at=now)
+    if conversation_id is not None:
+        state.generation = 1
+        state.generation_id = conversation_id
+        state.generation_started_at = now
+        state.suspect = True
+    return state
+
+
+def check_client(client: object, wanted: type, other: type, mend: str) -> None:
+    """Refuse a client of the other colour, and one that is too old or no client at all.
+
+    Raises:
+        ConfigurationError: It cannot be used.
+    """
+    if isinstance(client, other):
+        raise ConfigurationError(f"the client is an {other.__name__}, this guard needs an {wanted.__name__}: {mend}")
+    for part in ("responses", "conversations", "with_options"):
+        if not hasattr(client, part):
+            raise ConfigurationError(
+                f"the client {type(client).__name__} has no {part!r}: pass an openai.{wanted.__name__} of openai 1.101"
+                " or newer"
+            )
+
+
+def check_message(message: Any) -> str | list[dict[str, Any]]:
+    """A user's message as the API takes it: text, or content parts (``input_text``, ``input_image``, …).
+
+    Raises:
+        ConfigurationError: It is empty, or something else.
+    """
+    if isinstance(message, str):
+        if message.strip():
+            return message
+    elif isinstance(message, Sequence) and message and all(isinstance(part, Mapping) for part in message):
+        return [dict(part) for part in message]
+    raise ConfigurationError(
+        f"the message is {message!r}: give a text that is not empty, or a list of content parts such as"
+        " {'type': 'input_text', 'text': '…'}"
+    )
+
+
+def run_tool(toolbox: Toolbox, call: ToolCall) -> Any:
+    """Answer a call with the assistant's own function: its result (a coroutine for async functions), or a failure."""
+    from assistantguard.models import ToolOutput
+    from assistantguard.tools import prepare
+
+    prepared = prepare(toolbox, call)
+    return prepared if isinstance(prepared, ToolOutput) else prepared.run()
+
+
+def _policies(policies: Sequence[Policy] | None, options: Options) -> PolicySet:
+    short = {name: options[name] for name in _SHORT_FORM if name in options}  # type: ignore[literal-required]
+    if policies is None:
+        return PolicySet(default_policies(**short))
+    if short:
+        raise ConfigurationError(
+            f"both policies and {', '.join(short)} are given: put the limits into the policies, or leave policies out"
+        )
+    if isinstance(policies, Policy):
+        raise ConfigurationError(f"policies is {policies.name}: give a list, policies=[{policies.name}(…)]")
+    return PolicySet(policies)
+
+
+def _price_book(prices: Mapping[str, Price] | PriceBook | None) -> PriceBook:
+    return prices if isinstance(prices, PriceBook) else PriceBook(prices)
+
+
+def _positive(name: str, value: Any, *, optional: bool = False) -> float | None:
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ConfigurationError(f"{name} is {value!r}, it must be a number of seconds above 0: change it")
+    return float(value)
+
+
+def _refuse_async_tools(toolbox: Toolbox) -> None:
+    for name in toolbox.functions:
+        if toolbox.is_async(name):
+            raise ConfigurationError(
+                f"the tool {name!r} is async, and AssistantGuard is not: make it a plain function, or use"
+                " AsyncAssistantGuard"
+            )

@@ -1,0 +1,75 @@
+"""From the SDK's exceptions to facts that can be classified."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+
+from assistantguard.failures import Facts, Phase, classify
+from assistantguard.models import Failure
+
+__all__ = ["failure_of"]
+
+_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
+"""Transport errors (by class name, since the transport is httpx or httpx2) that come before a request leaves."""
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """Sort an exception that a call of the client raised; None where it is a programming error."""
+    if isinstance(error, openai.APIStatusError):
+        headers: Mapping[str, str] = error.response.headers
+        return classify(
+            Facts(
+                "request",
+                _message(error),
+                error.status_code,
+                _text(error.code),
+                _text(error.type),
+                _retry_after(headers),
+                {"true": True, "false": False}.get(headers.get("x-should-retry", "")),
+                error.request_id,
+            )
+        )
+    if isinstance(error, openai.APIConnectionError):
+        phase: Phase = "connect" if type(error.__cause__).__name__ in _NEVER_SENT else "request"
+        return classify(Facts(phase, f"{error} ({type(error.__cause__).__name__})"))
+    if isinstance(error, (openai.APIError, TimeoutError, json.JSONDecodeError)):
+        return classify(Facts("request", str(error) or type(error).__name__))
+    return None
+
+
+def _message(error: openai.APIStatusError) -> str:
+    body: Any = error.body
+    message = body.get("message") if isinstance(body, Mapping) else None
+    return str(message) if message else error.message
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``retry-after-ms`` or ``retry-after`` (seconds, or an HTTP date); None where not told."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1_000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    date = email.utils.parsedate_tz(value)
+    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -1,0 +1,248 @@
+"""OpenAI's Responses and Conversations API as a backend.
+
+The user's input travels in ``responses.create``, so that an attempt that fails leaves nothing behind. Instructions
+and tools are sent with every request, since they are not part of a conversation. One class serves both colours: every
+call goes through a `ClientPort`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from assistantguard.backends.problems import failure_of
+from assistantguard.backends.reading import answer_of, get, item_of, vector_store_of
+from assistantguard.engine.ports import ModelAnswer, ModelRequest, VectorStoreInfo
+
+if TYPE_CHECKING:
+    from assistantguard.backends.port import ClientPort
+    from assistantguard.models import Failure, Item, ToolOutput
+
+__all__ = ["ResponsesBackend"]
+
+_ITEMS_PER_CALL = 20
+_ITEMS_PER_PAGE = 100
+_MOST_PAGES = 200
+"""A server whose lists never end must not hold a turn up for ever."""
+_FILES_PER_CALL = 500
+_FILES_KEY = "assistantguard_files"
+
+
+class ResponsesBackend:
+    """`Backend` over ``client.responses``, ``client.conversations`` and ``client.vector_stores``."""
+
+    def __init__(self, port: ClientPort) -> None:
+        self._port = port
+        self._counts_input = True
+
+    def classify(self, error: Exception) -> Failure | None:
+        """See `Backend.classify`."""
+        return failure_of(error)
+
+    async def create_generation(self, items: Sequence[Item], metadata: Mapping[str, str], timeout: float) -> str:
+        """See `Backend.create_generation`. A conversation takes 20 items a call."""
+        params = [_message_param(item) for item in items]
+        first = {"items": params[:_ITEMS_PER_CALL]} if params else {}
+        conversation = await self._port.call("conversations.create", timeout, metadata=dict(metadata), **first)
+        conversation_id = str(get(conversation, "id"))
+        for start in range(_ITEMS_PER_CALL, len(params), _ITEMS_PER_CALL):
+            chunk = params[start : start + _ITEMS_PER_CALL]
+            await self._port.call("conversations.items.create", timeout, conversation_id, items=chunk)
+        return conversation_id
+
+    async def delete_generation(self, generation_id: str, *, scrub: bool, timeout: float) -> None:
+        """See `Backend.delete_generation`. Deleting a conversation does not delete its items."""
+        if scrub:
+            items = await self.history(generation_id, timeout)
+            await self.delete_items(generation_id, [item.id for item in items if item.id is not None], timeout)
+        await self._port.call("conversations.delete", timeout, generation_id)
+
+    async def history(self, generation_id: str, timeout: float, *, limit: int | None = None) -> list[Item]:
+        """See `Backend.history`."""
+        items: list[Item] = []
+        seen: set[str] = set()
+        after: str | None = None
+        for _ in range(_MOST_PAGES):
+            wanted = _ITEMS_PER_PAGE if limit is None else min(_ITEMS_PER_PAGE, limit - len(items))
+            params: dict[str, Any] = {"order": "desc", "limit": wanted}
+            if after is not None:
+                params["after"] = after
+            page = await self._port.call("conversations.items.list", timeout, generation_id, **params)
+            fresh = [item for item in map(item_of, get(page, "data") or []) if item.id not in seen]
+            items += fresh
+            seen.update(item.id for item in fresh if item.id is not None)
+            after = fresh[-1].id if fresh else None
+            if after is None or get(page, "has_more") is not True or (limit is not None and len(items) >= limit):
+                break
+        return items
+
+    async def add_outputs(self, generation_id: str, outputs: Sequence[ToolOutput], timeout: float) -> None:
+        """See `Backend.add_outputs`."""
+        params = [
+            {"type": "function_call_output", "call_id": output.call_id, "output": output.output} for output in outputs
+        ]
+        for start in range(0, len(params), _ITEMS_PER_CALL):
+            chunk = params[start : start + _ITEMS_PER_CALL]
+            await self._port.call("conversations.items.create", timeout, generation_id, items=chunk)
+
+    async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
+        """See `Backend.delete_items`. An item that is gone already is as good as deleted."""
+        for item_id in item_ids:
+            try:
+                await self._port.call("conversations.items.delete", timeout, item_id, conversation_id=generation_id)
+            except openai.NotFoundError:
+                continue
+
+    async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
+        """See `Backend.respond`."""
+        params = _create_params(request)
+        headers = {"X-Client-Request-Id": request.client_request_id} if request.client_request_id else None
+        response = await self._port.call("responses.create", timeout, extra_headers=headers, **params)
+        return answer_of(response)
+
+    async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
+        """See `Backend.count_input`. Many servers that imitate the API lack the route: then None, and never asked again."""
+        if not self._counts_input:
+            return None
+        body = {key: value for key, value in _create_params(request).items() if key in _COUNTED_PARAMS}
+        try:
+            counted = await self._port.call(
+                "post",
+                timeout,
+                "/responses/input_tokens",
+                cast_to=object,
+                body=body,
+                options={"timeout": timeout},
+            )
+        except (openai.NotFoundError, openai.APIStatusError) as error:
+            if error.status_code not in {404, 405, 501} or "onversation" in str(error):
+                raise
+            self._counts_input = False
+            return None
+        tokens = get(counted, "input_tokens")
+        return tokens if isinstance(tokens, int) else None
+
+    async def find_vector_store(self, file_ids: Sequence[str], timeout: float) -> VectorStoreInfo | None:
+        """See `Backend.find_vector_store`. Stores carry a hash of their files in their metadata."""
+        wanted = _files_hash(file_ids)
+        seen: set[str] = set()
+        after: str | None = None
+        for _ in range(_MOST_PAGES):
+            params: dict[str, Any] = {"limit": _ITEMS_PER_PAGE, "order": "desc"}
+            if after is not None:
+                params["after"] = after
+            page = await self._port.call("vector_stores.list", timeout, **params)
+            stores = [store for store in get(page, "data") or [] if get(store, "id") not in seen]
+            for store in stores:
+                seen.add(get(store, "id"))
+                info = vector_store_of(store)
+                if get(store, "metadata", _FILES_KEY) == wanted and info.status != "expired" and not info.failed:
+                    return info
+            after = get(stores[-1], "id") if stores else None
+            if after is None or get(page, "has_more") is not True:
+                return None
+        return None
+
+    async def create_vector_store(
+        self, file_ids: Sequence[str], expires_after_days: int, timeout: float
+    ) -> VectorStoreInfo:
+        """See `Backend.create_vector_store`. Files beyond 500 are added in batches of as many."""
+        digest = _files_hash(file_ids)
+        store = await self._port.call(
+            "vector_stores.create",
+            timeout,
+            name=f"assistantguard {digest[:12]}",
+            file_ids=list(file_ids[:_FILES_PER_CALL]),
+            expires_after={"anchor": "last_active_at", "days": expires_after_days},
+            metadata={_FILES_KEY: digest},
+        )
+        info = vector_store_of(store)
+        for start in range(_FILES_PER_CALL, len(file_ids), _FILES_PER_CALL):
+            chunk = list(file_ids[start : start + _FILES_PER_CALL])
+            await self._port.call("vector_stores.file_batches.create", timeout, info.id, file_ids=chunk)
+        return await self.vector_store(info.id, timeout) if len(file_ids) > _FILES_PER_CALL else info
+
+    async def vector_store(self, vector_store_id: str, timeout: float) -> VectorStoreInfo:
+        """See `Backend.vector_store`."""
+        return vector_store_of(await self._port.call("vector_stores.retrieve", timeout, vector_store_id))
+
+    async def failed_files(self, vector_store_id: str, timeout: float) -> list[str]:
+        """See `Backend.failed_files`; the first hundred."""
+        page = await self._port.call(
+            "vector_stores.files.list", timeout, vector_store_id, filter="failed", limit=_ITEMS_PER_PAGE
+        )
+        return [
+            f"{get(entry, 'id')}: {get(entry, 'last_error', 'message') or 'no reason given'}"
+            for entry in get(page, "data") or []
+        ]
+
+
+_COUNTED_PARAMS = frozenset(
+    {
+        "model",
+        "input",
+        "instructions",
+        "conversation",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "reasoning",
+        "text",
+    }
+)
+"""What ``/responses/input_tokens`` takes, of what ``/responses`` does."""
+
+
+def _create_params(request: ModelRequest) -> dict[str, Any]:
+    """The parameters of ``responses.create``; what is not set is not sent."""
+    assistant = request.assistant
+    params: dict[str, Any] = {"model": request.model, "input": request.input}
+    if request.instructions:
+        params["instructions"] = request.instructions
+    if request.generation_id is not None:
+        params["conversation"] = request.generation_id
+    else:
+        params["store"] = False
+    if request.tools:
+        params["tools"] = request.tools
+        if request.tool_choice is not None:
+            params["tool_choice"] = request.tool_choice
+        if request.max_tool_calls is not None:
+            params["max_tool_calls"] = request.max_tool_calls
+    if request.max_output_tokens is not None:
+        params["max_output_tokens"] = request.max_output_tokens
+    if request.cache_key is not None:
+        params["prompt_cache_key"] = request.cache_key
+    if request.metadata:
+        params["metadata"] = request.metadata
+    if assistant is None:
+        return params
+    if assistant.temperature is not None:
+        params["temperature"] = assistant.temperature
+    if assistant.top_p is not None:
+        params["top_p"] = assistant.top_p
+    if assistant.reasoning_effort is not None:
+        params["reasoning"] = {"effort": assistant.reasoning_effort}
+    if assistant.response_format is not None:
+        params["text"] = {"format": assistant.response_format}
+    if assistant.parallel_tool_calls is not None and request.tools:
+        params["parallel_tool_calls"] = assistant.parallel_tool_calls
+    if assistant.service_tier is not None:
+        params["service_tier"] = assistant.service_tier
+    if assistant.extra_body:
+        params["extra_body"] = dict(assistant.extra_body)
+    return params
+
+
+def _message_param(item: Item) -> dict[str, Any]:
+    """A message as an input item. Only messages are carried over: calls and reasoning belong to their generation."""
+    role = item.role if item.role in {"user", "assistant"} else "user"
+    return {"type": "message", "role": role, "content": item.text}
+
+
+def _files_hash(file_ids: Sequence[str]) -> str:
+    """The same for the same set of files, in any order."""
+    return hashlib.sha256("\n".join(sorted(set(file_ids))).encode()).hexdigest()

@@ -1,0 +1,43 @@
+"""The command line: ``assistantguard report | replay | sandbox | demo``.
+
+Exit codes: 0 done; 1 the command could not do its work (nothing to read, a reader that went away); 2 wrong
+usage, a file that cannot be read, a port that is taken, or a missing extra; 130 interrupted.
+
+typer and rich (the ``cli`` extra) are imported only when a command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_EXTRAS = {
+    "typer": "cli",
+    "click": "cli",
+    "rich": "cli",
+    "starlette": "sandbox",
+    "uvicorn": "sandbox",
+}
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        from assistantguard.cli.app import app
+
+        app(prog_name="assistantguard")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRAS:
+            raise
+        extra = _EXTRAS[missing]
+        sys.stderr.write(
+            f"assistantguard: this command needs {missing}, which is not installed:"
+            f" pip install 'assistantguard[{extra}]'\n"
+        )
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

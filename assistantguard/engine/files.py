@@ -1,0 +1,146 @@
+"""Making a set of files searchable once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from assistantguard.errors import ConfigurationError, VectorStoreFailed
+from assistantguard.events import VectorStoreCreated, VectorStoreReused
+from assistantguard.policies import EmbedFiles
+
+if TYPE_CHECKING:
+    from assistantguard.engine.books import Books
+    from assistantguard.engine.ports import VectorStoreInfo
+    from assistantguard.engine.steady import Steady
+    from assistantguard.models import ThreadState
+
+__all__ = ["Files"]
+
+_CALL_TIMEOUT = 30.0
+_FIRST_POLL = 0.1
+_SLOWEST_POLL = 2.0
+
+
+class Files:
+    """Attaches vector stores to threads."""
+
+    def __init__(self, books: Books, steady: Steady) -> None:
+        self._books = books
+        self._steady = steady
+        self._session = steady.session
+        self._driver = steady.driver
+        self._backend = steady.backend
+
+    async def attach(self, thread: ThreadState, file_ids: Sequence[str]) -> str:
+        """Make `file_ids` searchable on `thread`, in addition to those it has; return the vector store's id.
+
+        Raises:
+            ConfigurationError: There are no file ids, or one is not a string.
+            VectorStoreFailed: A file could not be embedded, or not in time.
+            RunFailed: The server refused.
+        """
+        if isinstance(file_ids, str) or not file_ids or not all(isinstance(one, str) and one for one in file_ids):
+            raise ConfigurationError(
+                f"attach_files got {file_ids!r}: give a list of file ids, for example ['file-abc', 'file-def']"
+            )
+        wanted = tuple(sorted({*thread.file_ids, *file_ids}))
+        if wanted == thread.file_ids and thread.vector_store_id is not None:
+            return thread.vector_store_id
+        info = await self._ready_store(thread, wanted, replaces=None)
+        thread.file_ids = wanted
+        return info.id
+
+    async def keep_alive(self, thread: ThreadState, *, gone: bool = False) -> None:
+        """Build the thread's store again where it has expired, or where the server says that it is gone."""
+        if thread.vector_store_id is None or not thread.file_ids:
+            return
+        if not gone and (thread.vector_store_expires_at is None or self._driver.now() < thread.vector_store_expires_at):
+            return
+        old = thread.vector_store_id
+        if not gone:
+            info = await self._steady.call(thread, lambda: self._backend.vector_store(old, _CALL_TIMEOUT))
+            if info.status != "expired":
+                self._note(thread, info)
+                return
+        await self._ready_store(thread, thread.file_ids, replaces=old)
+
+    async def _ready_store(
+        self, thread: ThreadState, file_ids: Sequence[str], *, replaces: str | None
+    ) -> VectorStoreInfo:
+        session, driver = self._session, self._driver
+        view = self._books.view(thread, None, "", session.assistant.model)
+        ruling = session.policies.rule("on_files", view)
+        self._books.report_observed(thread, None, "on_files", ruling)
+        terms = ruling.decision if isinstance(ruling.decision, EmbedFiles) else EmbedFiles("default", reuse=False)
+        began = driver.now()
+        deadline = began + terms.timeout
+        if terms.reuse:
+            found = await self._steady.call(thread, lambda: self._backend.find_vector_store(file_ids, _CALL_TIMEOUT))
+            if found is not None and found.id != replaces:
+                found = await self._wait(thread, found, deadline, terms.timeout)
+                self._note(thread, found)
+                session.emit(VectorStoreReused(driver.now(), session.id, thread.id, found.id, len(file_ids)))
+                return found
+        info = await self._steady.call(
+            thread,
+            lambda: self._backend.create_vector_store(file_ids, terms.expires_after_days, _CALL_TIMEOUT),
+        )
+        info = await self._wait(thread, info, deadline, terms.timeout)
+        self._note(thread, info)
+        session.emit(
+            VectorStoreCreated(
+                driver.now(),
+                session.id,
+                thread.id,
+                info.id,
+                len(file_ids),
+                driver.now() - began,
+                info.usage_bytes,
+                replaces,
+            )
+        )
+        return info
+
+    async def _wait(
+        self, thread: ThreadState, info: VectorStoreInfo, deadline: float, timeout: float
+    ) -> VectorStoreInfo:
+        """Poll until the store is ready: completed, nothing in progress, and no file failed."""
+        driver = self._driver
+        pause = _FIRST_POLL
+        while info.status != "completed" or info.in_progress:
+            if driver.now() >= deadline:
+                error = VectorStoreFailed(
+                    f"the vector store {info.id} was not ready after {timeout:g} s ({info.in_progress} files in"
+                    f" progress, status {info.status}): raise VectorStoreReuse(timeout=…), or attach fewer files"
+                )
+                error.thread_id = thread.id
+                raise error
+            await driver.sleep(min(pause, max(0.0, deadline - driver.now())))
+            pause = min(pause * 1.5, _SLOWEST_POLL)
+            store_id = info.id
+            info = await self._steady.call(
+                thread,
+                lambda: self._backend.vector_store(store_id, _CALL_TIMEOUT),  # noqa: B023 - called at once
+            )
+        if info.failed:
+            reasons: list[str] = []
+            with contextlib.suppress(Exception):  # the reasons only explain; the failure itself is certain
+                reasons = await self._backend.failed_files(info.id, _CALL_TIMEOUT)
+            error = VectorStoreFailed(
+                f"{info.failed} of the files in the vector store {info.id} could not be embedded"
+                + (f" ({'; '.join(reasons)})" if reasons else "")
+                + ": mend or leave out those files and attach the rest"
+            )
+            error.thread_id = thread.id
+            raise error
+        return info
+
+    def _note(self, thread: ThreadState, info: VectorStoreInfo) -> None:
+        if thread.vector_store_id != info.id:
+            thread.context_known = thread.context_known and thread.vector_store_id is not None
+            if thread.generation_id is not None:
+                thread.context_at_most += 1_024
+        thread.vector_store_id = info.id
+        thread.vector_store_expires_at = info.expires_at

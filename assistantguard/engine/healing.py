@@ -1,0 +1,93 @@
+"""Making a conversation usable again after an attempt that did not end well.
+
+What a server appends to a conversation when a response fails, is cut or is cancelled is nowhere promised. So the tail
+is read, what the attempt left behind is deleted (it is sent again, or the turn has failed), and every function call
+without an output is answered, since the API refuses all further input until it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assistantguard.models import Item, ToolOutput
+
+__all__ = ["UNANSWERED", "Repair", "plan_repair", "text_of"]
+
+UNANSWERED = "Not run: the run was ended before this call was answered."
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What to do to a conversation."""
+
+    delete: tuple[str, ...] = ()
+    """Item ids, newest first."""
+    answer: tuple[ToolOutput, ...] = ()
+    """Outputs for function calls that have none."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.delete or self.answer)
+
+
+def plan_repair(
+    newest_first: Sequence[Item],
+    unsettled: Sequence[Mapping[str, Any]],
+    last_item_id: str | None,
+    *,
+    expected_outputs: Iterable[str] = (),
+) -> Repair:
+    """Plan what makes the conversation usable.
+
+    Args:
+        newest_first: The conversation's newest items.
+        unsettled: Input items of the attempt that did not end well.
+        last_item_id: The newest item of a settled request, where known.
+        expected_outputs: Call ids whose outputs are about to be sent, so that they need no other answer.
+    """
+    left_behind = _left_behind(newest_first, unsettled, last_item_id)
+    kept = newest_first[left_behind:]
+    answered = {item.call_id for item in kept if item.type == "function_call_output"}
+    answered.update(expected_outputs)
+    open_calls = [
+        item.call_id
+        for item in reversed(kept)
+        if item.type == "function_call" and item.call_id is not None and item.call_id not in answered
+    ]
+    return Repair(
+        tuple(item.id for item in newest_first[:left_behind] if item.id is not None),
+        tuple(ToolOutput(call_id, UNANSWERED, failed=True) for call_id in open_calls),
+    )
+
+
+def _left_behind(newest_first: Sequence[Item], unsettled: Sequence[Mapping[str, Any]], last_item_id: str | None) -> int:
+    """How many of the newest items stem from the attempt."""
+    if not unsettled:
+        return 0
+    if last_item_id is not None:
+        for index, item in enumerate(newest_first):
+            if item.id == last_item_id:
+                return index
+    texts = {text_of(item) for item in unsettled if item.get("role") == "user"}
+    call_ids = {item.get("call_id") for item in unsettled if item.get("type") == "function_call_output"}
+    deepest = 0
+    for index, item in enumerate(newest_first):
+        is_ours = (item.type == "function_call_output" and item.call_id in call_ids) or (
+            item.type == "message" and item.role == "user" and item.text in texts
+        )
+        if is_ours:
+            deepest = index + 1
+        elif item.type == "message" and item.status != "incomplete":
+            break
+    return deepest
+
+
+def text_of(item: Mapping[str, Any]) -> str:
+    """The text of an input item: a message's, or a function call output's."""
+    content = item.get("content", item.get("output", ""))
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))

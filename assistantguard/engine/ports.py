@@ -1,0 +1,155 @@
+"""What the engine asks of the outside world: a driver (clock, waiting, tools) and a backend (the server).
+
+Both are written as coroutines. The asyncio driver really awaits; the blocking one never suspends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from assistantguard.models import Assistant, Failure, Item, RunStatus, ToolCall, ToolOutput, Usage
+
+__all__ = ["Backend", "Driver", "ModelAnswer", "ModelRequest", "VectorStoreInfo"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class ModelRequest:
+    """One paid model call."""
+
+    model: str
+    assistant: Assistant | None
+    """Whose settings it carries; None carries none (a summary)."""
+    instructions: str
+    input: list[dict[str, Any]]
+    """Response input items."""
+    generation_id: str | None = None
+    """The conversation it belongs to; None for a call that stands alone."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
+    cache_key: str | None = None
+    client_request_id: str = ""
+    """Sent as ``X-Client-Request-Id``, so that a lost call can be found in the server's logs."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """What came of a paid model call that the server answered."""
+
+    id: str
+    status: RunStatus
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage | None
+    """None where the server did not report it."""
+    model: str
+    failure: Failure | None = None
+    """Set where `status` is ``failed``."""
+    incomplete_reason: str | None = None
+    service_tier: str | None = None
+    request_id: str | None = None
+    builtin_calls: Mapping[str, int] = field(default_factory=dict)
+    """Calls of built-in tools that the server made, by the name the price book knows."""
+    output_items: int = 1
+    """How many items the answer adds to the conversation."""
+    last_item_id: str | None = None
+    """The id of the newest of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStoreInfo:
+    """A vector store's state."""
+
+    id: str
+    status: str
+    in_progress: int
+    completed: int
+    failed: int
+    """Files that failed or were cancelled."""
+    usage_bytes: int | None
+    expires_at: float | None
+
+
+class Driver(Protocol):
+    """Time, waiting and tools, in one colour."""
+
+    def now(self) -> float:
+        """Unix time, seconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    async def blocking(self, work: Callable[[], T], *, at_once: bool) -> T:
+        """Do blocking work; `at_once` says that it returns without waiting."""
+        ...
+
+    async def protect(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end whatever cancels the caller; the cancellation follows when it is done."""
+        ...
+
+    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
+        """Answer every call, failed ones with an output that says so. Never raises for a tool's own error."""
+        ...
+
+
+class Backend(Protocol):
+    """A server that holds threads and runs models. Every method may raise; `classify` sorts what it raised."""
+
+    def classify(self, error: Exception) -> Failure | None:
+        """Sort an error that a method raised; None where it is not the server's."""
+        ...
+
+    async def create_generation(self, items: Sequence[Item], metadata: Mapping[str, str], timeout: float) -> str:
+        """Make a new conversation that holds `items`; return its id."""
+        ...
+
+    async def delete_generation(self, generation_id: str, *, scrub: bool, timeout: float) -> None:
+        """Delete a conversation, its items too if `scrub`."""
+        ...
+
+    async def history(self, generation_id: str, timeout: float, *, limit: int | None = None) -> list[Item]:
+        """A conversation's items, newest first; at most `limit`."""
+        ...
+
+    async def add_outputs(self, generation_id: str, outputs: Sequence[ToolOutput], timeout: float) -> None:
+        """Append tool outputs to a conversation without a model call."""
+        ...
+
+    async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
+        """Delete items of a conversation, in the order given."""
+        ...
+
+    async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
+        """Make one paid model call and wait for its end."""
+        ...
+
+    async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
+        """Exactly how many input tokens `request` would read; None where the server cannot tell."""
+        ...
+
+    async def find_vector_store(self, file_ids: Sequence[str], timeout: float) -> VectorStoreInfo | None:
+        """A usable store that was made for exactly these files."""
+        ...
+
+    async def create_vector_store(
+        self, file_ids: Sequence[str], expires_after_days: int, timeout: float
+    ) -> VectorStoreInfo:
+        """Begin a store of these files."""
+        ...
+
+    async def vector_store(self, vector_store_id: str, timeout: float) -> VectorStoreInfo:
+        """A store's state now."""
+        ...
+
+    async def failed_files(self, vector_store_id: str, timeout: float) -> list[str]:
+        """Ids of files that could not be embedded, each with the server's reason."""
+        ...

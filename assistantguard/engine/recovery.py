@@ -1,0 +1,158 @@
+"""Making a thread usable after a failure: mending it for another attempt, and leaving it whole when a run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from assistantguard.engine.failing import error_of
+from assistantguard.engine.healing import plan_repair
+from assistantguard.errors import RunFailed
+from assistantguard.events import ThreadHealed
+from assistantguard.models import Failure, RunState, ThreadState, ToolOutput
+from assistantguard.policies import Rotate
+
+if TYPE_CHECKING:
+    from assistantguard.engine.files import Files
+    from assistantguard.engine.rotation import Rotation
+    from assistantguard.engine.steady import Steady
+
+__all__ = ["NOT_RUN", "Recovery", "output_item"]
+
+NOT_RUN = "Not run: the limit of tool calls for this request is reached. Answer with what you have."
+
+_TAIL = 100
+"""How many of the newest items are read to heal a conversation: the most that one page holds."""
+_CALL_TIMEOUT = 30.0
+
+T = TypeVar("T")
+
+
+class Recovery:
+    """Heals threads."""
+
+    def __init__(self, steady: Steady, rotation: Rotation, files: Files) -> None:
+        self._steady = steady
+        self._rotation = rotation
+        self._files = files
+
+    async def mend(self, thread: ThreadState, run: RunState, failure: Failure) -> None:
+        """Heal what the server complained of, so that another attempt makes sense."""
+        if failure.mend == "answer_calls":
+            await self.repair(thread, run, [], "a function call had no output")
+        elif failure.mend == "vector_store":
+            await self._files.keep_alive(thread, gone=True)
+        else:
+            gone = failure.status_code == 404
+            reason = "the conversation is gone" if gone else failure.code or "the conversation cannot be continued"
+            if run.steps:
+                # The tool outputs belong to calls that only the old generation knows; the turn cannot move.
+                thread.suspect = True
+                raise error_of(failure, run.attempt)
+            await self._rotation.rotate(thread, run, Rotate(reason), "healing", readable=not gone)
+
+    async def rotate(self, thread: ThreadState, run: RunState, decision: Rotate, policy: str) -> None:
+        """Rotate as a policy wants; a conversation that turns out to be gone is left without a carry-over."""
+        try:
+            await self._rotation.rotate(thread, run, decision, policy)
+        except RunFailed as error:
+            if error.failure is None or error.failure.mend != "new_generation":
+                raise
+            await self._rotation.rotate(
+                thread, run, replace(decision, reason="the conversation is gone"), policy, readable=False
+            )
+
+    async def heal_or_leave(self, thread: ThreadState, run: RunState) -> None:
+        """A former run's outcome was not learned: repair its conversation, or leave it when it cannot be repaired."""
+        try:
+            await self.repair(thread, run, thread.unsettled, "a former run's outcome was not learned")
+        except RunFailed as error:
+            if error.failure is None or error.failure.kind == "transient":
+                raise
+            gone = error.failure.mend == "new_generation" or error.failure.status_code == 404
+            await self._rotation.rotate(
+                thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
+            )
+        thread.suspect, thread.unsettled = False, []
+
+    async def repair(
+        self,
+        thread: ThreadState,
+        run: RunState,
+        unsettled: Sequence[Mapping[str, Any]],
+        reason: str,
+        *,
+        patient: bool = True,
+    ) -> None:
+        """Read the conversation's tail, delete what an attempt left behind, answer open calls.
+
+        Args:
+            thread: Whose conversation it is.
+            run: The run that it happens in.
+            unsettled: Input items of the attempt that did not end well.
+            reason: For the event.
+            patient: Whether transient failures are tried again.
+
+        Raises:
+            RunFailed: The server refused.
+        """
+        steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
+        assert generation_id is not None
+
+        async def call(operation: Callable[[], Awaitable[T]]) -> T:
+            return await (steady.call(thread, operation, run) if patient else operation())
+
+        items = await call(lambda: backend.history(generation_id, _CALL_TIMEOUT, limit=_TAIL))
+        coming = [str(item["call_id"]) for item in [*thread.backlog, *run.input] if "call_id" in item]
+        repair = plan_repair(items, unsettled, thread.last_item_id, expected_outputs=coming)
+        if not repair.needed:
+            return
+        if repair.delete:
+            await call(lambda: backend.delete_items(generation_id, repair.delete, _CALL_TIMEOUT))
+        if repair.answer:
+            await call(lambda: backend.add_outputs(generation_id, repair.answer, _CALL_TIMEOUT))
+            thread.last_item_id = None
+            thread.context_at_most += 64 * len(repair.answer)
+        self._steady.session.emit(
+            ThreadHealed(
+                self._steady.driver.now(),
+                self._steady.session.id,
+                thread.id,
+                generation_id,
+                len(repair.answer),
+                len(repair.delete),
+                reason,
+            )
+        )
+
+    async def leave_usable(self, thread: ThreadState, run: RunState) -> None:
+        """Remove a half turn, hand over the outputs that exist, and answer the calls that have none.
+
+        What could not be handed over waits in the thread's backlog, and goes ahead of its next request.
+        """
+        generation_id = thread.generation_id
+        assert generation_id is not None
+        backlog = [item for item in run.input if item.get("type") == "function_call_output"]
+        answered = {item["call_id"] for item in backlog}
+        backlog += [
+            output_item(ToolOutput(call.id, NOT_RUN, failed=True)) for call in run.tool_calls if call.id not in answered
+        ]
+        thread.backlog += backlog
+        unsettled, run.input, run.tool_calls = run.input, [], ()
+        thread.unsettled = [*thread.unsettled, *unsettled] if thread.suspect else []
+        if thread.suspect:
+            await self.repair(thread, run, thread.unsettled, "the run did not end well", patient=False)
+            thread.suspect, thread.unsettled = False, []
+        if thread.backlog:
+            thread.last_item_id = None
+            outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog]
+            thread.context_at_most += sum(len(output.output.encode()) + 16 for output in outputs)
+            thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)
+            await self._steady.backend.add_outputs(generation_id, outputs, self._steady.session.cleanup_timeout)
+            thread.backlog = []
+
+
+def output_item(output: ToolOutput) -> dict[str, Any]:
+    """A tool output as the input item that carries it."""
+    return {"type": "function_call_output", "call_id": output.call_id, "output": output.output}

@@ -1,0 +1,169 @@
+"""Moving a thread into a new generation, with what it needs next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from assistantguard import tokens
+from assistantguard.carryover import CarryOver, build_carry_over, summary_prompt
+from assistantguard.engine.ports import ModelRequest
+from assistantguard.errors import Refused, RunFailed
+from assistantguard.events import ThreadRotated
+from assistantguard.models import Item
+from assistantguard.tokens import Estimate
+
+if TYPE_CHECKING:
+    from assistantguard.engine.books import Books
+    from assistantguard.engine.steady import Steady
+    from assistantguard.models import RunState, ThreadState
+    from assistantguard.policies import Rotate
+
+__all__ = ["Rotation"]
+
+_CALL_TIMEOUT = 30.0
+_ITEM_FRAMING = Estimate(4, 16, exact=False)
+
+Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
+
+
+class Rotation:
+    """Begins generations."""
+
+    def __init__(self, books: Books, steady: Steady) -> None:
+        self._books = books
+        self._steady = steady
+        self._session = steady.session
+        self._driver = steady.driver
+        self._backend = steady.backend
+
+    async def begin(self, thread: ThreadState, run: RunState) -> None:
+        """Give a thread that has no generation its first one."""
+        generation_id = await self._create(thread, run, [])
+        self._enter(thread, generation_id, Estimate(0, 0, exact=True))
+
+    async def rotate(
+        self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, readable: bool = True
+    ) -> None:
+        """Leave the generation for a new one that holds the carry-over.
+
+        Nothing of the old generation is deleted before the new one is made. A summary that could not be had is left
+        out: the digest stands without it.
+
+        Args:
+            thread: Whose generation it is.
+            run: The run that it happens in; a summary is booked on it.
+            decision: What to carry, and what to do with the old generation.
+            policy: Who decided.
+            readable: False where the old generation is gone, so that nothing can be carried.
+
+        Raises:
+            RunFailed: The server refused.
+        """
+        old_id = thread.generation_id
+        turns, context = thread.generation_turns, thread.context_tokens
+        reason = decision.reason
+        seeds: Sequence[Item] = ()
+        if readable and old_id is not None:
+            newest_first = await self._steady.call(thread, lambda: self._backend.history(old_id, _CALL_TIMEOUT), run)
+            items = newest_first[::-1]
+            seeds, trouble = await self._carry(thread, run, items, decision)
+            reason += trouble
+        generation_id = await self._create(thread, run, seeds)
+        carried = Estimate(0, 0, exact=True)
+        for item in seeds:
+            carried += tokens.estimate(item.text, self._session.assistant.model) + _ITEM_FRAMING
+        self._enter(thread, generation_id, carried)
+        fate = await self._leave(old_id, decision, readable=readable)
+        self._session.emit(
+            ThreadRotated(
+                self._driver.now(),
+                self._session.id,
+                thread.id,
+                thread.generation,
+                old_id,
+                generation_id,
+                turns,
+                context,
+                carried.tokens,
+                len(seeds),
+                fate,
+                policy,
+                reason,
+            )
+        )
+
+    async def _carry(
+        self, thread: ThreadState, run: RunState, items: list[Item], decision: Rotate
+    ) -> tuple[Sequence[Item], str]:
+        """The items that the new generation starts with, and a remark where something was left out."""
+        model = self._session.assistant.model
+        settings = decision.carry_over
+        if settings is not None and not isinstance(settings, CarryOver):
+            return list(settings(items)), ""
+        settings = settings or CarryOver()
+        summary, trouble = None, ""
+        if settings.summary_model is not None and items:
+            summary, trouble = await self._summarise(thread, run, items, settings)
+
+        def count(text: str) -> int:
+            return tokens.estimate(text, model).tokens
+
+        seeds = await self._driver.blocking(
+            lambda: build_carry_over(items, settings, count, summary), at_once=len(items) < 60
+        )
+        return seeds, trouble
+
+    async def _summarise(
+        self, thread: ThreadState, run: RunState, items: list[Item], settings: CarryOver
+    ) -> tuple[str | None, str]:
+        assert settings.summary_model is not None
+        instructions, text = summary_prompt(items, settings)
+        request = ModelRequest(
+            settings.summary_model,
+            None,
+            instructions,
+            [{"type": "message", "role": "user", "content": text}],
+            max_output_tokens=settings.summary_tokens,
+            client_request_id=f"{run.id}-summary",
+        )
+        try:
+            outcome = await self._books.ask(thread, run, request, "", "summary")
+        except (Refused, RunFailed) as error:
+            return None, f"; no summary ({type(error).__name__})"
+        if outcome.answer is None or outcome.failure is not None or not outcome.answer.text:
+            kind = outcome.failure.kind if outcome.failure is not None else "empty"
+            return None, f"; no summary ({kind})"
+        return outcome.answer.text, ""
+
+    async def _create(self, thread: ThreadState, run: RunState, seeds: Sequence[Item]) -> str:
+        metadata = {"assistantguard_thread": thread.id}
+        return await self._steady.call(
+            thread, lambda: self._backend.create_generation(seeds, metadata, _CALL_TIMEOUT), run
+        )
+
+    async def _leave(self, old_id: str | None, decision: Rotate, *, readable: bool) -> Fate:
+        if old_id is None or not readable:
+            return "gone"
+        if decision.old == "keep":
+            return "kept"
+        try:
+            await self._backend.delete_generation(old_id, scrub=decision.old == "scrub", timeout=_CALL_TIMEOUT)
+        except Exception as error:
+            if self._backend.classify(error) is None:
+                raise
+            return "undeleted"
+        return "scrubbed" if decision.old == "scrub" else "deleted"
+
+    def _enter(self, thread: ThreadState, generation_id: str, carried: Estimate) -> None:
+        thread.generation += 1
+        thread.generation_id = generation_id
+        thread.generation_started_at = self._driver.now()
+        thread.generation_turns = 0
+        thread.context_tokens = carried.tokens
+        thread.context_at_most = carried.at_most
+        thread.context_known = False
+        thread.last_item_id = None
+        thread.rereads = 0
+        thread.suspect = False
+        thread.backlog = []

@@ -1,0 +1,41 @@
+"""What an engine works with: the settings of one guard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assistantguard.ledger import Ledger
+    from assistantguard.models import Assistant
+    from assistantguard.policies import PolicySet
+    from assistantguard.prices import PriceBook
+    from assistantguard.telemetry import Sink
+
+__all__ = ["Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One guard's settings, shared by all its threads."""
+
+    id: str
+    assistant: Assistant
+    tools: Sequence[Mapping[str, Any]]
+    """Schemas, ready to be sent."""
+    tools_text: str
+    """The same as text, for counting."""
+    policies: PolicySet
+    prices: PriceBook
+    ledger: Ledger
+    emit: Sink
+    run_timeout: float
+    """Seconds that a run may take."""
+    cleanup_timeout: float = 15.0
+    """Seconds that settling and healing after an interruption may take."""
+
+    @property
+    def has_builtin_tools(self) -> bool:
+        """Whether the server runs tools of its own inside a request."""
+        return any(tool.get("type") != "function" for tool in self.tools)

@@ -1,0 +1,461 @@
+"""The story of a turn, top to bottom.
+
+A run advances through four transitions, each callable on its own with nothing but the thread's and the run's plain
+state: **start** (policies, rotation, what the first request carries), **advance** (reserve, send, learn the outcome,
+settle, decide what follows), **submit** (tool outputs), **abandon** (settle what is open, heal the thread).
+
+`Engine.turn` drives them for one message. Whatever ends it, the books are settled and the thread takes the next
+message: that is `abandon`, which runs to its end however often it is interrupted.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from assistantguard.engine.books import Books, Outcome
+from assistantguard.engine.failing import error_of
+from assistantguard.engine.files import Files
+from assistantguard.engine.healing import text_of
+from assistantguard.engine.ports import ModelAnswer, ModelRequest
+from assistantguard.engine.recovery import NOT_RUN, Recovery, output_item
+from assistantguard.engine.rotation import Rotation
+from assistantguard.engine.steady import Steady
+from assistantguard.errors import (
+    AssistantGuardError,
+    Refused,
+    RunFailed,
+    RunIncomplete,
+    RunStopped,
+    RunTimedOut,
+)
+from assistantguard.events import (
+    RunCancelled,
+    RunRetried,
+    RunSettled,
+    RunStarted,
+    RunStep,
+    ToolSettled,
+    TurnStarted,
+)
+from assistantguard.models import (
+    TERMINAL_STATUSES,
+    Failure,
+    Reply,
+    RunState,
+    RunStatus,
+    ThreadState,
+    ToolCall,
+    ToolOutput,
+)
+from assistantguard.policies import Refuse, Retry, Rotate, Stop, WrapUp
+from assistantguard.policies.repeated import note_calls, note_errors
+
+if TYPE_CHECKING:
+    from assistantguard.engine.ports import Backend, Driver
+    from assistantguard.engine.session import Session
+
+__all__ = ["Engine"]
+
+_MENDS_PER_RUN = 3
+
+Message = str | Sequence[dict[str, Any]]
+
+
+class Engine:
+    """Drives runs through their transitions. One engine serves all threads of a guard."""
+
+    def __init__(self, session: Session, driver: Driver, backend: Backend) -> None:
+        self.session = session
+        self._driver = driver
+        self._backend = backend
+        self._steady = Steady(session, driver, backend)
+        self._books = Books(session, driver, backend)
+        self._rotation = Rotation(self._books, self._steady)
+        self.files = Files(self._books, self._steady)
+        self._recovery = Recovery(self._steady, self._rotation, self.files)
+
+    async def turn(self, thread: ThreadState, message: Message) -> Reply:
+        """Answer one message. The caller sees to it that a thread has one turn at a time."""
+        run = self._new_run(thread, message)
+        try:
+            await self.start(thread, run, message)
+            while run.status not in TERMINAL_STATUSES:
+                if run.status == "requires_action":
+                    outputs = await self._driver.call_tools(run.tool_calls, run.deadline)
+                    await self.submit(thread, run, outputs)
+                else:
+                    await self.advance(thread, run)
+        except BaseException as cause:
+            await self._driver.protect(self.abandon(thread, run, cause))
+            raise
+        return Reply(run.text, run.usage, run.cost, run, thread.id)
+
+    async def start(self, thread: ThreadState, run: RunState, message: Message) -> None:
+        """Ask the policies, rotate or heal the thread, and queue the first request.
+
+        Raises:
+            Refused: A policy does not allow the turn.
+            RunFailed: The thread could not be made ready.
+        """
+        session, now = self.session, self._driver.now()
+        session.emit(
+            TurnStarted(
+                now,
+                session.id,
+                thread.id,
+                thread.turns + 1,
+                thread.generation,
+                thread.generation_turns,
+                thread.context_tokens,
+            )
+        )
+        session.emit(RunStarted(now, session.id, thread.id, run.id, run.model))
+        view = self._books.view(thread, run, _text(message), run.model)
+        ruling = session.policies.rule("before_turn", view)
+        self._books.report_observed(thread, run, "before_turn", ruling)
+        if isinstance(ruling.decision, Refuse):
+            error = ruling.decision.error(f"{ruling.policy} refused the turn: {ruling.decision.reason}")
+            error.policy = ruling.policy
+            raise error
+        thread.last_used_at = now
+        if thread.generation_id is None:
+            await self._rotation.begin(thread, run)
+        else:
+            if thread.suspect:
+                await self._recovery.heal_or_leave(thread, run)
+            if isinstance(ruling.decision, Rotate):
+                await self._recovery.rotate(thread, run, ruling.decision, ruling.policy)
+        await self.files.keep_alive(thread)
+
+    async def advance(self, thread: ThreadState, run: RunState) -> None:
+        """Make the next request of a queued run, settle it, and decide what follows.
+
+        Afterwards the run is terminal, or requires tool outputs, or is queued for another attempt.
+
+        Raises:
+            Refused: A cap or a policy does not allow the request.
+            RunStopped: A policy, or the deadline, ended the run.
+            RunFailed: The server ended it.
+        """
+        if run.retry_at is not None:
+            await self._driver.sleep(max(0.0, run.retry_at - self._driver.now()))
+            run.retry_at = None
+        request = self._request(thread, run)
+        run.status = "in_progress"
+        outcome = await self._books.ask(
+            thread, run, request, "".join(text_of(item) for item in run.input if "role" in item)
+        )
+        if outcome.failure is not None:
+            await self._after_failure(thread, run, outcome, outcome.failure)
+            return
+        answer = outcome.answer
+        assert answer is not None
+        self._take_in(thread, run, answer)
+        if answer.status == "incomplete":
+            await self._after_incomplete(thread, run, answer)
+        elif answer.tool_calls:
+            await self._after_tool_calls(thread, run, answer.tool_calls)
+        else:
+            run.status = "completed"
+            self._finish(thread, run, None)
+
+    async def submit(self, thread: ThreadState, run: RunState, outputs: Sequence[ToolOutput]) -> None:
+        """Queue the outputs of all pending tool calls as the run's next request."""
+        names = {call.id: call.name for call in run.tool_calls}
+        now = self._driver.now()
+        for output in outputs:
+            self.session.emit(
+                ToolSettled(
+                    now,
+                    self.session.id,
+                    thread.id,
+                    run.id,
+                    output.call_id,
+                    names.get(output.call_id, ""),
+                    output.seconds,
+                    output.failed,
+                    output.error_type,
+                )
+            )
+        note_errors(run, outputs)
+        self._queue_outputs(run, outputs)
+
+    async def abandon(self, thread: ThreadState, run: RunState, cause: BaseException) -> None:
+        """End a run that did not complete: settle its hold, answer its calls, heal the thread, tell the world.
+
+        A failure in here becomes a note on `cause`, and leaves the thread marked so that the next turn heals it.
+        """
+        if run.status in TERMINAL_STATUSES:
+            return
+        interrupted = run.hold_id is not None
+        run.status, policy = _ending(cause)
+        run.last_error = type(cause).__name__
+        if isinstance(cause, AssistantGuardError):
+            cause.run, cause.thread_id = run, thread.id
+        try:
+            await self._books.settle_unknown(run)
+        except Exception as error:  # noqa: BLE001 - it must not replace the cause
+            _note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
+        if interrupted or (isinstance(cause, RunFailed) and _leaves_doubt(cause)):
+            thread.suspect = thread.generation_id is not None
+        try:
+            if thread.generation_id is not None:
+                await self._recovery.leave_usable(thread, run)
+        except Exception as error:  # noqa: BLE001 - it must not replace the cause
+            thread.suspect = True
+            _note(cause, f"healing the thread {thread.id} failed, its next turn tries again: {error!r}")
+        if policy is not None:
+            session, now = self.session, self._driver.now()
+            session.emit(
+                RunCancelled(
+                    now,
+                    session.id,
+                    thread.id,
+                    run.id,
+                    run.model,
+                    run.steps,
+                    run.calls,
+                    policy,
+                    type(cause).__name__,
+                )
+            )
+        self._finish(thread, run, type(cause).__name__)
+
+    def _new_run(self, thread: ThreadState, message: Message) -> RunState:
+        now = self._driver.now()
+        return RunState(
+            f"run_{uuid.uuid4().hex}",
+            thread.id,
+            self.session.assistant.model,
+            started_at=now,
+            deadline=now + self.session.run_timeout,
+            input=[
+                {
+                    "type": "message",
+                    "role": "user",
+                    "content": message if isinstance(message, str) else [*message],
+                }
+            ],
+        )
+
+    def _request(self, thread: ThreadState, run: RunState) -> ModelRequest:
+        session, assistant = self.session, self.session.assistant
+        tools = list(session.tools)
+        if thread.vector_store_id is not None:
+            tools = _with_vector_store(tools, thread.vector_store_id)
+        return ModelRequest(
+            run.model,
+            assistant,
+            assistant.instructions,
+            [*thread.backlog, *run.input],
+            thread.generation_id,
+            tools,
+            "none" if run.wrapping_up and tools else assistant.tool_choice,
+            assistant.max_output_tokens,
+            None,
+            thread.id,
+            f"{run.id}-{len(run.response_ids)}-{run.attempt}",
+            {**assistant.metadata, "assistantguard_run": run.id}
+            if len(assistant.metadata) < 16
+            else assistant.metadata,
+        )
+
+    def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer) -> None:
+        """An answer was accepted: its input and output are in the conversation now."""
+        run.response_ids.append(answer.id)
+        run.attempt = 1
+        run.input = []
+        if answer.text:
+            run.text = answer.text
+        thread.backlog = []
+        thread.last_item_id = answer.last_item_id
+        if answer.usage is not None:
+            usage = answer.usage
+            thread.rereads += min(thread.context_tokens, usage.input_tokens)
+            thread.context_tokens = usage.input_tokens + usage.output_tokens
+            thread.context_at_most = thread.context_tokens + 16 * (answer.output_items + 1)
+            thread.context_known = True
+        else:
+            thread.context_known = False
+
+    async def _after_tool_calls(self, thread: ThreadState, run: RunState, calls: Sequence[ToolCall]) -> None:
+        """The model asks for tools: step N runs, step N + 1 does not."""
+        session = self.session
+        run.tool_calls = tuple(calls)
+        if run.wrapping_up:
+            raise _stopped(RunStopped, "wrap_up", "the model asked for tools after it was told to answer without")
+        view = replace(self._books.view(thread, run, "", run.model), calls=run.tool_calls)
+        ruling = session.policies.rule("on_step", view)
+        self._books.report_observed(thread, run, "on_step", ruling)
+        if isinstance(ruling.decision, Stop):
+            raise _stopped(ruling.decision.error, ruling.policy, ruling.decision.reason)
+        session.emit(
+            RunStep(
+                self._driver.now(),
+                session.id,
+                thread.id,
+                run.id,
+                run.model,
+                run.steps + 1,
+                len(calls),
+                tuple(call.name for call in calls),
+            )
+        )
+        if isinstance(ruling.decision, WrapUp):
+            run.wrapping_up = True
+            self._queue_outputs(run, [ToolOutput(call.id, NOT_RUN, failed=True) for call in calls])
+            return
+        run.steps += 1
+        run.calls += len(calls)
+        note_calls(run, calls)
+        run.status = "requires_action"
+
+    async def _after_incomplete(self, thread: ThreadState, run: RunState, answer: ModelAnswer) -> None:
+        """The answer was cut short: what it said counts, what it asked for does not run."""
+        run.incomplete_reason = answer.incomplete_reason
+        run.tool_calls = ()
+        await self._recovery.repair(thread, run, [], "the answer was cut short")
+        if not answer.text:
+            raise RunIncomplete(
+                f"the answer was cut before it said anything ({answer.incomplete_reason or 'no reason given'}): allow"
+                " more output with Assistant(max_output_tokens=…), or a larger cap"
+            )
+        run.status = "incomplete"
+        self._finish(thread, run, None)
+
+    async def _after_failure(self, thread: ThreadState, run: RunState, outcome: Outcome, failure: Failure) -> None:
+        """An attempt failed: mend the thread, try again, or give up."""
+        run.last_error = failure.code or failure.kind
+        error = error_of(failure, run.attempt)
+        if outcome.answer is not None:
+            await self._recovery.repair(thread, run, run.input, "an attempt failed")
+        if failure.mend is not None and run.mends < _MENDS_PER_RUN:
+            await self._recovery.mend(thread, run, failure)
+            run.mends += 1
+            run.retries += 1
+            run.attempt += 1
+            run.status = "queued"
+            self._report_retry(thread, run, failure, 0.0, "healing", failure.mend)
+            return
+        if failure.kind != "transient":
+            raise error from outcome.error
+        view = replace(self._books.view(thread, run, "", run.model), failure=failure)
+        ruling = self.session.policies.rule("on_failure", view)
+        self._books.report_observed(thread, run, "on_failure", ruling)
+        if not isinstance(ruling.decision, Retry):
+            raise error from outcome.error
+        retry_at = self._driver.now() + ruling.decision.wait
+        if run.deadline is not None and retry_at >= run.deadline:
+            raise error from outcome.error
+        self._report_retry(thread, run, failure, ruling.decision.wait, ruling.policy, ruling.decision.reason)
+        run.retries += 1
+        run.attempt += 1
+        run.retry_at = retry_at
+        run.status = "queued"
+
+    def _queue_outputs(self, run: RunState, outputs: Sequence[ToolOutput]) -> None:
+        run.input = [output_item(output) for output in outputs]
+        run.tool_calls = ()
+        run.status = "queued"
+
+    def _report_retry(
+        self, thread: ThreadState, run: RunState, failure: Failure, wait: float, policy: str, reason: str
+    ) -> None:
+        self.session.emit(
+            RunRetried(
+                self._driver.now(),
+                self.session.id,
+                thread.id,
+                run.id,
+                run.model,
+                run.attempt,
+                failure.kind,
+                wait,
+                policy,
+                reason,
+                failure.code,
+                failure.status_code,
+                failure.request_id,
+            )
+        )
+
+    def _finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
+        """The run has ended: count the turn and tell the world."""
+        run.finished_at = self._driver.now()
+        if run.response_ids:
+            thread.turns += 1
+            thread.generation_turns += 1
+        session = self.session
+        session.emit(
+            RunSettled(
+                run.finished_at,
+                session.id,
+                thread.id,
+                run.id,
+                run.model,
+                run.status,
+                run.steps,
+                run.calls,
+                run.retries,
+                run.usage,
+                run.cost,
+                run.seconds,
+                thread.context_tokens,
+                thread.generation,
+                error,
+                run.incomplete_reason,
+            )
+        )
+
+
+def _text(message: Message) -> str:
+    if isinstance(message, str):
+        return message
+    return "".join(str(part.get("text", "")) for part in message)
+
+
+def _with_vector_store(tools: Sequence[Any], vector_store_id: str) -> list[Any]:
+    """The tools with file search over the thread's store: in the file search tool that is there, or in one more."""
+    out: list[Any] = []
+    found = False
+    for tool in tools:
+        if tool.get("type") == "file_search":
+            found = True
+            out.append({**tool, "vector_store_ids": [*tool.get("vector_store_ids", ()), vector_store_id]})
+        else:
+            out.append(tool)
+    return out if found else [*out, {"type": "file_search", "vector_store_ids": [vector_store_id]}]
+
+
+def _stopped(kind: type[RunStopped], policy: str, reason: str) -> RunStopped:
+    error = kind(f"{policy} stopped the run: {reason}")
+    error.policy = policy
+    return error
+
+
+def _ending(cause: BaseException) -> tuple[RunStatus, str | None]:
+    """The status of a run that `cause` ended, and who cancelled it (None where the server ended it)."""
+    if isinstance(cause, RunTimedOut):
+        return "expired", cause.policy
+    if isinstance(cause, RunStopped):
+        return "cancelled", cause.policy
+    if isinstance(cause, (Refused, RunIncomplete)):
+        return "incomplete", None
+    if isinstance(cause, RunFailed):
+        return "failed", None
+    return "cancelled", "caller"
+
+
+def _leaves_doubt(error: RunFailed) -> bool:
+    """Whether the conversation may hold something of the attempt. A plain HTTP refusal appends nothing."""
+    failure = error.failure
+    return failure is None or failure.status_code is None or failure.kind == "structural"
+
+
+def _note(cause: BaseException, text: str) -> None:
+    """Attach a note where this Python has notes (3.11 and newer); always keep it on the exception."""
+    notes = [*getattr(cause, "__notes__", ()), text]
+    cause.__notes__ = notes

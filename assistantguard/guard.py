@@ -1,0 +1,372 @@
+"""`AssistantGuard` and `AsyncAssistantGuard`: a conversation whose cost is bounded, around your own client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import openai
+from typing_extensions import Self, Unpack
+
+from assistantguard._asyncio import AsyncioDriver, AsyncioPort
+from assistantguard._blocking import BlockingDriver, BlockingPort, block_on
+from assistantguard._calling import ToolCalling, is_async
+from assistantguard._core import (
+    GuardCore,
+    Options,
+    Summary,
+    check_client,
+    check_message,
+    new_thread_state,
+    run_tool,
+)
+from assistantguard._threads import FairLock, in_thread
+from assistantguard.backends import ResponsesBackend
+from assistantguard.engine import Engine
+from assistantguard.errors import ConfigurationError
+from assistantguard.models import Assistant, Reply, ThreadState, ToolCall
+
+if TYPE_CHECKING:
+    from assistantguard.policies import Policy
+
+__all__ = ["AssistantGuard", "AsyncAssistantGuard", "AsyncGuardedThread", "GuardedThread"]
+
+Message = str | Sequence[Mapping[str, Any]]
+
+
+class AssistantGuard:
+    """Conversations under policies, over a blocking client.
+
+    Safe to share between threads of a program: calls on one conversation take turns in the order they came, different
+    conversations run side by side.
+
+    Subclass it and override `dispatch_tool` (or `dispatch_tools` for a whole step) to run your tools yourself.
+
+    Args:
+        client: Your own ``openai.OpenAI``. It is used as it is; only its own retries are off for our calls.
+        assistant: Model, instructions and tools.
+        policies: What is enforced, in this order. None turns on `default_policies`; an empty list turns everything
+            off.
+        max_turns: Short form of ``ThreadRotation(max_turns)``.
+        max_tool_call_steps: Short form of ``ToolStepCeiling(max_steps)``.
+        max_transient_retries: Short form of ``TransientRetry(max_attempts=… + 1)``.
+        session_token_ceiling: Short form of ``TokenCap(session=…)``.
+        run_timeout: Seconds that a run may take, tools and retries included (300).
+        tool_timeout: Seconds that a tool call may take (60); None leaves only the run's limit, which must do.
+        max_parallel_tools: How many calls of one step run at once (8).
+        prices: Prices to add or override, by model name, or a `PriceBook`.
+        ledger: The books; None keeps them in memory.
+        sinks: Where events go, instead of `StructlogSink`.
+        events: A file that gets every event as a JSON line, in addition.
+
+    Raises:
+        ConfigurationError: A value cannot work; the message says which, why, and what to do.
+    """
+
+    def __init__(
+        self,
+        client: openai.OpenAI,
+        assistant: Assistant,
+        policies: Sequence[Policy] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        check_client(client, openai.OpenAI, openai.AsyncOpenAI, "use AsyncAssistantGuard, or pass openai.OpenAI()")
+        for name in ("dispatch_tool", "dispatch_tools"):
+            if is_async(getattr(self, name)):
+                raise ConfigurationError(
+                    f"{type(self).__name__}.{name} is async, and AssistantGuard is not: make it a plain function, or"
+                    " derive from AsyncAssistantGuard"
+                )
+        self._core = GuardCore(assistant, policies, options, allows_async_tools=False)
+        self._client = client
+        calling = ToolCalling(
+            self._core.toolbox,
+            self.dispatch_tool,
+            self.dispatch_tools if _is_overridden(self, AssistantGuard) else None,
+            self._core.tool_timeout,
+            self._core.parallel,
+        )
+        self._engine = Engine(
+            self._core.session,
+            BlockingDriver(calling),
+            ResponsesBackend(BlockingPort(_without_retries(client))),
+        )
+        self._threads: dict[str, GuardedThread] = {}
+        self._default: GuardedThread | None = None
+        self._threads_lock = threading.Lock()
+
+    @property
+    def client(self) -> openai.OpenAI:
+        """The client that was passed in."""
+        return self._client
+
+    @property
+    def assistant(self) -> Assistant:
+        """The assistant that answers."""
+        return self._core.session.assistant
+
+    @property
+    def thread_id(self) -> str:
+        """The id of the default thread."""
+        return self._default_thread().id
+
+    def dispatch_tool(self, call: ToolCall) -> Any:
+        """Answer one tool call. Override it to run your own tools; by default the assistant's functions run.
+
+        What it returns goes to the model: text as it is, everything else as JSON. What it raises goes to the model in
+        one line; `ToolError` chooses the words. Calls of one step run in threads, side by side.
+        """
+        return run_tool(self._core.toolbox, call)
+
+    def dispatch_tools(self, calls: Sequence[ToolCall]) -> Any:
+        """Answer all calls of a step. Override it to run them together.
+
+        Return as many values as there are calls, in their order, or a mapping from call id to value.
+        """
+        return [self.dispatch_tool(call) for call in calls]
+
+    def chat(self, message: Message) -> Reply:
+        """Answer a message on the default thread.
+
+        Args:
+            message: Text, or content parts as the Responses API takes them.
+
+        Raises:
+            Refused: A cap or a policy does not allow it; nothing was spent for what was refused.
+            RunStopped: A policy or the deadline ended the run.
+            RunFailed: The server ended it.
+        """
+        return self._default_thread().chat(message)
+
+    def attach_files(self, file_ids: Sequence[str]) -> str:
+        """Make files searchable on the default thread; return the vector store's id. See `GuardedThread.attach_files`."""
+        return self._default_thread().attach_files(file_ids)
+
+    def thread(self, thread_id: str | None = None, *, conversation_id: str | None = None) -> GuardedThread:
+        """Another conversation, or the one with this id.
+
+        Args:
+            thread_id: Its stable id, yours or one that `GuardedThread.id` gave; None begins a new one.
+            conversation_id: An existing ``conv_…`` to take up, where the thread is new to this guard.
+        """
+        with self._threads_lock:
+            if thread_id is not None and thread_id in self._threads:
+                return self._threads[thread_id]
+            state = new_thread_state(thread_id, conversation_id, time.time())
+            thread = self._threads[state.id] = GuardedThread(self._engine, state)
+            return thread
+
+    def summary(self) -> Summary:
+        """Totals of this guard's session, and the state of its default thread."""
+        return self._core.summary(None if self._default is None else self._default.state)
+
+    def close(self) -> None:
+        """Write queued events. The client stays open: it is yours."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _default_thread(self) -> GuardedThread:
+        if self._default is None:
+            thread = self.thread()
+            with self._threads_lock:
+                if self._default is None:
+                    self._default = thread
+                else:
+                    del self._threads[thread.id]
+        return self._default
+
+
+class GuardedThread:
+    """One conversation of an `AssistantGuard`. Made by `AssistantGuard.thread`."""
+
+    def __init__(self, engine: Engine, state: ThreadState) -> None:
+        self._engine = engine
+        self._state = state
+        self._turns = FairLock()
+
+    @property
+    def id(self) -> str:
+        """The conversation's stable id; rotations do not change it."""
+        return self._state.id
+
+    @property
+    def state(self) -> ThreadState:
+        """Turns, context size, generation and usage, as they are now. Read it, do not change it."""
+        return self._state
+
+    def chat(self, message: Message) -> Reply:
+        """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
+        checked = check_message(message)
+        with self._turns:
+            return block_on(self._engine.turn(self._state, checked))
+
+    def attach_files(self, file_ids: Sequence[str]) -> str:
+        """Make files searchable on this thread, in addition to those it has; return the vector store's id.
+
+        The same set of files is embedded once: a store that holds it already is found and used again. The store stays
+        attached over rotations, and is built again when it has expired.
+
+        Args:
+            file_ids: Ids of uploaded files (``file-…``).
+
+        Raises:
+            ConfigurationError: There are no ids, or one is no text.
+            VectorStoreFailed: A file could not be embedded, or not in time.
+            RunFailed: The server refused.
+        """
+        with self._turns:
+            return block_on(self._engine.files.attach(self._state, file_ids))
+
+
+class AsyncAssistantGuard:
+    """Conversations under policies, over an async client. The same face as `AssistantGuard`, with ``await``.
+
+    Tools may be async or plain functions; plain ones run in threads. Safe to share between the tasks of an event loop.
+
+    Args:
+        client: Your own ``openai.AsyncOpenAI``.
+        assistant: As for `AssistantGuard`.
+        policies: As for `AssistantGuard`.
+        options: As for `AssistantGuard`.
+
+    Raises:
+        ConfigurationError: A value cannot work; the message says which, why, and what to do.
+    """
+
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        assistant: Assistant,
+        policies: Sequence[Policy] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        check_client(client, openai.AsyncOpenAI, openai.OpenAI, "use AssistantGuard, or pass openai.AsyncOpenAI()")
+        self._core = GuardCore(assistant, policies, options, allows_async_tools=True)
+        self._client = client
+        calling = ToolCalling(
+            self._core.toolbox,
+            self.dispatch_tool,
+            self.dispatch_tools if _is_overridden(self, AsyncAssistantGuard) else None,
+            self._core.tool_timeout,
+            self._core.parallel,
+        )
+        self._engine = Engine(
+            self._core.session,
+            AsyncioDriver(calling, self._core.session.cleanup_timeout),
+            ResponsesBackend(AsyncioPort(_without_retries(client))),
+        )
+        self._threads: dict[str, AsyncGuardedThread] = {}
+        self._default: AsyncGuardedThread | None = None
+
+    @property
+    def client(self) -> openai.AsyncOpenAI:
+        """The client that was passed in."""
+        return self._client
+
+    @property
+    def assistant(self) -> Assistant:
+        """The assistant that answers."""
+        return self._core.session.assistant
+
+    @property
+    def thread_id(self) -> str:
+        """The id of the default thread."""
+        return self._default_thread().id
+
+    async def dispatch_tool(self, call: ToolCall) -> Any:
+        """Answer one tool call. Override it, async or plain, to run your own tools. See `AssistantGuard`."""
+        if self._core.toolbox.is_async(call.name):
+            result = run_tool(self._core.toolbox, call)
+            return await result if asyncio.iscoroutine(result) else result
+        return await asyncio.wrap_future(in_thread(lambda: run_tool(self._core.toolbox, call)))
+
+    async def dispatch_tools(self, calls: Sequence[ToolCall]) -> Any:
+        """Answer all calls of a step. Override it, async or plain, to run them together. See `AssistantGuard`."""
+        return [await self.dispatch_tool(call) for call in calls]
+
+    async def chat(self, message: Message) -> Reply:
+        """Answer a message on the default thread. See `AssistantGuard.chat`."""
+        return await self._default_thread().chat(message)
+
+    async def attach_files(self, file_ids: Sequence[str]) -> str:
+        """Make files searchable on the default thread. See `GuardedThread.attach_files`."""
+        return await self._default_thread().attach_files(file_ids)
+
+    def thread(self, thread_id: str | None = None, *, conversation_id: str | None = None) -> AsyncGuardedThread:
+        """Another conversation, or the one with this id. See `AssistantGuard.thread`."""
+        if thread_id is not None and thread_id in self._threads:
+            return self._threads[thread_id]
+        state = new_thread_state(thread_id, conversation_id, time.time())
+        thread = self._threads[state.id] = AsyncGuardedThread(self._engine, state)
+        return thread
+
+    def summary(self) -> Summary:
+        """Totals of this guard's session, and the state of its default thread."""
+        return self._core.summary(None if self._default is None else self._default.state)
+
+    async def close(self) -> None:
+        """Write queued events. The client stays open: it is yours."""
+        await asyncio.to_thread(self._core.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _default_thread(self) -> AsyncGuardedThread:
+        if self._default is None:
+            self._default = self.thread()
+        return self._default
+
+
+class AsyncGuardedThread:
+    """One conversation of an `AsyncAssistantGuard`. Made by `AsyncAssistantGuard.thread`."""
+
+    def __init__(self, engine: Engine, state: ThreadState) -> None:
+        self._engine = engine
+        self._state = state
+        self._turns = asyncio.Lock()
+
+    @property
+    def id(self) -> str:
+        """The conversation's stable id; rotations do not change it."""
+        return self._state.id
+
+    @property
+    def state(self) -> ThreadState:
+        """Turns, context size, generation and usage, as they are now. Read it, do not change it."""
+        return self._state
+
+    async def chat(self, message: Message) -> Reply:
+        """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
+        checked = check_message(message)
+        async with self._turns:
+            return await self._engine.turn(self._state, checked)
+
+    async def attach_files(self, file_ids: Sequence[str]) -> str:
+        """Make files searchable on this thread. See `GuardedThread.attach_files`."""
+        async with self._turns:
+            return await self._engine.files.attach(self._state, file_ids)
+
+
+def _is_overridden(guard: object, base: type) -> bool:
+    return getattr(type(guard), "dispatch_tools") is not getattr(base, "dispatch_tools")  # noqa: B009 - by name for both bases
+
+
+def _without_retries(client: Any) -> Any:
+    """The same client with its own retries off: ours would multiply with them, and hidden attempts are billed."""
+    return client if getattr(client, "max_retries", None) == 0 else client.with_options(max_retries=0)

@@ -1,0 +1,112 @@
+"""A ledger that lives and ends with the process."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from assistantguard.ledger.base import Balance, Claim, Entry, Hold, LedgerRefusal
+
+if TYPE_CHECKING:
+    from assistantguard.policies.base import Metric
+
+__all__ = ["MemoryLedger"]
+
+_Key = tuple[str, str]
+
+
+class MemoryLedger:
+    """`Ledger` in a dictionary under one lock.
+
+    Args:
+        keep_entries: How many of the newest rows `entries` keeps. Balances never forget.
+    """
+
+    in_process = True
+
+    def __init__(self, keep_entries: int = 10_000) -> None:
+        self._lock = threading.Lock()
+        self._committed: dict[_Key, Decimal] = {}
+        self._held: dict[_Key, Decimal] = {}
+        self._open: dict[str, Hold] = {}
+        self._entries: deque[Entry] = deque(maxlen=keep_entries)
+
+    def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
+        """See `Ledger.reserve`."""
+        with self._lock:
+            for claim in claims:
+                if claim.limit is None:
+                    continue
+                key = (claim.account, claim.metric)
+                committed, held = self._committed.get(key, _ZERO), self._held.get(key, _ZERO)
+                if committed + held + claim.amount > claim.limit:
+                    raise LedgerRefusal(claim, Balance(committed, held))
+            hold = Hold(hold_id, tuple(claims), expires_at)
+            for claim in claims:
+                key = (claim.account, claim.metric)
+                self._held[key] = self._held.get(key, _ZERO) + claim.amount
+            self._open[hold_id] = hold
+            return hold
+
+    def commit(self, hold_id: str, entry: Entry) -> None:
+        """See `Ledger.commit`."""
+        with self._lock:
+            hold = self._end(hold_id)
+            if hold is not None:
+                for claim in hold.claims:
+                    self._add(claim, entry.amount(claim.metric, claim.amount))
+                self._entries.append(entry)
+
+    def release(self, hold_id: str) -> None:
+        """See `Ledger.release`."""
+        with self._lock:
+            self._end(hold_id)
+
+    def balance(self, account: str, metric: Metric) -> Balance:
+        """See `Ledger.balance`."""
+        with self._lock:
+            key = (account, metric)
+            return Balance(self._committed.get(key, _ZERO), self._held.get(key, _ZERO))
+
+    def expire(self, now: float) -> Sequence[Hold]:
+        """See `Ledger.expire`."""
+        with self._lock:
+            due = [hold for hold in self._open.values() if hold.expires_at <= now]
+            for hold in due:
+                self._end(hold.id)
+                for claim in hold.claims:
+                    self._add(claim, claim.amount)
+            return due
+
+    def open_holds(self) -> Sequence[Hold]:
+        """See `Ledger.open_holds`."""
+        with self._lock:
+            return tuple(self._open.values())
+
+    def entries(self) -> Sequence[Entry]:
+        """See `Ledger.entries`; only the newest are kept."""
+        with self._lock:
+            return tuple(self._entries)
+
+    def _end(self, hold_id: str) -> Hold | None:
+        hold = self._open.pop(hold_id, None)
+        if hold is None:
+            return None
+        for claim in hold.claims:
+            key = (claim.account, claim.metric)
+            left = self._held.get(key, _ZERO) - claim.amount
+            if left:
+                self._held[key] = left
+            else:
+                self._held.pop(key, None)
+        return hold
+
+    def _add(self, claim: Claim, amount: Decimal) -> None:
+        key = (claim.account, claim.metric)
+        self._committed[key] = self._committed.get(key, _ZERO) + amount
+
+
+_ZERO = Decimal(0)

@@ -1,0 +1,200 @@
+"""What a policy is: an object that looks at a turn and says what it wants. It does no I/O.
+
+A policy overrides one or more checkpoints of `Policy`. Each gets a `View` (everything a policy can know) and
+returns a `Decision` (everything it can want) with a reason for people, or None to let things pass. The engine asks
+all policies in the order given: the strongest decision wins, among equals the first; limits intersect.
+
+One step is one model answer that asks for tools, however many calls it holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from assistantguard.errors import PolicyRefused, Refused, RunStopped
+
+if TYPE_CHECKING:
+    from assistantguard.models import Assistant, Failure, RunState, ThreadState, ToolCall
+    from assistantguard.models.carry_over import CarryOver, CarryOverFunction
+    from assistantguard.prices import Price, PriceBook
+    from assistantguard.tokens import Estimate
+
+__all__ = [
+    "Cap",
+    "Decision",
+    "EmbedFiles",
+    "Limit",
+    "Metric",
+    "Policy",
+    "Refuse",
+    "Retry",
+    "Rotate",
+    "Stop",
+    "View",
+    "WrapUp",
+]
+
+Metric = Literal["tokens", "cost"]
+Counting = Literal["near", "always", "never"]
+OldGeneration = Literal["delete", "scrub", "keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a policy sees. Read it, never change what it points at."""
+
+    now: float
+    """Unix time, seconds."""
+    session_id: str
+    thread: ThreadState
+    model: str
+    run: RunState | None = None
+    """None before a turn has a run."""
+    message: str = ""
+    """The user's message of this turn."""
+    price: Price | None = None
+    """The model's price, or None where it is unknown."""
+    input: Estimate | None = None
+    """Before a request: how many input tokens it is expected to read."""
+    calls: tuple[ToolCall, ...] = ()
+    """At a step: what the model asks for. `run.steps` and `run.calls` do not count it yet."""
+    failure: Failure | None = None
+    """After a failed attempt: what went wrong. `run.attempt` is the attempt that failed."""
+
+    @property
+    def session_account(self) -> str:
+        """The ledger account of this guard's session."""
+        return f"session:{self.session_id}"
+
+    @property
+    def run_account(self) -> str:
+        """The ledger account of this run; the thread's where there is no run yet."""
+        return f"run:{self.run.id}" if self.run is not None else f"thread:{self.thread.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something a policy wants. `reason` reaches the event and the error; it must not quote the conversation."""
+
+    strength: ClassVar[int] = 0
+    verb: ClassVar[str] = "decide"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse(Decision):
+    """Do not spend: raise `error` before anything is sent. For ``before_turn`` and ``before_request``."""
+
+    strength: ClassVar[int] = 4
+    verb: ClassVar[str] = "refuse"
+    error: type[Refused] = PolicyRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Decision):
+    """End the run: raise `error`, heal the thread. For ``on_step``."""
+
+    strength: ClassVar[int] = 4
+    verb: ClassVar[str] = "stop"
+    error: type[RunStopped] = RunStopped
+
+
+@dataclass(frozen=True, slots=True)
+class WrapUp(Decision):
+    """Run no more tools: let the model answer once more with what it has. For ``on_step``."""
+
+    strength: ClassVar[int] = 3
+    verb: ClassVar[str] = "wrap_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate(Decision):
+    """Leave the generation before the turn. For ``before_turn``."""
+
+    strength: ClassVar[int] = 2
+    verb: ClassVar[str] = "rotate"
+    carry_over: CarryOver | CarryOverFunction | None = None
+    """What the new generation starts with; None carries the default."""
+    old: OldGeneration = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Decision):
+    """Try the request again after `wait` seconds. For ``on_failure``; only transient failures get there."""
+
+    strength: ClassVar[int] = 1
+    verb: ClassVar[str] = "retry"
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedFiles(Decision):
+    """How a set of files becomes searchable. For ``on_files``."""
+
+    strength: ClassVar[int] = 1
+    verb: ClassVar[str] = "embed_files"
+    reuse: bool = True
+    """Whether a store that holds the same set is looked for first."""
+    expires_after_days: int = 7
+    """Days without use after which the server may drop the store."""
+    timeout: float = 120.0
+    """Seconds until the store must be ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The most an account may ever have committed and held together."""
+
+    account: str
+    metric: Metric
+    limit: Decimal
+    """Tokens, or US dollars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Decision):
+    """Bounds on the next request; those of several policies intersect. For ``before_request``."""
+
+    verb: ClassVar[str] = "limit"
+    caps: tuple[Cap, ...] = ()
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
+    """Calls of built-in tools that the server may make inside the request."""
+    counting: Counting = "near"
+    """When to ask the API for the exact input count: when the estimate comes near a cap, always, or never."""
+    busy_wait: float = 0.0
+    """Seconds to wait for requests in flight to give back what they hold."""
+
+
+class Policy:
+    """Base of all policies. Override the checkpoints you care about; all are plain functions without I/O."""
+
+    @property
+    def name(self) -> str:
+        """How events and errors call this policy."""
+        return type(self).__name__
+
+    def check(self, assistant: Assistant, prices: PriceBook) -> None:
+        """Called once when a guard is built.
+
+        Raises:
+            ConfigurationError: The policy cannot work with this assistant.
+        """
+
+    def before_turn(self, view: View) -> Decision | None:
+        """A user's message arrived; nothing was sent yet. `Refuse`, `Rotate` or None."""
+
+    def before_request(self, view: View) -> Decision | None:
+        """A paid model call is about to be made: first attempt, retry, or after tools. `Refuse`, `Limit` or None."""
+
+    def on_step(self, view: View) -> Decision | None:
+        """The model asks for tools, none has run. `Stop`, `WrapUp` or None."""
+
+    def on_failure(self, view: View) -> Decision | None:
+        """An attempt failed in a way that may be tried again. `Retry` or None (which gives up)."""
+
+    def on_files(self, view: View) -> Decision | None:
+        """A thread got files. `EmbedFiles` or None."""

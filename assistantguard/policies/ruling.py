@@ -1,0 +1,147 @@
+"""Asking several policies at a checkpoint and combining what they want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from assistantguard.errors import ConfigurationError
+from assistantguard.policies.base import Cap, Counting, Decision, Limit, Policy, View
+
+__all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PolicySet", "Ruling", "observe"]
+
+Checkpoint = Literal["before_turn", "before_request", "on_step", "on_failure", "on_files"]
+_CHECKPOINTS: tuple[Checkpoint, ...] = ("before_turn", "before_request", "on_step", "on_failure", "on_files")
+_COUNTING: dict[Counting, int] = {"never": 0, "near": 1, "always": 2}
+
+
+class Observed(Policy):
+    """A policy that decides and reports, and is not enforced. Made by `observe`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    @property
+    def name(self) -> str:
+        """The inner policy's name."""
+        return self.policy.name
+
+
+def observe(policy: Policy) -> Policy:
+    """Let `policy` report what it would have done (``policy.observed`` events) without being enforced.
+
+    Raises:
+        ConfigurationError: `policy` is not a `Policy`.
+    """
+    if not isinstance(policy, Policy):
+        raise ConfigurationError(
+            f"observe() got {policy!r}: give it a policy, for example observe(TokenCap(session=1))"
+        )
+    return Observed(policy)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedCap:
+    """A cap, the policy it came from, and whether it is only observed."""
+
+    cap: Cap
+    policy: str
+    observed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an observed policy wanted."""
+
+    policy: str
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What all policies together want at a checkpoint."""
+
+    decision: Decision | None = None
+    """The strongest decision other than a limit; among equals the first."""
+    policy: str = ""
+    """Who decided it."""
+    caps: tuple[PlacedCap, ...] = ()
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
+    counting: Counting = "near"
+    busy_wait: float = 0.0
+    observed: tuple[Observation, ...] = ()
+
+
+_NOTHING = Ruling()
+
+
+class PolicySet:
+    """The policies of a guard, in the order given."""
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        self.policies: Sequence[Policy] = tuple(policies)
+        for policy in self.policies:
+            if not isinstance(policy, Policy):
+                raise ConfigurationError(
+                    f"policies has {policy!r}, which is no policy: give an instance of a Policy subclass,"
+                    " for example ToolStepCeiling(5)"
+                )
+        self._asked = {
+            checkpoint: tuple(
+                (policy, _inner(policy), isinstance(policy, Observed))
+                for policy in self.policies
+                if _overrides(_inner(policy), checkpoint)
+            )
+            for checkpoint in _CHECKPOINTS
+        }
+
+    def asks(self, checkpoint: Checkpoint) -> bool:
+        """Whether any policy cares about this checkpoint."""
+        return bool(self._asked[checkpoint])
+
+    def rule(self, checkpoint: Checkpoint, view: View) -> Ruling:
+        """Ask every policy that overrides `checkpoint` and combine the answers."""
+        asked = self._asked[checkpoint]
+        if not asked:
+            return _NOTHING
+        chosen: Decision | None = None
+        chooser = ""
+        limits: list[Limit] = []
+        caps: list[PlacedCap] = []
+        observed: list[Observation] = []
+        for policy, inner, is_observed in asked:
+            decision: Decision | None = getattr(inner, checkpoint)(view)
+            if decision is None:
+                continue
+            if isinstance(decision, Limit):
+                caps += [PlacedCap(cap, policy.name, is_observed) for cap in decision.caps]
+                if not is_observed:
+                    limits.append(decision)
+            elif is_observed:
+                observed.append(Observation(policy.name, decision))
+            elif chosen is None or decision.strength > chosen.strength:
+                chosen, chooser = decision, policy.name
+        return Ruling(
+            chosen,
+            chooser,
+            tuple(caps),
+            _least(limit.max_output_tokens for limit in limits),
+            _least(limit.max_tool_calls for limit in limits),
+            max((limit.counting for limit in limits), key=_COUNTING.__getitem__, default="near"),
+            max((limit.busy_wait for limit in limits), default=0.0),
+            tuple(observed),
+        )
+
+
+def _inner(policy: Policy) -> Policy:
+    return policy.policy if isinstance(policy, Observed) else policy
+
+
+def _overrides(policy: Policy, checkpoint: Checkpoint) -> bool:
+    return getattr(type(policy), checkpoint) is not getattr(Policy, checkpoint)
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    return min((value for value in values if value is not None), default=None)

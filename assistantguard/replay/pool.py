@@ -1,0 +1,105 @@
+"""Playing several rows at once, each in a sandbox of its own, so that no row changes another.
+
+A row is played by one process from beginning to end: its threads share a prompt cache, as those of one
+application do, and the figures do not depend on how many processes there are.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from assistantguard.replay.play import Row, play_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Event
+
+    from assistantguard.replay.recording import RecordedThread
+    from assistantguard.replay.settings import RowSettings
+
+__all__ = ["play_rows"]
+
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What a worker process is given when it begins."""
+
+    threads: Sequence[RecordedThread]
+    ticks: SimpleQueue[str]
+    """Gets the row's name after each turn."""
+    stop: Event
+    """Set when the rows are no longer wanted."""
+
+
+class _NoLongerWantedError(Exception):
+    pass
+
+
+def play_rows(
+    rows: Sequence[RowSettings],
+    threads: Sequence[RecordedThread],
+    *,
+    jobs: int = 1,
+    on_turn: Callable[[str], None] = lambda _row: None,
+) -> list[Row]:
+    """Play every row.
+
+    Args:
+        rows: What to play.
+        threads: What was recorded.
+        jobs: Processes at once; 1 plays in this one.
+        on_turn: Called with the row's name after each turn.
+
+    Returns:
+        One row for each of `rows`, in their order.
+    """
+    jobs = min(jobs, len(rows))
+    if jobs <= 1:
+        return [play_row(row, threads, lambda row=row: on_turn(row.name)) for row in rows]  # type: ignore[misc]
+    # Not fork: this process may have threads, and a forked child would have their locks but not them.
+    context = multiprocessing.get_context("spawn")
+    shared = _Shared(threads, context.SimpleQueue(), context.Event())
+    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(shared,)) as pool:
+        futures = [pool.submit(_play, row) for row in rows]
+        waiting = set(futures)
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                while not shared.ticks.empty():
+                    on_turn(shared.ticks.get())
+                for future in done:
+                    future.result()
+        except BaseException:
+            shared.stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _begin(shared: _Shared) -> None:
+    global _given  # noqa: PLW0603  how a pool's worker keeps what its initializer got
+    _given = shared
+    # Ctrl-C reaches every process of the terminal; the parent passes it on through `stop`.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+_given: _Shared | None = None
+
+
+def _play(row: RowSettings) -> Row:
+    shared = _given
+    assert shared is not None
+
+    def tick() -> None:
+        if shared.stop.is_set():
+            raise _NoLongerWantedError
+        shared.ticks.put(row.name)
+
+    return play_row(row, shared.threads, tick)

@@ -1,0 +1,50 @@
+"""A local, honest stand-in for OpenAI's API: real HTTP through the real SDK, and a bill to compare with.
+
+::
+
+    from assistantguard.sandbox import FunctionCall, Sandbox
+
+    with Sandbox([FunctionCall("lookup", {"order": "W2378156"}), "It is on its way."]) as sandbox:
+        client = sandbox.client()
+        ...
+        assert sandbox.billing.requests == 2
+
+It keeps state (conversations, items, responses, files, vector stores), counts tokens exactly, caches prompts, refuses
+bad requests with OpenAI's own status and text, and fails on demand. It needs the `sandbox` extra:
+``pip install 'assistantguard[sandbox]'``.
+"""
+
+from __future__ import annotations
+
+from assistantguard.sandbox.billing import BilledCall, Billing, Totals
+from assistantguard.sandbox.faults import Ending, Fault, Refusal
+from assistantguard.sandbox.sandbox import Sandbox, serve
+from assistantguard.sandbox.script import (
+    Answer,
+    FileSearch,
+    FunctionCall,
+    ModelRequest,
+    Script,
+    ToolCalls,
+    replay,
+)
+from assistantguard.sandbox.stores import Embedding
+
+__all__ = [
+    "Answer",
+    "BilledCall",
+    "Billing",
+    "Embedding",
+    "Ending",
+    "Fault",
+    "FileSearch",
+    "FunctionCall",
+    "ModelRequest",
+    "Refusal",
+    "Sandbox",
+    "Script",
+    "ToolCalls",
+    "Totals",
+    "replay",
+    "serve",
+]

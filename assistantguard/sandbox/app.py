@@ -1,0 +1,363 @@
+"""The ASGI application: routes, authentication, faults, headers and the log of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from assistantguard import tokens
+from assistantguard.sandbox.conversations import Conversations
+from assistantguard.sandbox.faults import Ending, FaultPlan, Refusal
+from assistantguard.sandbox.files import Files
+from assistantguard.sandbox.paging import page
+from assistantguard.sandbox.problems import ApiError
+from assistantguard.sandbox.responses import Responses
+from assistantguard.sandbox.vector_stores import VectorStores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from assistantguard.sandbox.billing import Billing
+    from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.script import Answer, Model, Script
+    from assistantguard.sandbox.state import State
+    from assistantguard.sandbox.stores import Embedding
+
+__all__ = ["Application", "RecordedRequest"]
+
+REQUESTS_PER_MINUTE = 10_000
+TOKENS_PER_MINUTE = 30_000_000
+
+
+@dataclass(slots=True)
+class RecordedRequest:
+    """One request that reached the sandbox."""
+
+    method: str
+    path: str
+    """With ``/v1`` and without the query."""
+    endpoint: str
+    """As faults name it: ``"POST /conversations/{id}/items"``."""
+    query: dict[str, str]
+    headers: dict[str, str]
+    """Lower-case names; the key is left out."""
+    body: Any
+    """The JSON document; None where there was none."""
+    status: int | None = None
+    """HTTP status of the answer; None while it is being made."""
+    received_at: float = 0.0
+    """Seconds, `time.monotonic`."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A request on its way to its handler."""
+
+    ids: dict[str, str]
+    query: Mapping[str, str]
+    body: Any
+    instead: Answer | None
+    request: Request
+
+
+Document: TypeAlias = dict[str, Any] | bytes
+Handler: TypeAlias = Callable[[_Call], Awaitable[Document] | Document]
+
+
+class _RateWindow:
+    """The rate-limit headers of a generous account."""
+
+    def __init__(self) -> None:
+        self._requests: deque[float] = deque()
+
+    def headers(self) -> dict[str, str]:
+        """Count a request and return the headers that tell what is left of the minute."""
+        now = time.monotonic()
+        self._requests.append(now)
+        while self._requests and self._requests[0] < now - 60:
+            self._requests.popleft()
+        reset = 60 - (now - self._requests[0])
+        return {
+            "x-ratelimit-limit-requests": str(REQUESTS_PER_MINUTE),
+            "x-ratelimit-remaining-requests": str(max(0, REQUESTS_PER_MINUTE - len(self._requests))),
+            "x-ratelimit-reset-requests": f"{reset:.3f}s",
+            "x-ratelimit-limit-tokens": str(TOKENS_PER_MINUTE),
+            "x-ratelimit-remaining-tokens": str(TOKENS_PER_MINUTE),
+            "x-ratelimit-reset-tokens": "0s",
+        }
+
+
+class Application:
+    """The sandbox's API. `asgi` is the application to serve.
+
+    Args:
+        state: What the sandbox remembers.
+        billing: Its bill.
+        model: The script, or the function that answers.
+        model_in_thread: Run a plain function in a worker thread.
+        faults: What goes wrong, and when.
+        embedding: How files are embedded.
+        api_key: The key that requests must carry; None takes any.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        billing: Billing,
+        model: Script | Model,
+        *,
+        model_in_thread: bool,
+        faults: Sequence[Fault],
+        embedding: Embedding,
+        api_key: str | None,
+    ) -> None:
+        self.requests: list[RecordedRequest] = []
+        self.faults = FaultPlan(faults)
+        self._state = state
+        self._api_key = api_key
+        self._window = _RateWindow()
+        self._closing: asyncio.Event | None = None
+        self._files = Files(state, self._forget_file)
+        self._stores = VectorStores(state, self._files, billing, embedding)
+        self._responses = Responses(
+            state, billing, model, model_in_thread=model_in_thread, pause=self._pause, stores=self._stores
+        )
+        self._conversations = Conversations(state)
+        self.asgi = Starlette(
+            routes=[
+                *self._response_routes(),
+                *self._conversation_routes(),
+                *self._file_routes(),
+                *self._store_routes(),
+            ],
+            exception_handlers={HTTPException: _no_such_route},
+        )
+
+    def close(self) -> None:
+        """End answers that are still being delayed. Called on the server's event loop."""
+        if self._closing is not None:
+            self._closing.set()
+
+    async def _pause(self, seconds: float) -> None:
+        if self._closing is None:
+            self._closing = asyncio.Event()
+        try:
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+        raise ApiError(
+            503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing"
+        )
+
+    def _forget_file(self, file_id: str) -> None:
+        self._stores.forget(file_id)
+
+    def _response_routes(self) -> list[Route]:
+        responses = self._responses
+        state = self._state
+
+        def delete(call: _Call) -> dict[str, Any]:
+            state.response(call.ids["id"])
+            del state.responses[call.ids["id"]]
+            return {"id": call.ids["id"], "object": "response", "deleted": True}
+
+        def inputs(call: _Call) -> dict[str, Any]:
+            return page([item.data for item in state.response(call.ids["id"]).inputs.all()], call.query)
+
+        return [
+            self._route("POST", "/responses", lambda call: responses.create(call.body, call.instead)),
+            self._route("POST", "/responses/input_tokens", lambda call: responses.count(call.body)),
+            self._route("GET", "/responses/{id}", lambda call: state.response(call.ids["id"]).document),
+            self._route("DELETE", "/responses/{id}", delete),
+            self._route("GET", "/responses/{id}/input_items", inputs),
+        ]
+
+    def _conversation_routes(self) -> list[Route]:
+        served = self._conversations
+        state = self._state
+        one = "/conversations/{id}"
+        return [
+            self._route("POST", "/conversations", lambda call: served.create(call.body)),
+            self._route("GET", one, lambda call: state.conversation(call.ids["id"]).document),
+            self._route("POST", one, lambda call: served.update(call.ids["id"], call.body)),
+            self._route("DELETE", one, lambda call: served.delete(call.ids["id"])),
+            self._route("GET", f"{one}/items", lambda call: served.list_items(call.ids["id"], call.query)),
+            self._route("POST", f"{one}/items", lambda call: served.add_items(call.ids["id"], call.body)),
+            self._route(
+                "GET",
+                f"{one}/items/{{item_id}}",
+                lambda call: served.item(call.ids["id"], call.ids["item_id"]),
+            ),
+            self._route(
+                "DELETE",
+                f"{one}/items/{{item_id}}",
+                lambda call: served.delete_item(call.ids["id"], call.ids["item_id"]),
+            ),
+        ]
+
+    def _file_routes(self) -> list[Route]:
+        served = self._files
+        return [
+            self._route("POST", "/files", lambda call: served.create(call.request)),
+            self._route("GET", "/files", lambda call: served.list_all(call.query)),
+            self._route("GET", "/files/{id}", lambda call: served.get(call.ids["id"]).document),
+            self._route("DELETE", "/files/{id}", lambda call: served.delete(call.ids["id"])),
+            self._route("GET", "/files/{id}/content", lambda call: served.content(call.ids["id"])),
+        ]
+
+    def _store_routes(self) -> list[Route]:
+        served = self._stores
+        one = "/vector_stores/{id}"
+        file = f"{one}/files/{{file_id}}"
+        batch = f"{one}/file_batches/{{batch_id}}"
+
+        def of(method: Callable[..., dict[str, Any]], *names: str, body: bool = False) -> Handler:
+            def handle(call: _Call) -> dict[str, Any]:
+                given = [call.ids[name] for name in ("id", *names)]
+                return method(*given, call.body) if body else method(*given)
+
+            return handle
+
+        return [
+            self._route("POST", "/vector_stores", lambda call: served.create(call.body)),
+            self._route("GET", "/vector_stores", lambda call: served.list_all(call.query)),
+            self._route("GET", one, of(served.get)),
+            self._route("POST", one, of(served.update, body=True)),
+            self._route("DELETE", one, of(served.delete)),
+            self._route("POST", f"{one}/files", of(served.add_file, body=True)),
+            self._route("GET", f"{one}/files", lambda call: served.list_files(call.ids["id"], call.query)),
+            self._route("GET", file, of(served.file, "file_id")),
+            self._route("POST", file, of(served.update_file, "file_id", body=True)),
+            self._route("DELETE", file, of(served.delete_file, "file_id")),
+            self._route("POST", f"{one}/file_batches", of(served.create_batch, body=True)),
+            self._route("GET", batch, of(served.batch, "batch_id")),
+            self._route("POST", f"{batch}/cancel", of(served.cancel_batch, "batch_id")),
+            self._route(
+                "GET",
+                f"{batch}/files",
+                lambda call: served.batch_files(call.ids["id"], call.ids["batch_id"], call.query),
+            ),
+            self._route("POST", f"{one}/search", of(served.search, body=True)),
+        ]
+
+    def _route(self, method: str, path: str, handler: Handler) -> Route:
+        endpoint = f"{method} {path}"
+
+        async def serve(request: Request) -> Response:
+            started = time.perf_counter()
+            record = _recorded(request, endpoint)
+            self.requests.append(record)
+            headers: dict[str, str] = {}
+            document: Document
+            try:
+                raw = await request.body()
+                self._authenticate(request.headers.get("authorization"))
+                record.body = _parsed(raw, request.headers.get("content-type", ""))
+                document = await self._handle(request, record, handler)
+                record.status = 200
+            except ApiError as problem:
+                record.status, document = problem.status, problem.body
+                headers = problem.headers
+            spent = round((time.perf_counter() - started) * 1000)
+            return _answered(
+                record.status,
+                document,
+                {
+                    **self._window.headers(),
+                    "openai-processing-ms": str(max(1, spent)),
+                    "openai-version": "2020-10-01",
+                    "x-request-id": self._state.ids.make("req_"),
+                    **headers,
+                },
+            )
+
+        return Route(f"/v1{path}", serve, methods=[method])
+
+    async def _handle(self, request: Request, record: RecordedRequest, handler: Handler) -> Document:
+        effect = self.faults.due(record.endpoint)
+        if isinstance(effect, Refusal):
+            raise ApiError(
+                effect.status,
+                effect.message,
+                kind=effect.type,
+                param=effect.param,
+                code=effect.code,
+                headers=effect.headers,
+            )
+        if not tokens.ready():
+            await asyncio.to_thread(tokens.count, "")
+        instead = effect.answer if isinstance(effect, Ending) else None
+        call = _Call(dict(request.path_params), record.query, record.body, instead, request)
+        answer = handler(call)
+        return answer if isinstance(answer, (dict, bytes)) else await answer
+
+    def _authenticate(self, authorization: str | None) -> None:
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise ApiError(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+        if self._api_key is not None and key.strip() != self._api_key:
+            shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) > 11 else "*" * len(key)
+            raise ApiError(
+                401,
+                f"Incorrect API key provided: {shown}. This is a sandbox; its key is in `sandbox.api_key`.",
+                code="invalid_api_key",
+            )
+
+
+def _recorded(request: Request, endpoint: str) -> RecordedRequest:
+    headers = {name: value for name, value in request.headers.items() if name != "authorization"}
+    return RecordedRequest(
+        method=request.method,
+        path=request.url.path,
+        endpoint=endpoint,
+        query=dict(request.query_params),
+        headers=headers,
+        body=None,
+        received_at=time.monotonic(),
+    )
+
+
+def _parsed(raw: bytes, content_type: str) -> Any:
+    if not raw or content_type.startswith("multipart/"):
+        return None
+    try:
+        return json.loads(raw)
+    except ValueError:
+        raise ApiError(
+            400,
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+            "library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)",
+        ) from None
+
+
+def _answered(status: int, document: Document, headers: dict[str, str]) -> Response:
+    if isinstance(document, bytes):
+        return Response(document, status, headers, media_type="application/octet-stream")
+    content = json.dumps(document, separators=(",", ":")).encode()
+    return Response(content, status, headers, media_type="application/json")
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        message = f"Not allowed to {request.method} on {request.url.path}."
+        problem = ApiError(405, message, code="method_not_supported")
+    else:
+        problem = ApiError(404, f"Invalid URL ({request.method} {request.url.path})")
+    return _answered(problem.status, problem.body, {})

@@ -1,0 +1,224 @@
+"""The sandbox's bill: what a server would have charged, call by call. Tests compare with it.
+
+Prices come from `genai_prices` directly, so that they check the guard's own price book. Prompt caching follows the
+API: the longest prefix of (tools, instructions, items) that an earlier call of the same model sent, from 1,024 tokens
+in steps of 128. Models from gpt-5.6 on are billed for what they write to the cache.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["BilledCall", "Billing", "PromptCache", "Totals", "writes_are_billed"]
+
+CACHE_MINIMUM = 1024
+CACHE_STEP = 128
+
+
+@lru_cache(maxsize=512)
+def writes_are_billed(model: str) -> bool:
+    """Whether the model is gpt-5.6 or later, which bills cache writes."""
+    version = re.match(r"(?:ft:)?gpt-(\d+)(?:\.(\d+))?(?!\d|[a-z])", model)
+    return version is not None and (int(version[1]), int(version[2] or 0)) >= (5, 6)
+
+
+class PromptCache:
+    """Which prefixes a server has seen, per model.
+
+    It works by whole segments: a prefix ends where a segment ends.
+    """
+
+    def __init__(self) -> None:
+        self._roots: dict[str, dict[str, Any]] = {}
+
+    def read(self, model: str, segments: Iterable[tuple[str, int]]) -> int:
+        """Return the tokens of the longest prefix seen before, and remember this prompt.
+
+        Args:
+            model: Caches are kept apart by model.
+            segments: ``(key, tokens)`` of each part of the prompt, in order.
+        """
+        node = self._roots.setdefault(model, {})
+        common = 0
+        known = True
+        for key, tokens in segments:
+            child = node.get(key) if known else None
+            if child is None:
+                known = False
+                child = node[key] = {}
+            else:
+                common += tokens
+            node = child
+        return common
+
+    @staticmethod
+    def rounded(tokens: int) -> int:
+        """Return the part of a prefix that can be cached: nothing below 1,024, then steps of 128."""
+        return 0 if tokens < CACHE_MINIMUM else tokens // CACHE_STEP * CACHE_STEP
+
+
+@dataclass(slots=True, kw_only=True)
+class BilledCall:
+    """One row of the bill: one response."""
+
+    response_id: str
+    conversation_id: str | None
+    model: str
+    status: str
+    input_tokens: int
+    cached_tokens: int
+    """Read from the prompt cache. Part of `input_tokens`."""
+    cache_write_tokens: int
+    """Written to it at a price. Part of `input_tokens`."""
+    output_tokens: int
+    reasoning_tokens: int
+    """Part of `output_tokens`."""
+    file_searches: int
+    service_tier: str
+    billed: bool
+    """False: the call cost nothing, and its token counts are 0."""
+    usage_reported: bool
+    """Whether the client was told."""
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars; None where no price of the model is known."""
+        return _cost(
+            self.model,
+            self.input_tokens,
+            self.cached_tokens,
+            self.cache_write_tokens,
+            self.output_tokens,
+        )
+
+
+@lru_cache(maxsize=65_536)
+def _cost(model: str, read: int, cached: int, written: int, output: int) -> Decimal | None:
+    if not (read or output):
+        return Decimal(0)
+    import genai_prices
+
+    usage = genai_prices.Usage(
+        input_tokens=read,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=output,
+    )
+    try:
+        price = genai_prices.calc_price(
+            usage,
+            model,
+            provider_id="openai",
+            genai_request_timestamp=datetime.datetime.now(datetime.timezone.utc),
+        )
+    except LookupError:
+        return None
+    return price.total_price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over calls."""
+
+    requests: int
+    input_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost: Decimal | None
+    """US dollars; None where the price of one of the calls is not known."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    @classmethod
+    def of(cls, calls: Sequence[BilledCall]) -> Totals:
+        """Add up calls."""
+        costs = [call.cost for call in calls]
+        known = [cost for cost in costs if cost is not None]
+        return cls(
+            requests=len(calls),
+            input_tokens=sum(call.input_tokens for call in calls),
+            cached_tokens=sum(call.cached_tokens for call in calls),
+            cache_write_tokens=sum(call.cache_write_tokens for call in calls),
+            output_tokens=sum(call.output_tokens for call in calls),
+            reasoning_tokens=sum(call.reasoning_tokens for call in calls),
+            cost=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        )
+
+
+@dataclass(slots=True)
+class Billing:
+    """The bill of a sandbox."""
+
+    calls: list[BilledCall] = field(default_factory=list)
+    """One row for each response made, in the order in which they ended."""
+    vector_stores_created: int = 0
+    files_embedded: Counter[str] = field(default_factory=Counter)
+    """How often each file id was embedded, over all vector stores."""
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over all calls."""
+        return Totals.of(list(self.calls))
+
+    @property
+    def by_model(self) -> dict[str, Totals]:
+        """Sums for each model."""
+        models = dict.fromkeys(call.model for call in list(self.calls))
+        return {model: Totals.of([call for call in self.calls if call.model == model]) for model in models}
+
+    @property
+    def by_conversation(self) -> dict[str | None, Totals]:
+        """Sums for each conversation id; under None what was asked outside a conversation."""
+        grouped: dict[str | None, list[BilledCall]] = {}
+        for call in list(self.calls):
+            grouped.setdefault(call.conversation_id, []).append(call)
+        return {conversation: Totals.of(calls) for conversation, calls in grouped.items()}
+
+    @property
+    def requests(self) -> int:
+        """Responses made."""
+        return len(self.calls)
+
+    @property
+    def input_tokens(self) -> int:
+        """Input over all calls, cached tokens included."""
+        return sum(call.input_tokens for call in list(self.calls))
+
+    @property
+    def cached_tokens(self) -> int:
+        """Input read from the prompt cache."""
+        return sum(call.cached_tokens for call in list(self.calls))
+
+    @property
+    def cache_write_tokens(self) -> int:
+        """Input written to the prompt cache at a price."""
+        return sum(call.cache_write_tokens for call in list(self.calls))
+
+    @property
+    def output_tokens(self) -> int:
+        """Output over all calls, reasoning included."""
+        return sum(call.output_tokens for call in list(self.calls))
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Output spent on reasoning."""
+        return sum(call.reasoning_tokens for call in list(self.calls))
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars over all calls; None where one of them has no known price."""
+        return self.totals.cost

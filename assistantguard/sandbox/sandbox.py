@@ -1,0 +1,261 @@
+"""`Sandbox`: a local, honest stand-in for OpenAI's API, and `serve`, the same for any program."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from assistantguard.errors import ConfigurationError
+from assistantguard.sandbox.billing import Billing
+from assistantguard.sandbox.script import Script, echo
+from assistantguard.sandbox.state import State
+from assistantguard.sandbox.stores import Embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from assistantguard.sandbox.app import Application, RecordedRequest
+    from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.script import Model, Scripted
+    from assistantguard.sandbox.server import BackgroundServer
+
+__all__ = ["Sandbox", "serve"]
+
+DEFAULT_KEY = "sk-sandbox-key"
+_PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
+"""Plain HTTP on loopback: no proxy from the environment, and no certificates to load (30 ms a client)."""
+
+
+class Sandbox:
+    """OpenAI's Responses, Conversations, Files and Vector stores on loopback, with a scripted model.
+
+    ::
+
+        with Sandbox(["Hello!", FunctionCall("lookup", {"order": "W1"}), "It is on its way."]) as sandbox:
+            client = sandbox.client()
+
+    State lives as long as the object; a sandbox can be entered once.
+
+    Args:
+        model: What the model says: a list of answers, a `Script`, a function of the `ModelRequest` (plain or async), or
+            None for an echo.
+        faults: What goes wrong, and when.
+        embedding: How vector stores embed files; None embeds them at once.
+        api_key: The key that requests must carry; None takes any.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        model_in_thread: Run a plain function in a worker thread, so that it may block. False calls it on the server's
+            event loop, which is quicker.
+        require_consumed: Raise `AssertionError` on exit while the script holds answers that nothing asked for.
+
+    Raises:
+        ConfigurationError: A value cannot work, or the packages of the `sandbox` extra are not installed.
+    """
+
+    def __init__(
+        self,
+        model: Sequence[Scripted] | Script | Model | None = None,
+        *,
+        faults: Sequence[Fault] = (),
+        embedding: Embedding | None = None,
+        api_key: str | None = DEFAULT_KEY,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        model_in_thread: bool = True,
+        require_consumed: bool = False,
+    ) -> None:
+        self._script = _as_script(model)
+        self._accepted_key = api_key
+        self._host = host
+        self._port = port
+        self._require_consumed = require_consumed
+        self._state = State()
+        self.billing = Billing()
+        """What a server would have charged."""
+        self._application = _application(
+            self._state,
+            self.billing,
+            self._script,
+            model_in_thread=model_in_thread,
+            faults=faults,
+            embedding=embedding or Embedding(),
+            api_key=api_key,
+        )
+        self._server: BackgroundServer | None = None
+        self._clients: list[openai.OpenAI] = []
+        self._entered = False
+
+    @property
+    def app(self) -> Any:
+        """The ASGI application, to be used in process. Use it from one event loop only."""
+        return self._application.asgi
+
+    @property
+    def base_url(self) -> str:
+        """Where clients connect, with ``/v1``.
+
+        Raises:
+            ConfigurationError: The sandbox does not run.
+        """
+        if self._server is None:
+            raise ConfigurationError("the sandbox does not run; use it as `with Sandbox(...) as sandbox:`")
+        return f"http://{self._host}:{self._server.port}/v1"
+
+    @property
+    def api_key(self) -> str:
+        """The key that clients send."""
+        return self._accepted_key if self._accepted_key is not None else DEFAULT_KEY
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Every request that reached the sandbox, in order."""
+        return list(self._application.requests)
+
+    @property
+    def faults_fired(self) -> int:
+        """How many requests a fault has answered."""
+        return self._application.faults.fired
+
+    @property
+    def unconsumed(self) -> int:
+        """Answers of the script that nothing has asked for yet; 0 where the model is a function."""
+        return self._script.unconsumed if isinstance(self._script, Script) else 0
+
+    @property
+    def conversations(self) -> list[str]:
+        """Ids of the conversations that exist."""
+        return list(self._state.conversations)
+
+    def conversation(self, conversation_id: str) -> list[dict[str, Any]]:
+        """Return the items of a conversation, oldest first.
+
+        Raises:
+            KeyError: There is none of that id.
+        """
+        return [item.data for item in self._state.conversations[conversation_id].items]
+
+    def advance(self, seconds: float) -> None:
+        """Put the sandbox's clock forward: vector stores and files expire by it, slow files become ready by it."""
+        self._state.advance(seconds)
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        """Return an official client of the sandbox; it is closed with the sandbox.
+
+        Args:
+            **options: Passed to `openai.OpenAI`.
+        """
+        if "http_client" not in options:
+            options["http_client"] = openai.DefaultHttpxClient(**_PLAIN)
+        client = openai.OpenAI(**{"base_url": self.base_url, "api_key": self.api_key, **options})
+        self._clients.append(client)
+        return client
+
+    def async_client(self, **options: Any) -> openai.AsyncOpenAI:
+        """Return an official asynchronous client of the sandbox. Close it: ``async with`` or ``await close()``.
+
+        Args:
+            **options: Passed to `openai.AsyncOpenAI`.
+        """
+        if "http_client" not in options:
+            options["http_client"] = openai.DefaultAsyncHttpxClient(**_PLAIN)
+        return openai.AsyncOpenAI(**{"base_url": self.base_url, "api_key": self.api_key, **options})
+
+    def __enter__(self) -> Self:
+        if self._entered:
+            raise ConfigurationError("a sandbox can be entered once; make a new one")
+        from assistantguard.sandbox.server import BackgroundServer
+
+        self._entered = True
+        self._server = BackgroundServer(
+            self.app, host=self._host, port=self._port, on_close=self._application.close
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.ExitStack() as stack:
+            if self._server is not None:
+                stack.callback(self._server.close)
+            for client in self._clients:
+                stack.callback(client.close)
+        self._server = None
+        if error is None and self._require_consumed and self.unconsumed:
+            raise AssertionError(f"the sandbox's script still holds {self.unconsumed} answers")
+
+
+def _as_script(model: Sequence[Scripted] | Script | Model | None) -> Script | Model:
+    if model is None:
+        return echo
+    if isinstance(model, Script):
+        return model
+    if callable(model):
+        return model
+    if isinstance(model, str) or not hasattr(model, "__iter__"):
+        raise ConfigurationError(
+            f"model={model!r:.80} is no model; give a list of answers, a function or None"
+        )
+    return Script(list(model))
+
+
+def _application(*args: Any, **options: Any) -> Application:
+    try:
+        import uvicorn  # noqa: F401 - asked for here, so that a missing package is told at construction
+
+        from assistantguard.sandbox.app import Application
+    except ModuleNotFoundError as error:
+        raise _extra_missing(error) from error
+    return Application(*args, **options)
+
+
+def _extra_missing(error: ModuleNotFoundError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the sandbox needs the package {error.name!r}, which is not installed; "
+        "run: pip install 'assistantguard[sandbox]'"
+    )
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    model: Sequence[Scripted] | Script | Model | None = None,
+    faults: Sequence[Fault] = (),
+    api_key: str | None = None,
+    on_start: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a sandbox until the process is interrupted. Prints nothing.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        model: See `Sandbox`.
+        faults: See `Sandbox`.
+        api_key: The key that requests must carry; None takes any.
+        on_start: Called with the base URL once requests are answered.
+
+    Raises:
+        ConfigurationError: The port cannot be had, or the packages of the `sandbox` extra are not installed.
+    """
+    import threading
+
+    try:
+        sandbox = Sandbox(model, faults=faults, api_key=api_key, host=host, port=port).__enter__()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for a free one"
+        ) from error
+    try:
+        if on_start is not None:
+            on_start(sandbox.base_url)
+        threading.Event().wait()
+    finally:
+        sandbox.__exit__(None, None, None)

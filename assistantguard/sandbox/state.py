@@ -1,0 +1,247 @@
+"""What the sandbox remembers: items, conversations, responses. Everything lives on the server's event loop."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from assistantguard.sandbox.counting import item_key, item_tokens
+from assistantguard.sandbox.problems import ApiError, not_found, rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Chain", "ConversationState", "Ids", "Item", "State", "StoredResponse", "check_pairs"]
+
+
+class Ids:
+    """Makes ids that say they are a sandbox's: ``resp_sandbox_3f9c2a_17``. Unique over sandboxes."""
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_hex(4)
+        self._last = 0
+
+    def make(self, prefix: str) -> str:
+        """Return a new id, for example for ``prefix="resp_"``."""
+        self._last += 1
+        return f"{prefix}sandbox_{self._mark}_{self._last}"
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One item of a context, with its price in tokens."""
+
+    data: dict[str, Any]
+    key: str
+    """Stands for the item in the prompt; see `item_key`."""
+    tokens: int
+    needs: str | None = None
+    """Id of the reasoning item that it was produced with."""
+    followed_by: str | None = None
+    """For a reasoning item that the model produced: id of the item that must come next."""
+
+    @classmethod
+    def of(cls, data: dict[str, Any], needs: str | None = None) -> Item:
+        """Count an item and wrap it."""
+        return cls(data, item_key(data), item_tokens(data), needs)
+
+
+class Chain:
+    """A context that shares its beginning with others: what came before, and the items after it."""
+
+    __slots__ = ("before", "items", "tokens")
+
+    def __init__(self, before: Chain | None, items: Sequence[Item]) -> None:
+        self.before = before
+        self.items = tuple(items)
+        self.tokens: int = sum(item.tokens for item in items) + (0 if before is None else before.tokens)
+
+    def all(self) -> list[Item]:
+        """Return all items in order."""
+        parts: list[tuple[Item, ...]] = []
+        link: Chain | None = self
+        while link is not None:
+            parts.append(link.items)
+            link = link.before
+        return [item for part in reversed(parts) for item in part]
+
+
+def check_pairs(items: Sequence[Item]) -> ApiError | None:
+    """Return what is wrong with a whole context: an open call, an orphaned output, a broken reasoning pair."""
+    open_calls: dict[str, None] = {}
+    present = {item.data.get("id") for item in items}
+    for position, item in enumerate(items):
+        kind = item.data["type"]
+        if kind == "function_call":
+            open_calls[item.data["call_id"]] = None
+        elif kind == "function_call_output":
+            call_id = item.data["call_id"]
+            if call_id not in open_calls:
+                return orphaned_output(call_id)
+            del open_calls[call_id]
+        elif kind == "reasoning" and item.followed_by is not None:
+            following = items[position + 1].data["id"] if position + 1 < len(items) else None
+            if following != item.followed_by:
+                return rejected(
+                    f"Item '{item.data['id']}' of type 'reasoning' was provided without its required following item.",
+                    "input",
+                )
+        if item.needs is not None and item.needs not in present:
+            return rejected(
+                f"Item '{item.data['id']}' of type '{kind}' was provided without its required 'reasoning' item: "
+                f"'{item.needs}'.",
+                "input",
+            )
+    for call_id in open_calls:
+        return open_call(call_id)
+    return None
+
+
+def open_call(call_id: str) -> ApiError:
+    """Make the 400 for a function call that nothing answers."""
+    return rejected(f"No tool output found for function call {call_id}.", "input")
+
+
+def orphaned_output(call_id: str) -> ApiError:
+    """Make the 400 for an output without its call."""
+    return rejected(f"No tool call found for function call output with call_id {call_id}.", "input")
+
+
+@dataclass(slots=True, eq=False)
+class ConversationState:
+    """A conversation and its items."""
+
+    id: str
+    created_at: int
+    metadata: dict[str, str]
+    items: list[Item] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    tokens: int = 0
+    chain: Chain = field(default_factory=lambda: Chain(None, ()))
+    """The same items, to be shared with responses."""
+    open_calls: dict[str, None] = field(default_factory=dict)
+    """Call ids without an output, where `whole` holds."""
+    whole: bool = True
+    """False once items were deleted or added by hand: pairs are then checked over all items."""
+    active: bool = False
+    """Whether a request works on it."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The conversation as the API shows it."""
+        return {
+            "id": self.id,
+            "object": "conversation",
+            "created_at": self.created_at,
+            "metadata": self.metadata,
+        }
+
+    def append(self, items: list[Item]) -> None:
+        """Add items at the end."""
+        self.chain = Chain(self.chain, items)
+        for item in items:
+            self.items.append(item)
+            self.ids.add(item.data["id"])
+            self.tokens += item.tokens
+            if item.data["type"] == "function_call":
+                self.open_calls[item.data["call_id"]] = None
+            elif item.data["type"] == "function_call_output":
+                self.open_calls.pop(item.data["call_id"], None)
+
+    def remove(self, item_id: str) -> None:
+        """Delete one item.
+
+        Raises:
+            ApiError: 404 where there is none of that id.
+        """
+        item = self.item(item_id)
+        self.items.remove(item)
+        self.chain = Chain(None, self.items)
+        self.ids.discard(item_id)
+        self.tokens -= item.tokens
+        self.whole = False
+
+    def item(self, item_id: str) -> Item:
+        """Return one item.
+
+        Raises:
+            ApiError: 404 where there is none of that id.
+        """
+        if item_id in self.ids:
+            for item in reversed(self.items):
+                if item.data["id"] == item_id:
+                    return item
+        raise not_found(f"Item with id '{item_id}' not found in conversation.")
+
+    def check(self, new: list[Item]) -> None:
+        """Raise the 400 for a context that does not hold together once `new` is added."""
+        if not self.whole or any(item.data["type"] == "reasoning" for item in new):
+            problem = check_pairs([*self.items, *new])
+            if problem is not None:
+                raise problem
+            return
+        open_calls = dict(self.open_calls)
+        for item in new:
+            kind = item.data["type"]
+            if kind == "function_call":
+                open_calls[item.data["call_id"]] = None
+            elif kind == "function_call_output":
+                call_id = item.data["call_id"]
+                if call_id not in open_calls:
+                    raise orphaned_output(call_id)
+                del open_calls[call_id]
+        for call_id in open_calls:
+            raise open_call(call_id)
+
+
+@dataclass(slots=True, eq=False)
+class StoredResponse:
+    """A response that can be read again and continued."""
+
+    document: dict[str, Any]
+    inputs: Chain
+    """All items before its output."""
+    context: Chain
+    """All items up to and with its output."""
+
+
+class State:
+    """All conversations and responses of a sandbox."""
+
+    def __init__(self) -> None:
+        self.ids = Ids()
+        self.conversations: dict[str, ConversationState] = {}
+        self.responses: dict[str, StoredResponse] = {}
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Return the sandbox's time, in seconds since 1970."""
+        return time.time() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Put the sandbox's clock forward."""
+        self._ahead += seconds
+
+    def conversation(self, conversation_id: str) -> ConversationState:
+        """Return a conversation.
+
+        Raises:
+            ApiError: 404 where there is none of that id.
+        """
+        found = self.conversations.get(conversation_id)
+        if found is None:
+            raise not_found(f"Conversation with id '{conversation_id}' not found.")
+        return found
+
+    def response(self, response_id: str) -> StoredResponse:
+        """Return a stored response.
+
+        Raises:
+            ApiError: 404 where there is none of that id.
+        """
+        found = self.responses.get(response_id)
+        if found is None:
+            raise not_found(f"Response with id '{response_id}' not found.")
+        return found

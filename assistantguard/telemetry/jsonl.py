@@ -1,0 +1,76 @@
+"""Events as a file of JSON lines."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+
+from typing_extensions import Self
+
+from assistantguard.errors import ConfigurationError
+from assistantguard.events import Event
+
+__all__ = ["JsonLinesSink"]
+
+
+class JsonLinesSink:
+    """Appends each event to a file as one JSON object a line. A thread of its own writes, so no caller waits.
+
+    Read it with ``assistantguard report FILE``. Close it, or use it as a context manager, to be sure that all is
+    written; the interpreter's exit closes it too.
+
+    Args:
+        path: The file; made if missing, appended to otherwise.
+
+    Raises:
+        ConfigurationError: The file cannot be opened for writing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self._file = self.path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"the events file {str(self.path)!r} cannot be written ({error.strerror}): name a file in a folder"
+                " that exists and may be written"
+            ) from error
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._closed = False
+        self._writer = threading.Thread(target=self._write, name="assistantguard-events", daemon=True)
+        self._writer.start()
+        atexit.register(self.close)
+
+    def __call__(self, event: Event) -> None:
+        """Queue one event. Without effect once closed."""
+        if not self._closed:
+            self._queue.put(event)
+
+    def close(self) -> None:
+        """Write what is queued and close the file. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        self._queue.put(None)
+        self._writer.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self) -> None:
+        with self._file as file:
+            while (event := self._queue.get()) is not None:
+                file.write(json.dumps(event.record(), ensure_ascii=False, default=str) + "\n")
+                if self._queue.empty():
+                    file.flush()
