@@ -93,6 +93,7 @@ class GuardCore:
         options: Options,
         *,
         allows_async_tools: bool,
+        dispatches_tools: bool,
     ) -> None:
         if not isinstance(assistant, Assistant):
             raise ConfigurationError(
@@ -107,6 +108,11 @@ class GuardCore:
         self.toolbox = Toolbox(assistant.tools)
         if not allows_async_tools:
             _refuse_async_tools(self.toolbox)
+        if self.toolbox.schema_only and not dispatches_tools:
+            raise ConfigurationError(
+                f"the tool {self.toolbox.schema_only[0]!r} is given as a schema, and nothing runs it: override"
+                " dispatch_tool, or give the Python function instead"
+            )
         self.tool_timeout = _positive("tool_timeout", options.get("tool_timeout", DEFAULT_TOOL_TIMEOUT), optional=True)
         run_timeout = _positive("run_timeout", options.get("run_timeout", DEFAULT_RUN_TIMEOUT))
         assert run_timeout is not None

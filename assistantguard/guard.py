@@ -81,12 +81,15 @@ class AssistantGuard:
                     f"{type(self).__name__}.{name} is async, and AssistantGuard is not: make it a plain function, or"
                     " derive from AsyncAssistantGuard"
                 )
-        self._core = GuardCore(assistant, policies, options, allows_async_tools=False)
+        dispatches = _overridden(self, AssistantGuard)
+        self._core = GuardCore(
+            assistant, policies, options, allows_async_tools=False, dispatches_tools=bool(dispatches)
+        )
         self._client = client
         calling = ToolCalling(
             self._core.toolbox,
             self.dispatch_tool,
-            self.dispatch_tools if _is_overridden(self, AssistantGuard) else None,
+            self.dispatch_tools if "dispatch_tools" in dispatches else None,
             self._core.tool_timeout,
             self._core.parallel,
         )
@@ -143,7 +146,7 @@ class AssistantGuard:
         return self._default_thread().chat(message)
 
     def attach_files(self, file_ids: Sequence[str]) -> str:
-        """Make files searchable on the default thread; return the vector store's id. See `GuardedThread.attach_files`."""
+        """Make files searchable on the default thread. See `GuardedThread.attach_files`."""
         return self._default_thread().attach_files(file_ids)
 
     def thread(self, thread_id: str | None = None, *, conversation_id: str | None = None) -> GuardedThread:
@@ -252,12 +255,13 @@ class AsyncAssistantGuard:
         **options: Unpack[Options],
     ) -> None:
         check_client(client, openai.AsyncOpenAI, openai.OpenAI, "use AssistantGuard, or pass openai.AsyncOpenAI()")
-        self._core = GuardCore(assistant, policies, options, allows_async_tools=True)
+        dispatches = _overridden(self, AsyncAssistantGuard)
+        self._core = GuardCore(assistant, policies, options, allows_async_tools=True, dispatches_tools=bool(dispatches))
         self._client = client
         calling = ToolCalling(
             self._core.toolbox,
             self.dispatch_tool,
-            self.dispatch_tools if _is_overridden(self, AsyncAssistantGuard) else None,
+            self.dispatch_tools if "dispatch_tools" in dispatches else None,
             self._core.tool_timeout,
             self._core.parallel,
         )
@@ -363,8 +367,10 @@ class AsyncGuardedThread:
             return await self._engine.files.attach(self._state, file_ids)
 
 
-def _is_overridden(guard: object, base: type) -> bool:
-    return getattr(type(guard), "dispatch_tools") is not getattr(base, "dispatch_tools")  # noqa: B009 - by name for both bases
+def _overridden(guard: object, base: type) -> set[str]:
+    """Which of the override points a subclass overrides."""
+    points = ("dispatch_tool", "dispatch_tools")
+    return {name for name in points if getattr(type(guard), name) is not getattr(base, name)}
 
 
 def _without_retries(client: Any) -> Any:

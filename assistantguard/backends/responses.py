@@ -104,7 +104,7 @@ class ResponsesBackend:
         return answer_of(response)
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
-        """See `Backend.count_input`. Many servers that imitate the API lack the route: then None, and never asked again."""
+        """See `Backend.count_input`. A server that lacks the route is not asked again."""
         if not self._counts_input:
             return None
         body = {key: value for key, value in _create_params(request).items() if key in _COUNTED_PARAMS}

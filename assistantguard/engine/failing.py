@@ -8,11 +8,12 @@ from assistantguard.errors import (
     RequestRejected,
     RetriesExhausted,
     RunFailed,
+    RunTimedOut,
     ThreadBroken,
 )
-from assistantguard.models import Failure, FailureKind
+from assistantguard.models import Failure, FailureKind, RunState
 
-__all__ = ["error_of"]
+__all__ = ["error_of", "timed_out"]
 
 _ERRORS: dict[FailureKind, tuple[type[RunFailed], str]] = {
     "transient": (RetriesExhausted, "try again later, or raise TransientRetry(max_attempts=…)"),
@@ -35,4 +36,13 @@ def error_of(failure: Failure, attempts: int) -> RunFailed:
     message = failure.message.strip().splitlines()[0] if failure.message.strip() else "no message"
     error = kind(f"{message} ({where}{code}, {times}): {mend}")
     error.failure = failure
+    return error
+
+
+def timed_out(run: RunState, run_timeout: float) -> RunTimedOut:
+    """The error for a run whose deadline has passed."""
+    error = RunTimedOut(
+        f"the run {run.id} took longer than its run_timeout of {run_timeout:g} s: raise it, or let the run do less"
+    )
+    error.policy = "run_timeout"
     return error

@@ -11,7 +11,7 @@ from assistantguard.events import VectorStoreCreated, VectorStoreReused
 from assistantguard.policies import EmbedFiles
 
 if TYPE_CHECKING:
-    from assistantguard.engine.books import Books
+    from assistantguard.engine.asking import Asking
     from assistantguard.engine.ports import VectorStoreInfo
     from assistantguard.engine.steady import Steady
     from assistantguard.models import ThreadState
@@ -26,8 +26,8 @@ _SLOWEST_POLL = 2.0
 class Files:
     """Attaches vector stores to threads."""
 
-    def __init__(self, books: Books, steady: Steady) -> None:
-        self._books = books
+    def __init__(self, asking: Asking, steady: Steady) -> None:
+        self._asking = asking
         self._steady = steady
         self._session = steady.session
         self._driver = steady.driver
@@ -70,9 +70,7 @@ class Files:
         self, thread: ThreadState, file_ids: Sequence[str], *, replaces: str | None
     ) -> VectorStoreInfo:
         session, driver = self._session, self._driver
-        view = self._books.view(thread, None, "", session.assistant.model)
-        ruling = session.policies.rule("on_files", view)
-        self._books.report_observed(thread, None, "on_files", ruling)
+        ruling = self._asking.rule("on_files", self._asking.view(thread, None, "", session.assistant.model))
         terms = ruling.decision if isinstance(ruling.decision, EmbedFiles) else EmbedFiles("default", reuse=False)
         began = driver.now()
         deadline = began + terms.timeout

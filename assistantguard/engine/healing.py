@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assistantguard.engine.input import text_of
 from assistantguard.models import Item, ToolOutput
 
-__all__ = ["UNANSWERED", "Repair", "plan_repair", "text_of"]
+__all__ = ["UNANSWERED", "Repair", "plan_repair"]
 
 UNANSWERED = "Not run: the run was ended before this call was answered."
 
@@ -83,11 +84,3 @@ def _left_behind(newest_first: Sequence[Item], unsettled: Sequence[Mapping[str, 
         elif item.type == "message" and item.status != "incomplete":
             break
     return deepest
-
-
-def text_of(item: Mapping[str, Any]) -> str:
-    """The text of an input item: a message's, or a function call output's."""
-    content = item.get("content", item.get("output", ""))
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard.engine.failing import error_of
 from assistantguard.engine.healing import plan_repair
+from assistantguard.engine.input import output_item
 from assistantguard.errors import RunFailed
 from assistantguard.events import ThreadHealed
 from assistantguard.models import Failure, RunState, ThreadState, ToolOutput
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from assistantguard.engine.rotation import Rotation
     from assistantguard.engine.steady import Steady
 
-__all__ = ["NOT_RUN", "Recovery", "output_item"]
+__all__ = ["NOT_RUN", "Recovery"]
 
 NOT_RUN = "Not run: the limit of tool calls for this request is reached. Answer with what you have."
 
@@ -151,8 +152,3 @@ class Recovery:
             thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)
             await self._steady.backend.add_outputs(generation_id, outputs, self._steady.session.cleanup_timeout)
             thread.backlog = []
-
-
-def output_item(output: ToolOutput) -> dict[str, Any]:
-    """A tool output as the input item that carries it."""
-    return {"type": "function_call_output", "call_id": output.call_id, "output": output.output}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
 from assistantguard.carryover import CarryOver, build_carry_over, summary_prompt
+from assistantguard.engine.admission import framing
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import Refused, RunFailed
 from assistantguard.events import ThreadRotated
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Rotation"]
 
 _CALL_TIMEOUT = 30.0
-_ITEM_FRAMING = Estimate(4, 16, exact=False)
 
 Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
 
@@ -72,7 +72,7 @@ class Rotation:
         generation_id = await self._create(thread, run, seeds)
         carried = Estimate(0, 0, exact=True)
         for item in seeds:
-            carried += tokens.estimate(item.text, self._session.assistant.model) + _ITEM_FRAMING
+            carried += tokens.estimate(item.text, self._session.assistant.model) + framing(1)
         self._enter(thread, generation_id, carried)
         fate = await self._leave(old_id, decision, readable=readable)
         self._session.emit(

@@ -34,8 +34,3 @@ class Session:
     """Seconds that a run may take."""
     cleanup_timeout: float = 15.0
     """Seconds that settling and healing after an interruption may take."""
-
-    @property
-    def has_builtin_tools(self) -> bool:
-        """Whether the server runs tools of its own inside a request."""
-        return any(tool.get("type") != "function" for tool in self.tools)

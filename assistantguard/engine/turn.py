@@ -10,17 +10,17 @@ message: that is `abandon`, which runs to its end however often it is interrupte
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from assistantguard.engine.asking import Asking
 from assistantguard.engine.books import Books, Outcome
-from assistantguard.engine.failing import error_of
+from assistantguard.engine.failing import error_of, timed_out
 from assistantguard.engine.files import Files
-from assistantguard.engine.healing import text_of
-from assistantguard.engine.ports import ModelAnswer, ModelRequest
-from assistantguard.engine.recovery import NOT_RUN, Recovery, output_item
+from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
+from assistantguard.engine.ports import ModelAnswer
+from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation
 from assistantguard.engine.steady import Steady
 from assistantguard.errors import (
@@ -50,7 +50,7 @@ from assistantguard.models import (
     ToolCall,
     ToolOutput,
 )
-from assistantguard.policies import Refuse, Retry, Rotate, Stop, WrapUp
+from assistantguard.policies import Retry, Rotate, Stop, WrapUp
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ __all__ = ["Engine"]
 
 _MENDS_PER_RUN = 3
 
-Message = str | Sequence[dict[str, Any]]
-
 
 class Engine:
     """Drives runs through their transitions. One engine serves all threads of a guard."""
@@ -72,14 +70,15 @@ class Engine:
         self._driver = driver
         self._backend = backend
         self._steady = Steady(session, driver, backend)
-        self._books = Books(session, driver, backend)
+        self._asking = Asking(session, driver)
+        self._books = Books(session, driver, backend, self._asking)
         self._rotation = Rotation(self._books, self._steady)
-        self.files = Files(self._books, self._steady)
+        self.files = Files(self._asking, self._steady)
         self._recovery = Recovery(self._steady, self._rotation, self.files)
 
     async def turn(self, thread: ThreadState, message: Message) -> Reply:
         """Answer one message. The caller sees to it that a thread has one turn at a time."""
-        run = self._new_run(thread, message)
+        run = new_run(thread, self.session, message, self._driver.now())
         try:
             await self.start(thread, run, message)
             while run.status not in TERMINAL_STATUSES:
@@ -113,13 +112,7 @@ class Engine:
             )
         )
         session.emit(RunStarted(now, session.id, thread.id, run.id, run.model))
-        view = self._books.view(thread, run, _text(message), run.model)
-        ruling = session.policies.rule("before_turn", view)
-        self._books.report_observed(thread, run, "before_turn", ruling)
-        if isinstance(ruling.decision, Refuse):
-            error = ruling.decision.error(f"{ruling.policy} refused the turn: {ruling.decision.reason}")
-            error.policy = ruling.policy
-            raise error
+        ruling = self._asking.rule("before_turn", self._asking.view(thread, run, message_text(message), run.model))
         thread.last_used_at = now
         if thread.generation_id is None:
             await self._rotation.begin(thread, run)
@@ -143,11 +136,9 @@ class Engine:
         if run.retry_at is not None:
             await self._driver.sleep(max(0.0, run.retry_at - self._driver.now()))
             run.retry_at = None
-        request = self._request(thread, run)
+        request = model_request(thread, run, self.session)
         run.status = "in_progress"
-        outcome = await self._books.ask(
-            thread, run, request, "".join(text_of(item) for item in run.input if "role" in item)
-        )
+        outcome = await self._books.ask(thread, run, request, user_text(run))
         if outcome.failure is not None:
             await self._after_failure(thread, run, outcome, outcome.failure)
             return
@@ -224,45 +215,6 @@ class Engine:
             )
         self._finish(thread, run, type(cause).__name__)
 
-    def _new_run(self, thread: ThreadState, message: Message) -> RunState:
-        now = self._driver.now()
-        return RunState(
-            f"run_{uuid.uuid4().hex}",
-            thread.id,
-            self.session.assistant.model,
-            started_at=now,
-            deadline=now + self.session.run_timeout,
-            input=[
-                {
-                    "type": "message",
-                    "role": "user",
-                    "content": message if isinstance(message, str) else [*message],
-                }
-            ],
-        )
-
-    def _request(self, thread: ThreadState, run: RunState) -> ModelRequest:
-        session, assistant = self.session, self.session.assistant
-        tools = list(session.tools)
-        if thread.vector_store_id is not None:
-            tools = _with_vector_store(tools, thread.vector_store_id)
-        return ModelRequest(
-            run.model,
-            assistant,
-            assistant.instructions,
-            [*thread.backlog, *run.input],
-            thread.generation_id,
-            tools,
-            "none" if run.wrapping_up and tools else assistant.tool_choice,
-            assistant.max_output_tokens,
-            None,
-            thread.id,
-            f"{run.id}-{len(run.response_ids)}-{run.attempt}",
-            {**assistant.metadata, "assistantguard_run": run.id}
-            if len(assistant.metadata) < 16
-            else assistant.metadata,
-        )
-
     def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer) -> None:
         """An answer was accepted: its input and output are in the conversation now."""
         run.response_ids.append(answer.id)
@@ -287,9 +239,8 @@ class Engine:
         run.tool_calls = tuple(calls)
         if run.wrapping_up:
             raise _stopped(RunStopped, "wrap_up", "the model asked for tools after it was told to answer without")
-        view = replace(self._books.view(thread, run, "", run.model), calls=run.tool_calls)
-        ruling = session.policies.rule("on_step", view)
-        self._books.report_observed(thread, run, "on_step", ruling)
+        view = replace(self._asking.view(thread, run, "", run.model), calls=run.tool_calls)
+        ruling = self._asking.rule("on_step", view)
         if isinstance(ruling.decision, Stop):
             raise _stopped(ruling.decision.error, ruling.policy, ruling.decision.reason)
         session.emit(
@@ -340,11 +291,14 @@ class Engine:
             run.status = "queued"
             self._report_retry(thread, run, failure, 0.0, "healing", failure.mend)
             return
+        if failure.kind == "ambiguous":
+            thread.suspect = True
+            if run.deadline is not None and self._driver.now() >= run.deadline:
+                raise timed_out(run, self.session.run_timeout) from outcome.error
         if failure.kind != "transient":
             raise error from outcome.error
-        view = replace(self._books.view(thread, run, "", run.model), failure=failure)
-        ruling = self.session.policies.rule("on_failure", view)
-        self._books.report_observed(thread, run, "on_failure", ruling)
+        view = replace(self._asking.view(thread, run, "", run.model), failure=failure)
+        ruling = self._asking.rule("on_failure", view)
         if not isinstance(ruling.decision, Retry):
             raise error from outcome.error
         retry_at = self._driver.now() + ruling.decision.wait
@@ -409,25 +363,6 @@ class Engine:
                 run.incomplete_reason,
             )
         )
-
-
-def _text(message: Message) -> str:
-    if isinstance(message, str):
-        return message
-    return "".join(str(part.get("text", "")) for part in message)
-
-
-def _with_vector_store(tools: Sequence[Any], vector_store_id: str) -> list[Any]:
-    """The tools with file search over the thread's store: in the file search tool that is there, or in one more."""
-    out: list[Any] = []
-    found = False
-    for tool in tools:
-        if tool.get("type") == "file_search":
-            found = True
-            out.append({**tool, "vector_store_ids": [*tool.get("vector_store_ids", ()), vector_store_id]})
-        else:
-            out.append(tool)
-    return out if found else [*out, {"type": "file_search", "vector_store_ids": [vector_store_id]}]
 
 
 def _stopped(kind: type[RunStopped], policy: str, reason: str) -> RunStopped:

@@ -75,7 +75,7 @@ class Balance:
     held: Decimal = Decimal(0)
 
 
-class LedgerRefusal(Exception):  # noqa: N818 - an answer to the engine, which raises the user's error
+class LedgerRefusal(Exception):
     """A claim did not fit; nothing was held on any account."""
 
     def __init__(self, claim: Claim, balance: Balance) -> None:

@@ -20,7 +20,8 @@ class RepeatedCallBreaker(Policy):
 
     Args:
         max_repeats: How often the same call may be run within one run; one more does not reach a tool. And how often
-            the same tool error may be met; no step is run after it. (In 139 recorded conversations no call was ever made more than twice in a row.)
+            the same tool error may be met; no step is run after it. (In 139 recorded conversations no call was
+            ever made more than twice in a row.)
         then: ``"stop"`` ends the run with `RepeatedToolCall`; ``"wrap_up"`` asks for one last answer without tools.
 
     Raises:

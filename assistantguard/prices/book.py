@@ -102,9 +102,7 @@ class PriceBook:
 
 def _checked(model: str, price: object) -> Price:
     if not isinstance(price, Price):
-        raise ConfigurationError(
-            f"the price of {model!r} is {price!r}: write Price(input='0.10', output='0.50')"
-        )
+        raise ConfigurationError(f"the price of {model!r} is {price!r}: write Price(input='0.10', output='0.50')")
     return price
 
 

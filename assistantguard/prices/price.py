@@ -226,9 +226,7 @@ def _set_rates(
 
 def _threshold(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(
-            f"above is {value!r}: it must be a number of input tokens, for example above=272_000"
-        )
+        raise ConfigurationError(f"above is {value!r}: it must be a number of input tokens, for example above=272_000")
     return value
 
 

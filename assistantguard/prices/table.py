@@ -30,9 +30,7 @@ def warm_up() -> None:
     thread = threading.Thread(target=_load_table, name="assistantguard-prices", daemon=True)
     try:
         thread.start()
-    except (
-        RuntimeError
-    ):  # the interpreter is going down, or has no threads: the first look-up loads the table
+    except RuntimeError:  # the interpreter is going down, or has no threads: the first look-up loads the table
         return
 
 
@@ -52,9 +50,7 @@ def table_price(names: Sequence[str], tier: str | None) -> Price | None:
     context = None if tier is None else {"processing" if tier == "batch" else "service_tier": tier}
     for name in names:
         try:
-            found = genai_prices.calc_price(
-                genai_prices.Usage(), name, provider_id="openai", price_context=context
-            )
+            found = genai_prices.calc_price(genai_prices.Usage(), name, provider_id="openai", price_context=context)
         except LookupError:
             continue
         # The table prices a tier that it does not know as standard.
@@ -81,9 +77,7 @@ def _price_of(rates: Mapping[str, Any], version: str) -> Price | None:
         return None
     cached, written_to_cache = rates.get("cache_read_mtok"), rates.get("cache_write_mtok")
     thresholds = {
-        step.start
-        for rate in (read, cached, written_to_cache, written)
-        for step in getattr(rate, "tiers", ())
+        step.start for rate in (read, cached, written_to_cache, written) for step in getattr(rate, "tiers", ())
     }
 
     def at(above: int) -> dict[str, Any]:

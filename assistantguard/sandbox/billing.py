@@ -18,17 +18,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["BilledCall", "Billing", "PromptCache", "Totals", "writes_are_billed"]
+__all__ = ["BilledCall", "Billing", "PromptCache", "Totals", "knows_cache_options", "writes_are_billed"]
 
 CACHE_MINIMUM = 1024
 CACHE_STEP = 128
 
 
 @lru_cache(maxsize=512)
+def _version(model: str) -> tuple[int, int] | None:
+    found = re.match(r"(?:ft:)?gpt-(\d+)(?:\.(\d+))?(?!\d|[a-z])", model)
+    return None if found is None else (int(found[1]), int(found[2] or 0))
+
+
 def writes_are_billed(model: str) -> bool:
     """Whether the model is gpt-5.6 or later, which bills cache writes."""
-    version = re.match(r"(?:ft:)?gpt-(\d+)(?:\.(\d+))?(?!\d|[a-z])", model)
-    return version is not None and (int(version[1]), int(version[2] or 0)) >= (5, 6)
+    version = _version(model)
+    return version is not None and version >= (5, 6)
+
+
+def knows_cache_options(model: str) -> bool:
+    """Whether `prompt_cache_options` may be given: with gpt-5.6 or later, and with models we know nothing of."""
+    version = _version(model)
+    if version is None:
+        return re.match(r"(?:ft:)?(?:gpt-|chatgpt-|o\d)", model) is None
+    return version >= (5, 6)
 
 
 class PromptCache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from assistantguard.sandbox.billing import knows_cache_options
 from assistantguard.sandbox.counting import TOOL, compact, text_tokens
 from assistantguard.sandbox.problems import invalid_type, invalid_value, missing, rejected
 from assistantguard.sandbox.validation import (
@@ -298,6 +299,11 @@ def check_create(body: Any) -> dict[str, Any]:
         )
     if checked.get("store") is False and checked.get("background"):
         raise rejected("Background mode requires 'store' to be true.", "store")
+    if "prompt_cache_options" in checked and not knows_cache_options(checked["model"]):
+        raise rejected(
+            "Unsupported parameter: 'prompt_cache_options' is not supported with this model.",
+            "prompt_cache_options",
+        )
     choice = checked.get("tool_choice")
     if choice == "required" and not checked.get("tools"):
         raise rejected("Tool choice 'required' must be specified with 'tools' parameter.", "tool_choice")

@@ -17,6 +17,7 @@ __all__ = ["BackgroundServer", "config"]
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
+GRACE_SECONDS = 3.0
 
 
 def config(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
@@ -54,6 +55,22 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), 1.0)
             ticks += 10
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End like uvicorn, without its fixed waits; requests that do not end in time are cancelled."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        give_up_at = self._loop.time() + GRACE_SECONDS
+        while self.server_state.connections or self.server_state.tasks:
+            if self._loop.time() > give_up_at:
+                for task in self.server_state.tasks:
+                    task.cancel()
+                break
+            await asyncio.sleep(0.002)
 
     def stop(self) -> None:
         """Ask the server to end. Called from any thread."""

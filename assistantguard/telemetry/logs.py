@@ -14,10 +14,11 @@ _LEVELS: dict[Level, int] = {"debug": logging.DEBUG, "info": logging.INFO, "warn
 
 
 class StructlogSink:
-    """Logs events under the name ``assistantguard``: through structlog where the application has configured it,
-    through the standard library's logging where it has not, so that a library never prints unasked.
+    """Logs events under the name ``assistantguard``.
 
-    Routine events are ``debug``, settled runs and rotations ``info``, retries, stops and refusals ``warning``.
+    They go through structlog where the application has configured it, and through the standard library's logging
+    where it has not, so that a library never prints unasked. Routine events are
+    ``debug``, settled runs and rotations ``info``, retries, stops and refusals ``warning``.
     """
 
     def __init__(self, name: str = "assistantguard") -> None:

@@ -1,0 +1,96 @@
+"""What a run sends: the user's message or tool outputs as input items, and the request around them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from assistantguard.engine.ports import ModelRequest
+from assistantguard.models import RunState, ThreadState, ToolOutput
+
+if TYPE_CHECKING:
+    from assistantguard.engine.session import Session
+
+__all__ = ["Message", "message_text", "model_request", "new_run", "output_item", "text_of", "user_text"]
+
+Message = str | Sequence[dict[str, Any]]
+"""A user's message: text, or content parts as the Responses API takes them."""
+
+_MOST_METADATA = 16
+
+
+def new_run(thread: ThreadState, session: Session, message: Message, now: float) -> RunState:
+    """A run that will answer `message`."""
+    content = message if isinstance(message, str) else [*message]
+    return RunState(
+        f"run_{uuid.uuid4().hex}",
+        thread.id,
+        session.assistant.model,
+        started_at=now,
+        deadline=now + session.run_timeout,
+        input=[{"type": "message", "role": "user", "content": content}],
+    )
+
+
+def model_request(thread: ThreadState, run: RunState, session: Session) -> ModelRequest:
+    """The run's next request: what waits to be sent, with the assistant's settings."""
+    assistant = session.assistant
+    tools = session.tools
+    if thread.vector_store_id is not None:
+        tools = _with_vector_store(tools, thread.vector_store_id)
+    metadata = assistant.metadata
+    if len(metadata) < _MOST_METADATA:
+        metadata = {**metadata, "assistantguard_run": run.id}
+    return ModelRequest(
+        run.model,
+        assistant,
+        assistant.instructions,
+        [*thread.backlog, *run.input],
+        thread.generation_id,
+        tools,
+        "none" if run.wrapping_up and tools else assistant.tool_choice,
+        assistant.max_output_tokens,
+        None,
+        thread.id,
+        f"{run.id}-{len(run.response_ids)}-{run.attempt}",
+        metadata,
+    )
+
+
+def _with_vector_store(tools: Sequence[Mapping[str, Any]], vector_store_id: str) -> list[Mapping[str, Any]]:
+    """The tools with file search over the thread's store: in the file search tool that is there, or in one more."""
+    out: list[Mapping[str, Any]] = []
+    found = False
+    for tool in tools:
+        if tool.get("type") == "file_search":
+            found = True
+            out.append({**tool, "vector_store_ids": [*tool.get("vector_store_ids", ()), vector_store_id]})
+        else:
+            out.append(tool)
+    return out if found else [*out, {"type": "file_search", "vector_store_ids": [vector_store_id]}]
+
+
+def output_item(output: ToolOutput) -> dict[str, Any]:
+    """A tool output as the input item that carries it."""
+    return {"type": "function_call_output", "call_id": output.call_id, "output": output.output}
+
+
+def text_of(item: Mapping[str, Any]) -> str:
+    """The text of an input item: a message's, or a function call output's."""
+    content = item.get("content", item.get("output", ""))
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+
+
+def message_text(message: Message) -> str:
+    """The text of a user's message, its parts joined."""
+    if isinstance(message, str):
+        return message
+    return "".join(str(part.get("text", "")) for part in message)
+
+
+def user_text(run: RunState) -> str:
+    """The text of the user's message while it waits to be sent; empty once it was."""
+    return "".join(text_of(item) for item in run.input if "role" in item)
