@@ -393,4 +393,4 @@ def _leaves_doubt(error: RunFailed) -> bool:
 def _note(cause: BaseException, text: str) -> None:
     """Attach a note where this Python has notes (3.11 and newer); always keep it on the exception."""
     notes = [*getattr(cause, "__notes__", ()), text]
-    cause.__notes__ = notes
+    setattr(cause, "__notes__", notes)  # noqa: B010 - no attribute that type checkers know on Python 3.10

@@ -26,9 +26,10 @@ class _SpendingCap(Policy):
         self, caps: tuple[Decimal | None, Decimal | None], counting: Counting, wait: float, metric: Metric
     ) -> None:
         self._session, self._run = caps
-        self._metric = metric
+        self._metric: Metric = metric
         name = type(self).__name__
-        self.counting = one_of(f"{name} counting", counting, ("near", "always", "never"))
+        one_of(f"{name} counting", counting, ("near", "always", "never"))
+        self.counting: Counting = counting
         self.wait = at_least(f"{name} wait", float(wait), 0.0) or 0.0
         if self._session is None and self._run is None:
             raise ConfigurationError(

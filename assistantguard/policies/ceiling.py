@@ -37,7 +37,8 @@ class ToolStepCeiling(Policy):
     ) -> None:
         self.max_steps = at_least("ToolStepCeiling max_steps", max_steps, 1)
         self.max_calls = at_least("ToolStepCeiling max_calls", max_calls, 1)
-        self.then = one_of("ToolStepCeiling then", then, ("stop", "wrap_up"))
+        one_of("ToolStepCeiling then", then, ("stop", "wrap_up"))
+        self.then: Literal["stop", "wrap_up"] = then
         if max_steps is None and max_calls is None:
             raise ConfigurationError(
                 "ToolStepCeiling has neither max_steps nor max_calls, so it bounds nothing: give one, or leave it out"

@@ -11,7 +11,6 @@ from assistantguard.errors import ConfigurationError
 __all__ = ["at_least", "dollars", "one_of"]
 
 Number = TypeVar("Number", int, float)
-Option = TypeVar("Option", bound=str)
 
 
 def at_least(name: str, value: Number | None, least: Number) -> Number | None:
@@ -48,12 +47,11 @@ def dollars(name: str, value: Decimal | float | str | None) -> Decimal | None:
     return amount
 
 
-def one_of(name: str, value: Option, options: Sequence[str]) -> Option:
-    """Return `value` when it is among `options`.
+def one_of(name: str, value: str, options: Sequence[str]) -> None:
+    """Check that `value` is among `options`.
 
     Raises:
         ConfigurationError: It is not.
     """
     if value not in options:
         raise ConfigurationError(f"{name} is {value!r}, it must be one of {', '.join(map(repr, options))}")
-    return value

@@ -30,7 +30,8 @@ class RepeatedCallBreaker(Policy):
 
     def __init__(self, max_repeats: int = 3, *, then: Literal["stop", "wrap_up"] = "stop") -> None:
         self.max_repeats = at_least("RepeatedCallBreaker max_repeats", max_repeats, 1) or 1
-        self.then = one_of("RepeatedCallBreaker then", then, ("stop", "wrap_up"))
+        one_of("RepeatedCallBreaker then", then, ("stop", "wrap_up"))
+        self.then: Literal["stop", "wrap_up"] = then
 
     def on_step(self, view: View) -> Decision | None:
         """Stop before the call that would be one too many, and after an error that came often enough."""

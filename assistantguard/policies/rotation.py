@@ -53,7 +53,8 @@ class ThreadRotation(Policy):
                 f"ThreadRotation carry_over is {carry_over!r}: give CarryOver(…) or a function from items to items"
             )
         self.carry_over = carry_over
-        self.old = one_of("ThreadRotation old", old, ("delete", "scrub", "keep"))
+        one_of("ThreadRotation old", old, ("delete", "scrub", "keep"))
+        self.old: OldGeneration = old
 
     def before_turn(self, view: View) -> Decision | None:
         """Rotate when a limit is reached."""

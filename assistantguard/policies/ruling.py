@@ -129,7 +129,7 @@ class PolicySet:
             tuple(caps),
             _least(limit.max_output_tokens for limit in limits),
             _least(limit.max_tool_calls for limit in limits),
-            max((limit.counting for limit in limits), key=_COUNTING.__getitem__, default="near"),
+            max((limit.counting for limit in limits), key=_COUNTING.__getitem__) if limits else "near",
             max((limit.busy_wait for limit in limits), default=0.0),
             tuple(observed),
         )

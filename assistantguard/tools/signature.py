@@ -138,10 +138,10 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
         target = type(target).__call__
     inner: Any = inspect.unwrap(target)
     # Without what it returns: that is none of the model's business, and need not be resolvable.
-    annotations = {key: value for key, value in target.__annotations__.items() if key != "return"}
+    annotations = {key: value for key, value in getattr(target, "__annotations__", {}).items() if key != "return"}
     annotated: Any = types.SimpleNamespace(__annotations__=annotations)
     try:
-        return typing_extensions.get_type_hints(annotated, inner.__globals__, include_extras=True)
+        return typing_extensions.get_type_hints(annotated, getattr(inner, "__globals__", {}), include_extras=True)
     except NameError as error:
         raise ConfigurationError(
             f"the tool {name!r} has an annotation that cannot be resolved ({error}):"

@@ -1,0 +1,83 @@
+"""What holds for every test: no key in the environment, no connection but to loopback."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.world import COLOURS, World
+
+_REAL_CONNECT = socket.socket.connect
+_REAL_CONNECT_EX = socket.socket.connect_ex
+_REAL_GETADDRINFO = socket.getaddrinfo
+_CLEARED = ("OPENAI_", "AZURE_OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+class ConnectionBlocked(RuntimeError):
+    """A test tried to leave the machine."""
+
+
+def _is_local(host: object) -> bool:
+    if host in {None, "", "localhost", b"localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def no_outside_connection(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    attempts: list[object] = []
+
+    def check(sock: socket.socket, address: Any) -> None:
+        if sock.family in {socket.AF_INET, socket.AF_INET6} and not _is_local(address[0]):
+            attempts.append(address)
+            raise ConnectionBlocked(f"a test connects to {address!r}; only loopback is allowed")
+
+    def connect(self: socket.socket, address: Any) -> None:
+        check(self, address)
+        _REAL_CONNECT(self, address)
+
+    def connect_ex(self: socket.socket, address: Any) -> int:
+        check(self, address)
+        return _REAL_CONNECT_EX(self, address)
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _is_local(host):
+            attempts.append(host)
+            raise ConnectionBlocked(f"a test looks up {host!r}; only loopback is allowed")
+        return _REAL_GETADDRINFO(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield
+    # A library may swallow the exception, so the attempt itself fails the test.
+    assert not attempts, f"connections to the outside were tried: {attempts}"
+
+
+@pytest.fixture(autouse=True)
+def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith(_CLEARED):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=COLOURS)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One scenario, run with the blocking and with the asyncio guard."""
+    with World(request.param) as world:
+        yield world
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The wall clock of guard and sandbox; it can be put forward."""
+    return Clock(monkeypatch)
