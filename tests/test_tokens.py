@@ -225,9 +225,7 @@ def test_an_estimate_does_not_wait_for_the_vocabulary_and_starts_its_loading(
 
     may_finish.set()
     assert tokens.wait_until_ready(30)
-    assert tokens.estimate("für Jörg!", "gpt-5") == Estimate(
-        _encode("für Jörg!"), _encode("für Jörg!"), exact=True
-    )
+    assert tokens.estimate("für Jörg!", "gpt-5") == Estimate(_encode("für Jörg!"), _encode("für Jörg!"), exact=True)
 
 
 def test_the_vocabulary_is_loaded_once_however_many_ask(
@@ -341,8 +339,7 @@ def test_threads_may_count_at_once() -> None:
     expected = [_encode(text) for text in texts]
     results: list[list[int]] = []
     threads = [
-        threading.Thread(target=lambda: results.append([tokens.count(text) for text in texts]))
-        for _ in range(4)
+        threading.Thread(target=lambda: results.append([tokens.count(text) for text in texts])) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -381,6 +378,28 @@ def test_a_child_forked_while_the_vocabulary_loads_loads_its_own(
 
     assert child.exitcode == 0
     assert queue.get() == (False, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_waits_for_the_imports_of_the_loading_thread() -> None:
+    importing, imported = threading.Event(), threading.Event()
+
+    def import_slowly() -> None:
+        with tokens._importing:
+            importing.set()
+            time.sleep(0.1)
+            imported.set()
+
+    thread = threading.Thread(target=import_slowly)
+    thread.start()
+    importing.wait(30)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if imported.is_set() else 1)
+    thread.join()
+
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_importing_the_module_loads_neither_tokenizer_nor_vocabulary() -> None:

@@ -7,7 +7,6 @@ what is unknown comes back as None.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, cast
 
 from assistantguard.engine.ports import ModelAnswer, VectorStoreInfo
@@ -27,7 +26,7 @@ def get(value: Any, *names: str) -> Any:
     for name in names:
         if value is None:
             return None
-        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
     return value
 
 

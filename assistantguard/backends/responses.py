@@ -7,6 +7,7 @@ call goes through a `ClientPort`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,9 +49,12 @@ class ResponsesBackend:
         first = {"items": params[:_ITEMS_PER_CALL]} if params else {}
         conversation = await self._port.call("conversations.create", timeout, metadata=dict(metadata), **first)
         conversation_id = str(get(conversation, "id"))
-        for start in range(_ITEMS_PER_CALL, len(params), _ITEMS_PER_CALL):
-            chunk = params[start : start + _ITEMS_PER_CALL]
-            await self._port.call("conversations.items.create", timeout, conversation_id, items=chunk)
+        try:
+            await self._add_items(conversation_id, params[_ITEMS_PER_CALL:], timeout)
+        except Exception:
+            with contextlib.suppress(openai.OpenAIError, TimeoutError):  # the half-filled one is of no use
+                await self._port.call("conversations.delete", timeout, conversation_id)
+            raise
         return conversation_id
 
     async def delete_generation(self, generation_id: str, *, scrub: bool, timeout: float) -> None:
@@ -84,9 +88,7 @@ class ResponsesBackend:
         params = [
             {"type": "function_call_output", "call_id": output.call_id, "output": output.output} for output in outputs
         ]
-        for start in range(0, len(params), _ITEMS_PER_CALL):
-            chunk = params[start : start + _ITEMS_PER_CALL]
-            await self._port.call("conversations.items.create", timeout, generation_id, items=chunk)
+        await self._add_items(generation_id, params, timeout)
 
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
         """See `Backend.delete_items`. An item that is gone already is as good as deleted."""
@@ -95,6 +97,11 @@ class ResponsesBackend:
                 await self._port.call("conversations.items.delete", timeout, item_id, conversation_id=generation_id)
             except openai.NotFoundError:
                 continue
+
+    async def _add_items(self, generation_id: str, params: Sequence[dict[str, Any]], timeout: float) -> None:
+        for start in range(0, len(params), _ITEMS_PER_CALL):
+            chunk = params[start : start + _ITEMS_PER_CALL]
+            await self._port.call("conversations.items.create", timeout, generation_id, items=chunk)
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
         """See `Backend.respond`."""

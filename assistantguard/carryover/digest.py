@@ -12,13 +12,13 @@ from assistantguard.carryover.values import worth
 __all__ = ["choose"]
 
 RECENCY = 4.0
-SENTENCES = 0.5
-USED = 2.0
-BASE = {"user": 0.6, "assistant": 0.1, "summary": 1.0}
-CALLED = 0.3
+SENTENCES = 0.6
+USED = 4.0
+BASE = {"user": 0.4, "assistant": 0.1, "summary": 1.0}
+CALLED = 0.15
 RETURNED = 0.0
 QUESTION = 0.4
-REPEAT = 0.5
+REPEAT = 0.25
 COMMON = 0.1
 POWER = 0.6
 MOST = 4

@@ -14,7 +14,7 @@ from assistantguard.models.items import Item
 
 __all__ = ["Fragment", "History", "read_history", "turn_starts"]
 
-MAX_FRAGMENT = 240
+MAX_FRAGMENT = 320
 """Characters. A longer sentence or record is cut in pieces."""
 _MAX_DEPTH = 12
 _SENTENCE = re.compile(r"\s+\u2026\s+|(?<=[.!?\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")

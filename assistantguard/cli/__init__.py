@@ -8,6 +8,7 @@ typer and rich (the ``cli`` extra) are imported only when a command runs.
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -26,7 +27,14 @@ def main() -> None:
     try:
         from assistantguard.cli.app import app
 
-        app(prog_name="assistantguard")
+        try:
+            app(prog_name="assistantguard")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends, and must not find the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRAS:
@@ -37,7 +45,3 @@ def main() -> None:
             f" pip install 'assistantguard[{extra}]'\n"
         )
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
@@ -14,7 +15,6 @@ from assistantguard.cli.replay_command import replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["app"]
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     " missing extra; 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 app.command()(replay)
@@ -101,9 +102,7 @@ def _opened(file: Path) -> Iterator[tuple[str, BinaryIO]]:
     elif file.is_file() and file.stat().st_size >= _SHOW_PROGRESS_FROM and sys.stderr.isatty():
         import rich.progress
 
-        with rich.progress.open(
-            file, "rb", description=file.name, console=stderr(), transient=True
-        ) as stream:
+        with rich.progress.open(file, "rb", description=file.name, console=stderr(), transient=True) as stream:
             yield str(file), stream
     else:
         with file.open("rb") as stream:
@@ -112,9 +111,7 @@ def _opened(file: Path) -> Iterator[tuple[str, BinaryIO]]:
 
 @app.command()
 def sandbox(
-    port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8080,
 ) -> None:
     """Serve a local stand-in for OpenAI's API, for programs in any language, until Ctrl-C.
 

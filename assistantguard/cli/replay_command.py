@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +25,6 @@ from assistantguard.cli.output import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from assistantguard.replay import RecordedThread, Row, RowSettings
 
@@ -124,7 +124,10 @@ def replay(
             tools=None if tools is None else _read_tools(tools),
         )
         _say_what_is_played(recordings.notes, threads)
-        compared = replaying.compare(_play(rows, threads, jobs))
+        try:
+            compared = replaying.compare(_play(rows, threads, jobs))
+        except replaying.ReplayError as error:
+            fail(str(error))
     if as_json:
         write_json(replaying.replay_document(compared))
     else:
@@ -167,9 +170,9 @@ def _say_what_is_played(notes: Counter[str], threads: Sequence[RecordedThread]) 
     turns = sum(len(thread.turns) for thread in threads)
     conversations = sum(thread.conversations for thread in threads)
     models = ", ".join(sorted({thread.model for thread in threads}))
-    say(f"{conversations:,} conversations in {len(threads):,} threads, {turns:,} turns, on {models}")
+    say(f"conversations: {conversations:,}, threads: {len(threads):,}, turns: {turns:,}, on {models}")
     for note, count in sorted((+notes).items()):
-        say(f"  {count:,} {note}")
+        say(f"  {note}: {count:,}")
 
 
 def _play(rows: Sequence[RowSettings], threads: Sequence[RecordedThread], jobs: int | None) -> list[Row]:
@@ -189,7 +192,7 @@ def _progress(names: Sequence[str], turns: int) -> Iterator[Callable[[str], None
         def count(name: str) -> None:
             played[name] += 1
             if played[name] == turns:
-                say(f"played {name}: {turns:,} turns")
+                say(f"played {name}")
 
         yield count
         return

@@ -69,9 +69,7 @@ def _happenings(report: Report) -> Table:
     rows("runs", report.runs)
     rows("retries", report.retries)
     rows("stops", report.stops)
-    rows(
-        "refusals", {f"{policy}: {metric} {kind}": n for (policy, metric, kind), n in report.refusals.items()}
-    )
+    rows("refusals", {f"{policy}: {metric} {kind}": n for (policy, metric, kind), n in report.refusals.items()})
     rows("rotations", report.rotations)
     if report.rotations:
         table.add_row("", "tokens carried over", number(report.carried_tokens))
@@ -88,9 +86,7 @@ def _happenings(report: Report) -> Table:
     return table
 
 
-def _tallies(
-    title: str, key: str, unit: str, tallies: Mapping[str, Tally], total: Tally | None, most: int
-) -> Table:
+def _tallies(title: str, key: str, unit: str, tallies: Mapping[str, Tally], total: Tally | None, most: int) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(key, overflow="fold")
     for heading in (f"{unit}s", "input", "cached", "output", "reasoning", "estimated", "cost"):
@@ -133,9 +129,7 @@ def _tools(report: Report, most: int) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, tool in sorted(report.tools.items(), key=lambda item: -item[1].calls)[:most]:
-        table.add_row(
-            Text(shown(name)), number(tool.calls), number(tool.failed), f"{tool.seconds / tool.calls:.2f}"
-        )
+        table.add_row(Text(shown(name)), number(tool.calls), number(tool.failed), f"{tool.seconds / tool.calls:.2f}")
     return table
 
 

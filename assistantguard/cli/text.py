@@ -14,9 +14,7 @@ UNKNOWN = "unknown"
 
 def shown(text: str, longest: int = 60) -> str:
     """Return text from a file as a terminal may print it: one line, no control characters, not too long."""
-    clean = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
+    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 

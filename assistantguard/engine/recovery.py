@@ -72,6 +72,8 @@ class Recovery:
             if error.failure is None or error.failure.kind == "transient":
                 raise
             gone = error.failure.mend == "new_generation" or error.failure.status_code == 404
+            if gone and not thread.turns:
+                raise  # a conversation that was named by the caller and that never was
             await self._rotation.rotate(
                 thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from assistantguard.replay.comparison import ComparedRow, compare, replay_document
 from assistantguard.replay.models import model_chooser
-from assistantguard.replay.play import Row, play_row
+from assistantguard.replay.play import ReplayError, Row, play_row
 from assistantguard.replay.pool import play_rows
 from assistantguard.replay.reading import Recordings, make_threads, read_recordings
 from assistantguard.replay.recording import (
@@ -32,6 +32,7 @@ __all__ = [
     "RecordedThread",
     "RecordedTurn",
     "Recordings",
+    "ReplayError",
     "Row",
     "RowSettings",
     "argument_values",

@@ -68,8 +68,7 @@ class ChatMessage(BaseModel):
         """All that the message says. A part that is no text stands as its type in brackets."""
         if isinstance(self.content, list):
             parts = [
-                part.text or part.refusal or ("" if part.type == "text" else f"[{part.type}]")
-                for part in self.content
+                part.text or part.refusal or ("" if part.type == "text" else f"[{part.type}]") for part in self.content
             ]
             return "\n".join(part for part in parts if part)
         return self.content or self.refusal or ""

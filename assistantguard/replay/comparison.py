@@ -32,10 +32,7 @@ class ComparedRow:
 def compare(rows: Sequence[Row]) -> list[ComparedRow]:
     """Set every row beside the one named ``none``, which must be among them."""
     base = next(row for row in rows if row.name == BASELINE)
-    return [
-        ComparedRow(row, _saving(row.input_cost, base.input_cost), _saving(row.cost, base.cost))
-        for row in rows
-    ]
+    return [ComparedRow(row, _saving(row.input_cost, base.input_cost), _saving(row.cost, base.cost)) for row in rows]
 
 
 def _saving(spent: Decimal | None, base: Decimal | None) -> float | None:

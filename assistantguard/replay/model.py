@@ -10,7 +10,7 @@ from assistantguard.replay.values import holds
 from assistantguard.sandbox import Answer, FunctionCall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from assistantguard.replay.recording import RecordedStep, RecordedTurn
     from assistantguard.sandbox import ModelRequest
@@ -33,7 +33,7 @@ class RecordedModel:
     values: int = 0
     """Values in tool arguments that had occurred earlier in the thread."""
     values_in_context: int = 0
-    """Those of them that stood in what the model was shown when it used them."""
+    """Those of them that stood in what the model was shown (instructions and conversation) when it used them."""
 
     def begin(self, turn: RecordedTurn) -> None:
         """Play this turn from its start."""
@@ -49,7 +49,7 @@ class RecordedModel:
             return Answer(text=self.turn.answer or NO_ANSWER)
         step = steps[self.position]
         self.position += 1
-        self._recall(step, request.items)
+        self._recall(step, request)
         calls = tuple(FunctionCall(call.name, call.arguments) for call in step.calls)
         return Answer(text=step.text or None, tool_calls=calls)
 
@@ -59,11 +59,13 @@ class RecordedModel:
         calls = self.turn.steps[self.position - 1].calls
         return [NO_OUTPUT if call.output is None else call.output for call in calls]
 
-    def _recall(self, step: RecordedStep, items: Sequence[Mapping[str, object]]) -> None:
+    def _recall(self, step: RecordedStep, request: ModelRequest) -> None:
         wanted = [value for call in step.calls for value in call.earlier_values]
         if not wanted:
             return
-        texts = [text for item in reversed(items) for text in _texts(item)]
+        # Tool schemas are left out: they are the same in every request, whatever was carried over.
+        texts = [text for item in reversed(request.items) for text in _texts(item)]
+        texts.append(request.instructions or "")
         standing = {value for value in set(wanted) if any(holds(text, value) for text in texts)}
         self.values += len(wanted)
         self.values_in_context += sum(value in standing for value in wanted)

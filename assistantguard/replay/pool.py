@@ -57,8 +57,14 @@ def play_rows(
         jobs: Processes at once; 1 plays in this one.
         on_turn: Called with the row's name after each turn.
 
+    With more than one job the program's main module is imported by each process: guard what it does with
+    ``if __name__ == "__main__"``.
+
     Returns:
         One row for each of `rows`, in their order.
+
+    Raises:
+        ReplayError: The sandbox refused a request.
     """
     jobs = min(jobs, len(rows))
     if jobs <= 1:

@@ -124,10 +124,7 @@ def _chain(
 def small_tools(turns: Iterable[RecordedTurn]) -> list[dict[str, object]]:
     """Make the least schemas that make the recorded calls valid."""
     names = dict.fromkeys(call.name for turn in turns for step in turn.steps for call in step.calls)
-    return [
-        {"type": "function", "name": name, "parameters": {"type": "object"}, "strict": False}
-        for name in names
-    ]
+    return [{"type": "function", "name": name, "parameters": {"type": "object"}, "strict": False} for name in names]
 
 
 def _mark_earlier_values(turns: Iterable[RecordedTurn]) -> tuple[RecordedTurn, ...]:

@@ -30,9 +30,7 @@ class LastReply:
 
     def __call__(self, items: Sequence[Item]) -> list[Item]:
         """Return the one message that the new generation starts with; none where there was no reply."""
-        replies = (
-            item.text for item in reversed(items) if item.type == "message" and item.role == "assistant"
-        )
+        replies = (item.text for item in reversed(items) if item.type == "message" and item.role == "assistant")
         last = next((text for text in replies if text), "")
         return [assistant_message(last[: self.characters])] if last else []
 

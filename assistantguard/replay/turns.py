@@ -3,7 +3,7 @@
 Recordings are not tidy. What is done about it is counted in `Notes`, so that it can be told:
 
 - Several user messages in a row are one turn; their texts are joined.
-- A user message that nobody answered cost nothing and is left out.
+- A user message that nobody answered cost nothing and is left out; one without text gets a short one.
 - Assistant messages before the first user message were not an answer and are left out.
 - System messages after the first user or assistant message are played with the next user message.
 - Assistant messages in a row, with no tool call between them, are one answer.
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from assistantguard.replay.chat_format import ChatMessage
 
 __all__ = ["Notes", "split_turns"]
+
+NO_TEXT = "(no text)"
 
 Notes = Counter[str]
 """What was done about untidy recordings, and how often."""
@@ -89,9 +91,7 @@ class _Splitter:
     def end(self) -> None:
         self.notes["user messages without an answer, left out"] += self._pending_users
         self.notes["tool calls without an output"] += sum(map(len, self._open.values()))
-        self.notes["turns that end with tool outputs"] += sum(
-            bool(turn.rounds[-1].calls) for turn in self.turns
-        )
+        self.notes["turns that end with tool outputs"] += sum(bool(turn.rounds[-1].calls) for turn in self.turns)
 
     def _add_system(self, message: ChatMessage) -> None:
         if not self._begun:
@@ -101,15 +101,15 @@ class _Splitter:
             self.notes["later system messages, played with the next user message"] += 1
 
     def _add_assistant(self, message: ChatMessage) -> None:
-        calls = [
-            _Call(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()
-        ]
+        calls = [_Call(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()]
         if not calls and not message.text:
             self.notes["assistant messages that say nothing, left out"] += 1
             return
         if self._pending_users:
             self.notes["user messages joined with the one before"] += self._pending_users - 1
-            self.turns.append(_Turn("\n\n".join(text for text in self._pending if text)))
+            text = "\n\n".join(filter(None, self._pending))
+            self.notes["user messages without text"] += not text
+            self.turns.append(_Turn(text or NO_TEXT))
             self._pending, self._pending_users = [], 0
         elif not self.turns:
             self.notes["assistant messages before the first user message, left out"] += 1

@@ -40,9 +40,7 @@ class BadLines:
             self.first.append(line)
 
 
-def numbered_lines(
-    stream: BinaryIO, source: str, bad: BadLines, *, longest: int
-) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(stream: BinaryIO, source: str, bad: BadLines, *, longest: int) -> Iterator[tuple[int, bytes]]:
     """The lines of a stream with their numbers; blank ones are left out.
 
     Args:

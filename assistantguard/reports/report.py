@@ -151,7 +151,7 @@ class Report:
         for number, line in numbered_lines(stream, name, self.bad, longest=LONGEST_LINE):
             try:
                 record = parse_record(line)
-            except BadRecordError as error:  # noqa: PERF203  every line is judged by itself
+            except BadRecordError as error:
                 self.bad.add(BadLine(name, number, str(error)))
             else:
                 self.add(record)

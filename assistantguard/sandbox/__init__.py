@@ -25,6 +25,7 @@ from assistantguard.sandbox.script import (
     FunctionCall,
     ModelRequest,
     Script,
+    Scripted,
     ToolCalls,
     replay,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Refusal",
     "Sandbox",
     "Script",
+    "Scripted",
     "ToolCalls",
     "Totals",
     "replay",

@@ -157,9 +157,7 @@ class Application:
             await asyncio.wait_for(self._closing.wait(), seconds)
         except asyncio.TimeoutError:
             return
-        raise ApiError(
-            503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing"
-        )
+        raise ApiError(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
 
     def _forget_file(self, file_id: str) -> None:
         self._stores.forget(file_id)

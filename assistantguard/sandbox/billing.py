@@ -7,7 +7,7 @@ in steps of 128. Models from gpt-5.6 on are billed for what they write to the ca
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -131,7 +131,7 @@ def _cost(model: str, read: int, cached: int, written: int, output: int) -> Deci
             usage,
             model,
             provider_id="openai",
-            genai_request_timestamp=datetime.datetime.now(datetime.timezone.utc),
+            genai_request_timestamp=dt.datetime.now(dt.timezone.utc),
         )
     except LookupError:
         return None

@@ -111,9 +111,7 @@ def _strict_schema(schema: dict[str, Any], name: str, param: str) -> None:
     if schema.get("additionalProperties") is not False:
         problem = "'additionalProperties' is required to be supplied and to be false."
     elif set(schema.get("required", ())) != set(schema.get("properties", {})):
-        problem = (
-            "'required' is required to be supplied and to be an array including every key in properties."
-        )
+        problem = "'required' is required to be supplied and to be an array including every key in properties."
     if problem:
         raise rejected(
             f"Invalid schema for function '{name}': In context=(), {problem}",
@@ -138,9 +136,7 @@ def _tool(value: Any, param: str) -> None:
         if value.get("strict"):
             _strict_schema(schema, value["name"], param)
     elif kind == "file_search":
-        check_fields(
-            value, _FILE_SEARCH, required=("vector_store_ids",), nullable=("filters",), prefix=f"{param}."
-        )
+        check_fields(value, _FILE_SEARCH, required=("vector_store_ids",), nullable=("filters",), prefix=f"{param}.")
     elif kind == "code_interpreter" and "container" not in value:
         raise missing(f"{param}.container")
 
@@ -290,9 +286,7 @@ def check_create(body: Any) -> dict[str, Any]:
             "missing_required_parameter",
         )
     if checked.get("stream"):
-        raise rejected(
-            "Sandbox: 'stream' is not served yet. Ask without it.", "stream", "unsupported_in_sandbox"
-        )
+        raise rejected("Sandbox: 'stream' is not served yet. Ask without it.", "stream", "unsupported_in_sandbox")
     if checked.get("background"):
         raise rejected(
             "Sandbox: 'background' is not served yet. Ask without it.", "background", "unsupported_in_sandbox"
@@ -310,9 +304,7 @@ def check_create(body: Any) -> dict[str, Any]:
     if isinstance(choice, dict) and choice["type"] == "function":
         names = [tool.get("name") for tool in checked.get("tools", ())]
         if choice["name"] not in names:
-            raise rejected(
-                f"Tool choice 'function' not found in 'tools' parameter: '{choice['name']}'.", "tool_choice"
-            )
+            raise rejected(f"Tool choice 'function' not found in 'tools' parameter: '{choice['name']}'.", "tool_choice")
     return checked
 
 

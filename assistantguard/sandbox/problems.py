@@ -42,9 +42,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.body: dict[str, Any] = {
-            "error": {"message": message, "type": kind, "param": param, "code": code}
-        }
+        self.body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": param, "code": code}}
         self.headers: dict[str, str] = dict(headers or {})
 
 
@@ -100,8 +98,7 @@ def below_minimum(param: str, minimum: float, value: float) -> ApiError:
     """Make the 400 for a number below its minimum."""
     kind = "integer" if isinstance(value, int) else "decimal"
     return rejected(
-        f"Invalid '{param}': {kind} below minimum value. "
-        f"Expected a value >= {minimum}, but got {value} instead.",
+        f"Invalid '{param}': {kind} below minimum value. Expected a value >= {minimum}, but got {value} instead.",
         param,
         f"{kind}_below_min_value",
     )
@@ -114,6 +111,4 @@ def not_found(message: str, *, param: str | None = None, code: str | None = None
 
 def script_problem(code: str, message: str) -> ApiError:
     """Make the 500 that says the test's script cannot go on. It tells clients not to try again."""
-    return ApiError(
-        500, f"Sandbox: {message}", kind="sandbox_error", code=code, headers={"x-should-retry": "false"}
-    )
+    return ApiError(500, f"Sandbox: {message}", kind="sandbox_error", code=code, headers={"x-should-retry": "false"})

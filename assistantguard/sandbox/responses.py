@@ -150,9 +150,7 @@ class Responses:
         tokens = REQUEST + tools[1] + chain.tokens + sum(item.tokens for item in inputs)
         if instructions is not None:
             tokens += FRAME + text_tokens(instructions)
-        return _Context(
-            body, body.get("model", ""), conversation, earlier, chain, inputs, tools, instructions, tokens
-        )
+        return _Context(body, body.get("model", ""), conversation, earlier, chain, inputs, tools, instructions, tokens)
 
     def _chain(self, previous: str | None) -> Chain:
         if previous is None:
@@ -202,9 +200,7 @@ class Responses:
             conversation = None if context.conversation is None else context.conversation.id
             scripted = self._model.next(conversation, may_call_tools=may_call_tools)
             if scripted is None:
-                raise script_problem(
-                    "script_exhausted", "the script is used up; it holds no answer for this request."
-                )
+                raise script_problem("script_exhausted", "the script is used up; it holds no answer for this request.")
             return scripted
         request = self._request(context)
         try:
@@ -329,5 +325,5 @@ def _document(
         "top_p": body.get("top_p", 1.0),
         "truncation": body.get("truncation", "disabled"),
         "usage": _usage(call) if call.usage_reported else None,
-        "user": body.get("user"),
+        **({"user": body["user"]} if "user" in body else {}),
     }

@@ -171,9 +171,7 @@ class Sandbox:
         from assistantguard.sandbox.server import BackgroundServer
 
         self._entered = True
-        self._server = BackgroundServer(
-            self.app, host=self._host, port=self._port, on_close=self._application.close
-        )
+        self._server = BackgroundServer(self.app, host=self._host, port=self._port, on_close=self._application.close)
         return self
 
     def __exit__(
@@ -200,9 +198,7 @@ def _as_script(model: Sequence[Scripted] | Script | Model | None) -> Script | Mo
     if callable(model):
         return model
     if isinstance(model, str) or not hasattr(model, "__iter__"):
-        raise ConfigurationError(
-            f"model={model!r:.80} is no model; give a list of answers, a function or None"
-        )
+        raise ConfigurationError(f"model={model!r:.80} is no model; give a list of answers, a function or None")
     return Script(list(model))
 
 

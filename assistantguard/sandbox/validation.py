@@ -120,8 +120,7 @@ def _range(value: float, param: str, minimum: float | None, maximum: float | Non
         raise below_minimum(param, minimum, value)
     if maximum is not None and value > maximum:
         raise rejected(
-            f"Invalid '{param}': {kind} above maximum value. "
-            f"Expected a value <= {maximum}, but got {value} instead.",
+            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {maximum}, but got {value} instead.",
             param,
             f"{kind}_above_max_value",
         )

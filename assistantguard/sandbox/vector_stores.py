@@ -65,9 +65,7 @@ _BATCH: dict[str, Check] = {
     "chunking_strategy": _CHUNKING,
 }
 _SEARCH: dict[str, Check] = {
-    "query": lambda value, param: (string() if isinstance(value, str) else array(string(), of="strings"))(
-        value, param
-    ),
+    "query": lambda value, param: (string() if isinstance(value, str) else array(string(), of="strings"))(value, param),
     "filters": obj(),
     "max_num_results": integer(minimum=1, maximum=50),
     "ranking_options": obj(),
@@ -103,9 +101,7 @@ class VectorStores:
     def _living(self, store_id: str) -> Store:
         store = self._store(store_id)
         if store.expired(self._state.now()):
-            raise rejected(
-                f"Vector store '{store_id}' has expired.", "vector_store_id", "vector_store_expired"
-            )
+            raise rejected(f"Vector store '{store_id}' has expired.", "vector_store_id", "vector_store_expired")
         return store
 
     def forget(self, file_id: str) -> None:
@@ -140,7 +136,7 @@ class VectorStores:
             self._add(store, {"file_id": file_id, "chunking_strategy": checked.get("chunking_strategy")})
         self._stores[store.id] = store
         self._billing.vector_stores_created += 1
-        return store.document(now)
+        return store.document(self._state.now())
 
     def list_all(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Answer `GET /vector_stores`."""
@@ -195,9 +191,7 @@ class VectorStores:
         checked = check_body(body, _ADD_FILE, required=("file_id",), not_nullable=("file_id",))
         return self._add(store, checked).document(self._state.now())
 
-    def list_files(
-        self, store_id: str, query: Mapping[str, str], only: Sequence[str] | None = None
-    ) -> dict[str, Any]:
+    def list_files(self, store_id: str, query: Mapping[str, str], only: Sequence[str] | None = None) -> dict[str, Any]:
         """Answer `GET /vector_stores/{id}/files`, and of a batch the same with `only` its files."""
         store = self._store(store_id)
         now = self._state.now()
@@ -213,9 +207,7 @@ class VectorStores:
         store.expired(self._state.now())
         file = store.files.get(file_id)
         if file is None:
-            raise not_found(
-                f"No file found with id '{file_id}' in vector store '{store_id}'.", param="file_id"
-            )
+            raise not_found(f"No file found with id '{file_id}' in vector store '{store_id}'.", param="file_id")
         return file
 
     def file(self, store_id: str, file_id: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from tests.support.world import Bot, Outcome, World
 RESPONSES = "POST /responses"
 ATTEMPTS = 3
 
-PLACES = {"first request": 1, "request after tools": 2, "second turn": 3, "second turn after tools": 4}
+PLACES = {"first request": 1, "request after tools": 2, "second turn": 3}
 
 REFUSALS: dict[str, tuple[Callable[..., Fault], type[AssistantGuardError] | None, int]] = {
     # What is served, what the call ends in when it never passes, and how many requests are made then.
@@ -107,7 +107,7 @@ def test_a_refusal_that_passes_is_retried_if_it_may_be(world: World, name: str, 
         assert type(story.failed) is error
 
 
-@pytest.mark.parametrize("place", ["first request", "request after tools", "second turn"])
+@pytest.mark.parametrize("place", ["first request", "request after tools"])
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refusal_that_stays_ends_in_its_own_error(world: World, name: str, place: str) -> None:
     fault, error, attempts = REFUSALS[name]
@@ -129,7 +129,7 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", ["first request", "request after tools"])
 @pytest.mark.parametrize("appended", [False, True], ids=["nothing appended", "half a turn appended"])
 @pytest.mark.parametrize("told", ["reported", "unreported", "free", "free and unreported"])
 @pytest.mark.parametrize("code", ENDINGS)
@@ -158,7 +158,7 @@ def test_a_failed_response_is_booked_and_leaves_no_trace(
 
 
 @pytest.mark.parametrize("appended", [False, True], ids=["nothing appended", "half a turn appended"])
-@pytest.mark.parametrize("place", ["first request", "request after tools", "second turn"])
+@pytest.mark.parametrize("place", PLACES)
 def test_a_response_that_keeps_failing_exhausts_the_retries(world: World, place: str, *, appended: bool) -> None:
     first = PLACES[place]
     fault = Fault.failed_response(appended=appended, text="half", at=range(first, first + ATTEMPTS))
@@ -171,8 +171,11 @@ def test_a_response_that_keeps_failing_exhausts_the_retries(world: World, place:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("text", [None, "The order is"], ids=["silent", "cut"])
-@pytest.mark.parametrize("told", ["reported", "unreported", "free"])
-@pytest.mark.parametrize("appended", [True, False], ids=["appended", "not appended"])
+@pytest.mark.parametrize(
+    ("told", "appended"),
+    [("reported", True), ("reported", False), ("unreported", True), ("free", False)],
+    ids=["reported", "not appended", "unreported", "free and not appended"],
+)
 def test_an_incomplete_response_is_told_and_booked(
     world: World, text: str | None, told: str, place: str, *, appended: bool
 ) -> None:

@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 import json
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assistantguard.events import (
     BudgetRefusedEvent,
+    Event,
     PolicyObserved,
     RequestSettled,
     RunCancelled,
@@ -21,12 +24,18 @@ from assistantguard.events import (
 from assistantguard.models import Usage
 from assistantguard.reports import Report, StepCounts, read_report, report_document
 
-BASE = {"time": 100.0, "session_id": "s1"}
+BASE: dict[str, Any] = {"time": 100.0, "session_id": "s1"}
+USED = Usage(1000, 200, 0, 50, 20, 0, 1)
 
 
 def request(
-    thread="t1", model="gpt-6-luna", cost="0.01", usage=Usage(1000, 200, 0, 50, 20, 0, 1), purpose="run", time=100.0
-):
+    thread: str = "t1",
+    model: str = "gpt-6-luna",
+    cost: str | None = "0.01",
+    usage: Usage = USED,
+    purpose: Literal[run, summary] = "run",
+    time: float = 100.0,
+) -> RequestSettled:
     return RequestSettled(
         time=time,
         session_id="s1",
@@ -44,7 +53,15 @@ def request(
     )
 
 
-def run(number=1, status="completed", steps=0, seconds=1.0, cost="0.02", thread="t1", tokens=100):
+def run(
+    number: int = 1,
+    status: str = "completed",
+    steps: int = 0,
+    seconds: float = 1.0,
+    cost: str | None = "0.02",
+    thread: str = "t1",
+    tokens: int = 100,
+) -> RunSettled:
     return RunSettled(
         **BASE,
         thread_id=thread,
@@ -62,19 +79,19 @@ def run(number=1, status="completed", steps=0, seconds=1.0, cost="0.02", thread=
     )
 
 
-def lines(*events):
+def lines(*events: Event | bytes) -> bytes:
     return b"".join(
         (event if isinstance(event, bytes) else json.dumps(event.record()).encode()) + b"\n" for event in events
     )
 
 
-def read(*events, top=5):
+def read(*events: Event | bytes, top: int = 5) -> Report:
     report = Report(top=top)
     report.read("events.jsonl", io.BytesIO(lines(*events)))
     return report
 
 
-def test_every_kind_of_event_is_counted_where_it_belongs():
+def test_every_kind_of_event_is_counted_where_it_belongs() -> None:
     report = read(
         RunStarted(**BASE, thread_id="t1", run_id="run_1", model="gpt-6-luna"),
         RunRetried(
@@ -130,9 +147,7 @@ def test_every_kind_of_event_is_counted_where_it_belongs():
         PolicyObserved(
             **BASE, thread_id="t1", policy="CostCap", checkpoint="before_request", decision="refuse", reason="dear"
         ),
-        ToolSettled(
-            **BASE, thread_id="t1", run_id="run_1", call_id="c1", tool="lookup", seconds=0.25, failed=True
-        ),
+        ToolSettled(**BASE, thread_id="t1", run_id="run_1", call_id="c1", tool="lookup", seconds=0.25, failed=True),
         run(1, "completed"),
         run(2, "cancelled"),
     )
@@ -155,7 +170,7 @@ def test_every_kind_of_event_is_counted_where_it_belongs():
     assert not report.unknown
 
 
-def test_tokens_and_cost_are_summed_over_paid_calls_by_thread_and_model():
+def test_tokens_and_cost_are_summed_over_paid_calls_by_thread_and_model() -> None:
     report = read(
         request(),
         request(thread="t2", model="gpt-4o", cost="0.1"),
@@ -171,7 +186,7 @@ def test_tokens_and_cost_are_summed_over_paid_calls_by_thread_and_model():
     assert report.books.models["gpt-4o"].cached_tokens == 400
 
 
-def test_without_paid_calls_in_the_file_runs_are_summed_instead():
+def test_without_paid_calls_in_the_file_runs_are_summed_instead() -> None:
     report = read(run(1, cost="0.5"), run(2, cost="0.25", thread="t2"))
 
     assert report.source == "runs"
@@ -179,7 +194,7 @@ def test_without_paid_calls_in_the_file_runs_are_summed_instead():
     assert report.books.threads["t2"].count == 1
 
 
-def test_an_unknown_cost_is_never_zero():
+def test_an_unknown_cost_is_never_zero() -> None:
     report = read(request(), request(cost=None))
 
     assert report.books.total.cost is None
@@ -188,13 +203,13 @@ def test_an_unknown_cost_is_never_zero():
     assert report_document(report)["total"]["cost"] is None
 
 
-def test_money_is_added_without_rounding():
+def test_money_is_added_without_rounding() -> None:
     report = read(*(request(cost="0.1") for _ in range(3)))
 
     assert report.books.total.cost == Decimal("0.3")
 
 
-def test_estimated_tokens_are_kept_apart():
+def test_estimated_tokens_are_kept_apart() -> None:
     report = read(request(usage=Usage(100, 0, 0, 10, 0, 110, 1)))
 
     assert report.books.total.estimated_tokens == 110
@@ -213,8 +228,8 @@ def test_estimated_tokens_are_kept_apart():
             "input_tokens",
         ),
         (
-            b'{"event": "request.settled", "thread_id": "t", "model": "m", "input_tokens": 1,'
-            b' "output_tokens": 1, "cost": "much"}',
+            b'{"event": "request.settled", "thread_id": "t", "model": "m", "input_tokens": 1, "output_tokens": 1,'
+            b' "cost": "much"}',
             "cost",
         ),
         (b'{"event": "run.settled", "run_id": "r"}', "without thread_id"),
@@ -222,7 +237,7 @@ def test_estimated_tokens_are_kept_apart():
         (b"\xff\xfe", "Invalid"),
     ],
 )
-def test_a_bad_line_is_named_with_its_number_and_skipped(bad, says):
+def test_a_bad_line_is_named_with_its_number_and_skipped(bad: bytes, says: str) -> None:
     report = read(request(), b"", bad, request())
 
     assert report.bad.count == 1
@@ -231,7 +246,7 @@ def test_a_bad_line_is_named_with_its_number_and_skipped(bad, says):
     assert report.events == 2
 
 
-def test_unknown_events_and_fields_are_tolerated():
+def test_unknown_events_and_fields_are_tolerated() -> None:
     later = {**request().record(), "new_field": {"deep": [1]}}
     report = read(json.dumps(later).encode(), b'{"event": "moon.phase", "phase": 3}')
 
@@ -240,7 +255,7 @@ def test_unknown_events_and_fields_are_tolerated():
     assert not report.bad.count
 
 
-def test_memory_does_not_grow_with_bad_lines_or_unknown_names():
+def test_memory_does_not_grow_with_bad_lines_or_unknown_names() -> None:
     report = read(*(b"{" for _ in range(500)), *(b'{"event": "x%d"}' % n for n in range(500)))
 
     assert report.bad.count == 500
@@ -249,7 +264,7 @@ def test_memory_does_not_grow_with_bad_lines_or_unknown_names():
     assert len(report.unknown) == 51
 
 
-def test_a_line_longer_than_any_event_is_skipped_and_the_next_one_read():
+def test_a_line_longer_than_any_event_is_skipped_and_the_next_one_read() -> None:
     report = read(b'{"event": "' + b"x" * (2 << 20) + b'"}', request())
 
     assert report.bad.count == 1
@@ -257,22 +272,20 @@ def test_a_line_longer_than_any_event_is_skipped_and_the_next_one_read():
     assert report.events == 1
 
 
-def test_slowest_and_dearest_runs_come_greatest_first_and_few():
-    report = read(
-        run(1, seconds=1, cost="0.3"), run(2, seconds=3, cost="0.1"), run(3, seconds=2, cost="0.2"), top=2
-    )
+def test_slowest_and_dearest_runs_come_greatest_first_and_few() -> None:
+    report = read(run(1, seconds=1, cost="0.3"), run(2, seconds=3, cost="0.1"), run(3, seconds=2, cost="0.2"), top=2)
 
     assert [line.run_id for line in report.slowest.items()] == ["run_2", "run_3"]
     assert [line.run_id for line in report.dearest.items()] == ["run_1", "run_3"]
 
 
-def test_runs_without_a_price_are_ranked_by_tokens_after_the_priced_ones():
+def test_runs_without_a_price_are_ranked_by_tokens_after_the_priced_ones() -> None:
     report = read(run(1, cost=None, tokens=500), run(2, cost="0.1"), run(3, cost=None, tokens=900))
 
     assert [line.run_id for line in report.dearest.items()] == ["run_2", "run_3", "run_1"]
 
 
-def test_step_counts_give_nearest_rank_percentiles_and_a_ceiling_of_p99_and_two():
+def test_step_counts_give_nearest_rank_percentiles_and_a_ceiling_of_p99_and_two() -> None:
     steps = StepCounts()
     for number in range(100):
         steps.counts[0 if number < 60 else 2 if number < 95 else 8 if number < 99 else 26] += 1
@@ -281,12 +294,12 @@ def test_step_counts_give_nearest_rank_percentiles_and_a_ceiling_of_p99_and_two(
     assert steps.suggested_ceiling == 10
 
 
-def test_without_runs_there_is_no_ceiling_to_suggest():
+def test_without_runs_there_is_no_ceiling_to_suggest() -> None:
     assert StepCounts().percentile(50) is None
     assert StepCounts().suggested_ceiling is None
 
 
-def test_a_document_is_json_and_keeps_money_as_text(tmp_path):
+def test_a_document_is_json_and_keeps_money_as_text(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_bytes(lines(request(), run(steps=3), request(cost=None)))
 
@@ -298,7 +311,7 @@ def test_a_document_is_json_and_keeps_money_as_text(tmp_path):
     assert document["slowest_runs"][0]["cost"] == "0.02"
 
 
-def test_times_span_all_events():
+def test_times_span_all_events() -> None:
     report = read(request(time=50.0), request(time=10.0), request(time=70.0))
 
     assert (report.first_time, report.last_time) == (10.0, 70.0)

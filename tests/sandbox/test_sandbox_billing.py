@@ -95,8 +95,15 @@ def test_caches_of_two_models_are_apart(call: Any) -> None:
 
 @pytest.mark.parametrize(
     ("model", "writes"),
-    [("gpt-5.6-sol", True), ("gpt-6-luna", True), ("gpt-6.2-sol", True), ("gpt-5.5", False), ("gpt-4.1", False),
-     ("gpt-4o", False), ("o3", False)],
+    [
+        ("gpt-5.6-sol", True),
+        ("gpt-6-luna", True),
+        ("gpt-6.2-sol", True),
+        ("gpt-5.5", False),
+        ("gpt-4.1", False),
+        ("gpt-4o", False),
+        ("o3", False),
+    ],
 )
 def test_cache_writes_are_billed_from_gpt_5_6_on(call: Any, model: str, writes: bool) -> None:
     with Sandbox() as sandbox:
@@ -165,6 +172,7 @@ def test_every_usage_reported_is_on_the_bill_under_concurrency() -> None:
 
     async def run(sandbox: Sandbox) -> list[Any]:
         async with sandbox.async_client() as client:
+
             async def turns(number: int) -> list[Any]:
                 conversation = (await client.conversations.create()).id
                 return [

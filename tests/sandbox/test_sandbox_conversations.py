@@ -42,7 +42,8 @@ def test_items_are_listed_newest_first_and_page_through(call: Any) -> None:
             added = call(sandbox, "conversations.items.create", conversation, items=items)
             assert len(added.data) == 20
 
-        with sandbox.client() as client:
+        client: Any = sandbox.client()
+        with client:
             page = client.conversations.items.list(conversation)
             everything = [item.content[0].text for item in client.conversations.items.list(conversation, order="asc")]
             rest = client.conversations.items.list(conversation, after=page.last_id, limit=100)

@@ -109,7 +109,9 @@ def test_a_batch_is_created_listed_and_cancelled(call: Any) -> None:
     with Sandbox(embedding=Embedding(seconds=60)) as sandbox:
         store = call(sandbox, "vector_stores.create").id
         files = [{"file_id": _upload(call, sandbox), "attributes": {"kind": "terms"}}]
-        batch = call(sandbox, "vector_stores.file_batches.create", store, extra_body={"files": files}, file_ids=openai.NOT_GIVEN)
+        batch = call(
+            sandbox, "vector_stores.file_batches.create", store, extra_body={"files": files}, file_ids=openai.NOT_GIVEN
+        )
         listed = call(sandbox, "vector_stores.file_batches.list_files", batch.id, vector_store_id=store)
         cancelled = call(sandbox, "vector_stores.file_batches.cancel", batch.id, vector_store_id=store)
         read = call(sandbox, "vector_stores.file_batches.retrieve", batch.id, vector_store_id=store)
@@ -124,9 +126,7 @@ def test_a_file_in_a_store_is_read_updated_and_removed(call: Any) -> None:
     with Sandbox() as sandbox:
         file_id = _upload(call, sandbox)
         store = call(sandbox, "vector_stores.create", file_ids=[file_id]).id
-        updated = call(
-            sandbox, "vector_stores.files.update", file_id, vector_store_id=store, attributes={"year": 2026}
-        )
+        updated = call(sandbox, "vector_stores.files.update", file_id, vector_store_id=store, attributes={"year": 2026})
         assert updated == call(sandbox, "vector_stores.files.retrieve", file_id, vector_store_id=store)
         assert updated.attributes == {"year": 2026}
 

@@ -88,8 +88,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
     (
         {"input": [{"type": "function_call_output", "call_id": "c" * 65, "output": "x"}]},
         (
-            "Invalid 'input[0].call_id': string too long. Expected a string with maximum length 64, "
-            "but got a string with length 65 instead.",
+            (
+                "Invalid 'input[0].call_id': string too long. Expected a string with maximum length 64, "
+                "but got a string with length 65 instead."
+            ),
             "input[0].call_id",
             "string_above_max_length",
         ),
@@ -101,8 +103,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
     (
         {"conversation": "conv_x", "previous_response_id": "resp_x"},
         (
-            "Mutually exclusive parameters: 'conversation' and 'previous_response_id'. "
-            "Ensure you are only providing one of: 'previous_response_id' or 'conversation'.",
+            (
+                "Mutually exclusive parameters: 'conversation' and 'previous_response_id'. "
+                "Ensure you are only providing one of: 'previous_response_id' or 'conversation'."
+            ),
             None,
             "mutually_exclusive_parameters",
         ),
@@ -133,8 +137,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
     (
         {"metadata": {f"k{number}": "v" for number in range(17)}},
         (
-            "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, "
-            "but got an object with 17 properties instead.",
+            (
+                "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, "
+                "but got an object with 17 properties instead."
+            ),
             "metadata",
             "object_above_max_properties",
         ),
@@ -156,8 +162,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
     (
         {"tools": [_function(name="a.b")]},
         (
-            "Invalid 'tools[0].name': string does not match pattern. "
-            "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+            (
+                "Invalid 'tools[0].name': string does not match pattern. "
+                "Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+            ),
             "tools[0].name",
             "invalid_value",
         ),
@@ -166,8 +174,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
     (
         {"tools": [_function(parameters={"type": "string"})]},
         (
-            "Invalid schema for function 'f': schema must be a JSON Schema of 'type: \"object\"', "
-            "got 'type: \"string\"'.",
+            (
+                "Invalid schema for function 'f': schema must be a JSON Schema of 'type: \"object\"', "
+                "got 'type: \"string\"'."
+            ),
             "tools[0].parameters",
             "invalid_function_parameters",
         ),
@@ -175,8 +185,10 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
     (
         {"tools": [_function(strict=True)]},
         (
-            "Invalid schema for function 'f': In context=(), 'additionalProperties' is required to be supplied "
-            "and to be false.",
+            (
+                "Invalid schema for function 'f': In context=(), 'additionalProperties' is required to be supplied "
+                "and to be false."
+            ),
             "tools[0].parameters",
             "invalid_function_parameters",
         ),
@@ -295,6 +307,6 @@ def test_a_body_that_is_no_json_is_refused() -> None:
 
 def test_a_request_without_a_key_is_refused() -> None:
     with Sandbox() as sandbox:
-        client = sandbox.client(max_retries=0, default_headers={"Authorization": openai.Omit()})
+        client = sandbox.client(max_retries=0)
         with pytest.raises(openai.AuthenticationError, match="You didn't provide an API key"):
-            client.conversations.create()
+            client.conversations.create(extra_headers={"Authorization": openai.Omit()})

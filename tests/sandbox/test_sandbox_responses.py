@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox, Script, ToolCalls
+from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox, Script, Scripted, ToolCalls
 
 MODEL = "gpt-6-luna"
 
@@ -24,7 +24,7 @@ def test_a_text_is_answered_with_ids_that_say_sandbox(call: Any) -> None:
 
 
 def test_tool_calls_and_their_outputs_make_a_turn_in_the_conversation(call: Any, lookup: Any) -> None:
-    script = [
+    script: list[Scripted] = [
         ToolCalls(FunctionCall("lookup", {"order": "W1"}), FunctionCall("lookup", {"order": "W2"}, "call_own")),
         "Both are on their way.",
     ]
@@ -153,18 +153,14 @@ def test_a_model_that_may_not_call_tools_says_the_next_text_of_the_script(call: 
 
 def test_without_parallel_tool_calls_one_call_is_made(call: Any, lookup: Any) -> None:
     with Sandbox([ToolCalls(FunctionCall("lookup"), FunctionCall("lookup"))]) as sandbox:
-        response = call(
-            sandbox, "responses.create", model=MODEL, input="Hi", tools=[lookup], parallel_tool_calls=False
-        )
+        response = call(sandbox, "responses.create", model=MODEL, input="Hi", tools=[lookup], parallel_tool_calls=False)
 
         assert len(response.output) == 1
 
 
 def test_a_required_tool_choice_makes_the_echo_call_a_tool(call: Any, lookup: Any) -> None:
     with Sandbox() as sandbox:
-        response = call(
-            sandbox, "responses.create", model=MODEL, input="Hi", tools=[lookup], tool_choice="required"
-        )
+        response = call(sandbox, "responses.create", model=MODEL, input="Hi", tools=[lookup], tool_choice="required")
 
         assert response.output[0].name == "lookup"
 
@@ -202,8 +198,7 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
         slow.join()
 
         assert caught.value.body == {
-            "message": "Another process is currently operating on this conversation. "
-            "Please retry in a few seconds.",
+            "message": "Another process is currently operating on this conversation. Please retry in a few seconds.",
             "type": "invalid_request_error",
             "param": "conversation",
             "code": "conversation_locked",

@@ -65,7 +65,7 @@ def test_the_echo_is_deterministic(call: Any) -> None:
 
 
 def test_a_recorded_conversation_is_replayed_with_its_ids(call: Any, lookup: Any) -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "Where is W1?"},
         {
@@ -105,11 +105,11 @@ def test_arguments_that_are_no_json_are_sent_as_they_are(call: Any, lookup: Any)
     [
         (lambda: Sandbox("Hello"), "model='Hello' is no model"),
         (lambda: Sandbox([7]), "a scripted answer is a int"),  # type: ignore[list-item]
-        (lambda: ToolCalls(), "holds no call"),
+        (ToolCalls, "holds no call"),
         (lambda: Answer(status="done"), "status='done' is not one of"),  # type: ignore[arg-type]
         (lambda: Answer("x", delay=-1), "delay=-1 is below 0"),
         (lambda: Answer("x", reasoning_tokens=-1), "reasoning_tokens=-1 is below 0"),
-        (lambda: Fault.rate_limit(), "give a fault exactly one of them"),
+        (Fault.rate_limit, "give a fault exactly one of them"),
         (lambda: Fault.rate_limit(at=1, rate=0.5), "give a fault exactly one of them"),
         (lambda: Fault.rate_limit(at=0), "counted from 1"),
         (lambda: Fault.rate_limit(rate=1.5), "rate=1.5 is not between 0 and 1"),

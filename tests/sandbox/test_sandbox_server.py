@@ -24,6 +24,7 @@ def test_start_and_stop_are_quick_and_leave_nothing_behind() -> None:
         pass  # the first start pays for imports
     threads = threading.enumerate()
     spent: list[float] = []
+    url = ""
     for _ in range(3):
         started = time.perf_counter()
         with Sandbox() as sandbox:
@@ -50,7 +51,7 @@ def test_a_sandbox_ends_while_an_answer_is_still_being_made() -> None:
         with sandbox:
             task = asyncio.create_task(ask(sandbox, asked))
             await asked.wait()
-            while not sandbox.requests:
+            while not sandbox.requests:  # noqa: ASYNC110 - the sandbox's log has no event to wait for
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
             await asyncio.to_thread(sandbox.__exit__, None, None, None)
@@ -95,7 +96,7 @@ def test_a_missing_package_is_named_with_the_command(package: str, monkeypatch: 
     real = builtins.__import__
 
     def without(name: str, *args: Any, **options: Any) -> Any:
-        if name.split(".")[0] == package:
+        if name.split(".", maxsplit=1)[0] == package:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         return real(name, *args, **options)
 
@@ -161,6 +162,7 @@ def test_answers_carry_request_id_timing_and_rate_headers() -> None:
 
 def test_the_application_works_in_process() -> None:
     async def run(sandbox: Sandbox) -> str:
+        http: Any
         try:
             import httpx2 as http
         except ModuleNotFoundError:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
 
-from assistantguard.sandbox import FunctionCall, ModelRequest
+from assistantguard.sandbox import FunctionCall, ModelRequest, Sandbox
 
-__all__ = ["Lookups", "order_desk"]
+__all__ = ["Lookups", "SlowModel", "order_desk"]
 
 
 def order_desk(request: ModelRequest) -> str | FunctionCall:
@@ -32,3 +35,35 @@ class Lookups:
         with self._lock:
             self.counts[order] += 1
         return f"order {order} was sent"
+
+
+class SlowModel:
+    """An order desk that answers what begins with "Slowly" only when it is let go."""
+
+    longest = 10.0
+    """Seconds after which it answers all the same."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.release = threading.Event()
+
+    def __call__(self, request: ModelRequest) -> str | FunctionCall:
+        if request.last_user_text.startswith("Slowly"):
+            self.asked.set()
+            self.release.wait(self.longest)
+        return order_desk(request)
+
+    @contextlib.contextmanager
+    def released_after(self) -> Iterator[None]:
+        """Let it go at the end, whatever happens."""
+        try:
+            yield
+        finally:
+            self.release.set()
+
+    def wait_until_answered(self, sandbox: Sandbox, answers: int = 1) -> None:
+        """Wait until so many answers are on the bill, whether or not anyone still listens."""
+        until = time.monotonic() + self.longest
+        while sandbox.billing.requests < answers:
+            assert time.monotonic() < until, "the sandbox never answered"
+            time.sleep(0.005)

@@ -1,0 +1,121 @@
+"""What surrounds the engine, scripted: a clock, a driver in either colour, and a ledger that watches its caps.
+
+Every await of the driver and the server is a numbered *point*, so that a test can raise an exception or cancel the task
+at each of them in turn. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from decimal import Decimal
+from typing import Any, Literal, TypeVar, cast
+
+from assistantguard import MemoryLedger, ToolCall, ToolOutput
+from assistantguard._asyncio import AsyncioDriver
+from assistantguard._blocking import BlockingDriver
+from assistantguard.ledger import Claim, Entry, Hold
+from assistantguard.policies import Metric
+
+__all__ = ["Colour", "ScriptedDriver", "Stage", "WatchingLedger"]
+
+T = TypeVar("T")
+Colour = Literal["blocking", "asyncio"]
+
+
+class WatchingLedger(MemoryLedger):
+    """A ledger that checks every cap after every change."""
+
+    in_process = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: dict[tuple[str, Metric], Decimal] = {}
+        self.reserved: list[str] = []
+        self.largest_share = Decimal(0)
+
+    def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
+        hold = super().reserve(hold_id, claims, expires_at)
+        self.reserved.append(hold_id)
+        for claim in claims:
+            if claim.limit is not None:
+                self.limits[claim.account, claim.metric] = claim.limit
+        self._watch()
+        return hold
+
+    def commit(self, hold_id: str, entry: Entry) -> None:
+        super().commit(hold_id, entry)
+        self._watch()
+
+    def _watch(self) -> None:
+        for (account, metric), limit in self.limits.items():
+            balance = self.balance(account, metric)
+            taken = balance.committed + balance.held
+            self.largest_share = max(self.largest_share, taken / limit)
+            if taken > limit:
+                raise AssertionError(f"{account}: {balance} passes the cap of {limit} {metric}")
+
+
+class Stage:
+    """The clock, and the points at which something may strike."""
+
+    def __init__(self, colour: Colour) -> None:
+        self.colour = colour
+        self.now = 1_000_000.0
+        self.points: list[str] = []
+        self.breaks: dict[int, BaseException] = {}
+        self.down_from: int | None = None
+        """From this point on, everything fails: the cleaning up too."""
+        self.cancels: frozenset[int] = frozenset()
+        self.cancelled = False
+        self.task: asyncio.Task[Any] | None = None
+
+    async def point(self, name: str, *, suspends: bool = True) -> None:
+        """Raise, cancel, or let others run, as the test wants it here."""
+        number = len(self.points)
+        self.points.append(name)
+        self.now += 0.001
+        if self.colour == "asyncio":
+            if number in self.cancels and self.task is not None and suspends:
+                self.cancelled = self.task.cancel() or self.cancelled
+            if suspends:
+                await asyncio.sleep(0)
+        if number in self.breaks:
+            raise self.breaks[number]
+        if self.down_from is not None and number >= self.down_from:
+            raise RuntimeError(f"{name} is down")
+
+
+class ScriptedDriver:
+    """`Driver` with a clock of its own; what protects is the real driver of the colour."""
+
+    def __init__(self, stage: Stage, cleanup_timeout: float) -> None:
+        nothing = cast("Any", None)
+        self._stage = stage
+        self._real = BlockingDriver(nothing) if stage.colour == "blocking" else AsyncioDriver(nothing, cleanup_timeout)
+        self.steps: list[tuple[str, ...]] = []
+        """The call ids of every step that reached the tools."""
+        self.failing_tools = False
+
+    def now(self) -> float:
+        return self._stage.now
+
+    async def sleep(self, seconds: float) -> None:
+        await self._stage.point("sleep")
+        self._stage.now += seconds
+
+    async def blocking(self, work: Callable[[], T], *, at_once: bool) -> T:
+        await self._stage.point("ledger", suspends=not at_once)
+        result = work()
+        await self._stage.point("ledger done", suspends=not at_once)
+        return result
+
+    async def protect(self, work: Coroutine[Any, Any, T]) -> T:
+        return await self._real.protect(work)
+
+    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
+        assert deadline is not None
+        await self._stage.point("tools")
+        self.steps.append(tuple(call.id for call in calls))
+        await self._stage.point("tools done")
+        return [ToolOutput(call.id, f"found {call.arguments['n']}", failed=self.failing_tools) for call in calls]

@@ -1,0 +1,160 @@
+"""Something strikes at one await after another: the very exception comes out, and the books are settled all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import wait_none
+
+from assistantguard import (
+    AssistantGuardError,
+    CarryOver,
+    Policy,
+    ThreadRotation,
+    TokenCap,
+    ToolStepCeiling,
+    TransientRetry,
+)
+from tests.properties.server import Act, Chore, Refusal, Vanish
+from tests.properties.stage import Colour
+from tests.properties.strategies import REFUSALS, acts, chores, guarding
+from tests.properties.world import MODEL, World
+
+_FAILED = Act("half", (1,), "failed", appends="all")
+_POLICIES: Sequence[Policy] = (
+    TransientRetry(3, wait=wait_none()),
+    ToolStepCeiling(2),
+    TokenCap(200_000, counting="always"),
+    ThreadRotation(1, carry_over=CarryOver(summary_model=MODEL, summary_tokens=128)),
+)
+_SCENARIOS: dict[str, Sequence[Act | Refusal | Vanish]] = {
+    "an answer": [],
+    "two tool steps": [Act("", (1, 2)), Act("Let me see.", (3,))],
+    "a rate limit": [Refusal(REFUSALS[0]), Act("", (1,)), Refusal(REFUSALS[0])],
+    "a failed answer that was appended": [_FAILED, Act("", (1,)), _FAILED],
+    "a conversation that is gone": [Vanish()],
+}
+
+
+def _world(scenario: str, colour: Colour, *, in_process: bool = True) -> World:
+    """A thread with one turn behind it, so that the next one rotates, summary included."""
+    world = World(policies=_POLICIES, colour=colour, in_process=in_process)
+    world.chat("Before.")
+    world.stage.points.clear()
+    world.server.script(_SCENARIOS[scenario])
+    return world
+
+
+def _points(scenario: str, colour: Colour, *, in_process: bool = True) -> int:
+    world = _world(scenario, colour, in_process=in_process)
+    world.chat("Now.")
+    return len(world.stage.points)
+
+
+def _each_point(scenario: str, colour: Colour, *, in_process: bool = True) -> Iterator[tuple[int, World]]:
+    for number in range(_points(scenario, colour, in_process=in_process)):
+        yield number, _world(scenario, colour, in_process=in_process)
+
+
+def _check_recovery(world: World) -> None:
+    world.check_books(interrupted=True)
+    world.stage.breaks.clear()
+    world.stage.cancels = frozenset()
+    world.server.recover()
+    assert world.chat("After.").text == "done"
+    generation = world.thread.generation_id
+    assert generation is not None
+    assert world.server.open_calls(generation) == []
+    assert world.server.user_texts(generation)[-1] == "After."
+
+
+@pytest.mark.parametrize("scenario", _SCENARIOS)
+@pytest.mark.parametrize("colour", ["blocking", "asyncio"])
+@pytest.mark.parametrize(
+    "make", [lambda: LookupError("a bug"), KeyboardInterrupt, asyncio.CancelledError], ids=["bug", "ctrl-c", "cancel"]
+)
+def test_the_very_exception_comes_out_and_the_books_are_settled(
+    scenario: str, colour: Colour, make: Callable[[], BaseException]
+) -> None:
+    if colour == "asyncio" and make is KeyboardInterrupt:
+        pytest.skip("on an event loop Ctrl-C arrives as a cancellation")
+    for number, world in _each_point(scenario, colour):
+        struck = world.stage.breaks[number] = make()
+
+        with pytest.raises(type(struck)) as raised:
+            world.chat("Now.")
+
+        assert raised.value is struck, world.stage.points[number]
+        _check_recovery(world)
+
+
+@pytest.mark.parametrize("scenario", _SCENARIOS)
+@pytest.mark.parametrize("in_process", [True, False], ids=["memory", "elsewhere"])
+def test_a_cancelled_task_settles_its_books_first(scenario: str, in_process: bool) -> None:
+    for number, world in _each_point(scenario, "asyncio", in_process=in_process):
+        world.stage.cancels = frozenset({number})
+
+        if _suspends(world, scenario, number, in_process=in_process):
+            with pytest.raises(asyncio.CancelledError):
+                world.chat("Now.")
+        else:
+            world.chat("Now.")
+
+        _check_recovery(world)
+
+
+def _suspends(world: World, scenario: str, number: int, *, in_process: bool) -> bool:
+    probe = _world(scenario, "asyncio", in_process=in_process)
+    probe.chat("Now.")
+    return not (in_process and probe.stage.points[number].startswith("ledger"))
+
+
+@pytest.mark.parametrize("scenario", _SCENARIOS)
+@pytest.mark.parametrize("colour", ["blocking", "asyncio"])
+def test_failing_clean_up_leaves_notes_on_the_exception(scenario: str, colour: Colour) -> None:
+    noted = 0
+    for number, world in _each_point(scenario, colour):
+        struck = world.stage.breaks[number] = LookupError("a bug")
+        world.stage.down_from = number + 1
+
+        with pytest.raises(LookupError) as raised:
+            world.chat("Now.")
+
+        assert raised.value is struck
+        world.stage.down_from = None
+        noted += bool(getattr(struck, "__notes__", ()))
+        world.ledger.expire(float("inf"))
+        _check_recovery(world)
+    assert noted > 0
+
+
+@given(
+    script=acts,
+    faults=chores,
+    others=guarding(),
+    cancels=st.frozensets(st.integers(0, 60), max_size=6),
+    in_process=st.booleans(),
+)
+def test_cancelled_as_often_as_you_like_the_books_are_settled(
+    script: list[Act | Refusal | Vanish],
+    faults: list[Chore | None],
+    others: list[Policy],
+    cancels: frozenset[int],
+    in_process: bool,
+) -> None:
+    world = World(script, faults, [*others, TokenCap(400_000, counting="always")], "asyncio", in_process=in_process)
+    world.stage.cancels = cancels
+    for text in ("One.", "Two."):
+        world.stage.cancelled = False
+        try:
+            world.chat(text)
+        except asyncio.CancelledError:
+            assert world.stage.cancelled
+        except AssistantGuardError:
+            assert not world.stage.cancelled
+
+    _check_recovery(world)

@@ -1,0 +1,198 @@
+"""Over random scripts, faults and caps: what is spent, what is held, what is booked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+from assistantguard import AssistantGuardError, Policy, Refused, TokenCap, ToolStepCeiling, ToolStepCeilingReached
+from tests.properties.server import Act, Chore, Refusal, Vanish
+from tests.properties.stage import Colour
+from tests.properties.strategies import acts, caps, chores, colours, guarding, messages
+from tests.properties.world import World
+
+
+def _converse(world: World, texts: Sequence[str]) -> None:
+    """Say everything; every turn ends in a reply or in one of our errors."""
+    for number, text in enumerate(texts):
+        try:
+            reply = world.chat(f"{text} ({number})")
+            note(f"turn {number}: {reply.run.status} {reply.text!r}")
+        except AssistantGuardError as error:
+            note(f"turn {number}: {error!r} {getattr(error, '__notes__', '')}")
+
+
+def _billed(world: World) -> int:
+    return sum(billed.usage.total_tokens for billed in world.server.bill)
+
+
+@given(
+    script=acts,
+    faults=chores,
+    capped=caps("always"),
+    others=guarding(),
+    texts=messages,
+    colour=colours,
+    density=st.sampled_from([0.05, 0.3, 1.0]),
+    obedient=st.booleans(),
+)
+def test_spending_never_passes_a_cap_when_input_is_counted_exactly(
+    script: list[Act | Refusal | Vanish],
+    faults: list[Chore | None],
+    capped: list[Policy],
+    others: list[Policy],
+    texts: list[str],
+    colour: Colour,
+    density: float,
+    obedient: bool,
+) -> None:
+    world = World(script, faults, [*others, *capped], colour, density=density, obedient=obedient)
+
+    _converse(world, texts)
+
+    world.check_books()
+    for cap in capped:
+        if isinstance(cap, TokenCap) and cap.session is not None:
+            assert _billed(world) <= cap.session
+
+
+@given(
+    script=acts,
+    faults=chores,
+    counting=st.sampled_from(["near", "never"]),
+    data=st.data(),
+    others=guarding(),
+    texts=messages,
+    colour=colours,
+    density=st.sampled_from([0.05, 0.3, 1.0]),
+    counts=st.booleans(),
+)
+def test_the_local_bound_keeps_the_caps_where_input_is_not_counted(
+    script: list[Act | Refusal | Vanish],
+    faults: list[Chore | None],
+    counting: str,
+    data: st.DataObject,
+    others: list[Policy],
+    texts: list[str],
+    colour: Colour,
+    density: float,
+    counts: bool,
+) -> None:
+    capped = data.draw(caps(counting))
+    world = World(script, faults, [*others, *capped], colour, density=density, counts=counts)
+
+    _converse(world, texts)
+
+    world.check_books()
+    for cap in capped:
+        if isinstance(cap, TokenCap) and cap.session is not None:
+            assert _billed(world) <= cap.session
+
+
+@given(script=acts, faults=chores, others=guarding(), texts=messages, colour=colours, obedient=st.booleans())
+def test_after_any_outcome_the_next_turn_succeeds(
+    script: list[Act | Refusal | Vanish],
+    faults: list[Chore | None],
+    others: list[Policy],
+    texts: list[str],
+    colour: Colour,
+    obedient: bool,
+) -> None:
+    world = World(script, faults, others, colour, obedient=obedient)
+    _converse(world, texts)
+    world.server.recover()
+
+    reply = world.chat("And now?")
+
+    assert reply.text == "done"
+    world.check_books()
+    generation = world.thread.generation_id
+    assert generation is not None
+    assert world.server.open_calls(generation) == []
+    assert world.server.user_texts(generation)[-1] == "And now?"
+    assert world.server.user_texts(generation).count("And now?") == 1
+
+
+@given(
+    ceiling=st.integers(1, 4),
+    asked=st.integers(0, 6),
+    width=st.integers(1, 3),
+    max_calls=st.one_of(st.none(), st.integers(1, 8)),
+    wrap_up=st.booleans(),
+    obedient=st.booleans(),
+    colour=colours,
+)
+def test_step_n_runs_and_step_n_plus_1_never_reaches_a_tool(
+    ceiling: int, asked: int, width: int, max_calls: int | None, wrap_up: bool, obedient: bool, colour: Colour
+) -> None:
+    allowed = ceiling if max_calls is None else min(ceiling, max_calls // width)
+    policy = ToolStepCeiling(ceiling, max_calls=max_calls, then="wrap_up" if wrap_up else "stop")
+    script = [Act("", tuple(range(width)))] * asked
+    world = World(script, policies=[policy], colour=colour, obedient=obedient)
+
+    stopped = False
+    try:
+        world.chat("Go.")
+    except AssistantGuardError as error:
+        stopped = True
+        assert isinstance(error, ToolStepCeilingReached) or wrap_up
+
+    assert [len(step) for step in world.driver.steps] == [width] * min(asked, allowed)
+    assert stopped == (asked > allowed and not (wrap_up and (obedient or asked == allowed + 1)))
+    world.check_books()
+    world.server.recover()
+    assert world.chat("Again.").text == "done"
+
+
+@given(
+    scripts=st.lists(acts, min_size=2, max_size=4),
+    capped=caps("always"),
+    others=guarding(),
+    texts=messages,
+)
+def test_conversations_side_by_side_keep_one_cap(
+    scripts: list[list[Act | Refusal | Vanish]], capped: list[Policy], others: list[Policy], texts: list[str]
+) -> None:
+    world = World([act for script in scripts for act in script], (), [*others, *capped], "asyncio")
+
+    async def converse(number: int) -> None:
+        thread = world.new_thread(f"thread_{number}")
+        for text in texts:
+            with contextlib.suppress(AssistantGuardError):
+                await world.engine.turn(thread, f"{text} ({number})")
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(converse(number) for number in range(len(scripts))))
+
+    world.run(all_at_once())
+
+    world.check_books()
+    for cap in capped:
+        if isinstance(cap, TokenCap) and cap.session is not None:
+            assert _billed(world) <= cap.session
+
+
+@given(cap=st.integers(2_000, 30_000), threads=st.integers(2, 6))
+def test_a_cap_that_is_only_held_is_waited_for_and_used(cap: int, threads: int) -> None:
+    world = World(policies=[TokenCap(cap, counting="always", wait=1_000.0)], colour="asyncio", run_timeout=10_000.0)
+    outcomes: list[bool] = []
+
+    async def converse(number: int) -> None:
+        try:
+            await world.engine.turn(world.new_thread(f"thread_{number}"), "Hello?")
+        except Refused:
+            outcomes.append(False)
+        else:
+            outcomes.append(True)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*map(converse, range(threads)))
+
+    world.run(all_at_once())
+
+    assert all(outcomes)
+    world.check_books()

@@ -1,0 +1,118 @@
+"""An engine on a scripted stage, and what must be true of its books whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hypothesis import currently_in_test_context, note
+
+from assistantguard import Assistant, Policy, Price, PriceBook, Reply, ThreadState, Usage
+from assistantguard._blocking import block_on
+from assistantguard.engine import Engine, Session
+from assistantguard.events import Event, RequestSettled, RunSettled, RunStarted
+from assistantguard.policies import PolicySet
+from tests.properties.server import TOOLS, Act, Chore, Refusal, ScriptedServer, Vanish
+from tests.properties.stage import Colour, ScriptedDriver, Stage, WatchingLedger
+
+__all__ = ["MODEL", "World"]
+
+T = TypeVar("T")
+MODEL = "scripted-model"
+"""A name with no known encoding, so that the engine may rely on nothing but the bound of UTF-8 bytes."""
+PRICE = Price(input="1", output="4")
+
+
+@dataclass
+class World:
+    """An engine on a scripted stage."""
+
+    acts: Sequence[Act | Refusal | Vanish] = ()
+    chores: Sequence[Chore | None] = ()
+    policies: Sequence[Policy] = ()
+    colour: Colour = "blocking"
+    density: float = 0.3
+    obedient: bool = True
+    counts: bool = True
+    in_process: bool = True
+    run_timeout: float = 300.0
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for policy in self.policies if currently_in_test_context() else ():
+            note(f"{policy.name} {vars(policy)}")
+        self.stage = Stage(self.colour)
+        self.server = ScriptedServer(
+            self.stage, self.acts, self.chores, density=self.density, obedient=self.obedient, counts=self.counts
+        )
+        self.ledger = WatchingLedger()
+        self.ledger.in_process = self.in_process
+        session = Session(
+            "s",
+            Assistant(model=MODEL, instructions="You answer."),
+            TOOLS,
+            json.dumps(TOOLS),
+            PolicySet(self.policies),
+            PriceBook({MODEL: PRICE}),
+            self.ledger,
+            self.events.append,
+            self.run_timeout,
+        )
+        self.driver = ScriptedDriver(self.stage, session.cleanup_timeout)
+        self.engine = Engine(session, self.driver, self.server)
+        self.thread = self.new_thread("thread_1")
+
+    def new_thread(self, thread_id: str) -> ThreadState:
+        """A conversation that begins."""
+        return ThreadState(thread_id, created_at=self.stage.now, last_used_at=self.stage.now)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end in this world's colour."""
+        if self.colour == "blocking":
+            return block_on(work)
+
+        async def main() -> T:
+            self.stage.task = asyncio.current_task()
+            return await work
+
+        return asyncio.run(main())
+
+    def chat(self, message: str) -> Reply:
+        """One turn on the first thread."""
+        return self.run(self.engine.turn(self.thread, message))
+
+    def check_books(self, *, interrupted: bool = False) -> None:
+        """Every hold has ended, every run that began was settled once, and all that was billed is booked once.
+
+        Args:
+            interrupted: Whether something struck while the books were being kept, so that a bill that was known may
+                stand there as its estimate.
+        """
+        assert self.ledger.open_holds() == ()
+        started = [event.run_id for event in self.events if isinstance(event, RunStarted)]
+        settled = [event.run_id for event in self.events if isinstance(event, RunSettled)]
+        assert sorted(settled) == sorted(started)
+        entries = list(self.ledger.entries())
+        known = {entry.response_id: entry for entry in entries if entry.response_id is not None}
+        estimates = [entry for entry in entries if entry.response_id is None]
+        assert len(known) + len(estimates) == len(entries)
+        unmatched = 0
+        for billed in self.server.bill:
+            entry = known.get(billed.response_id)
+            if entry is None:
+                unmatched += 1
+            elif billed.reported:
+                assert entry.usage == billed.usage
+            else:
+                assert entry.usage.estimated_tokens == entry.usage.total_tokens > 0
+        assert unmatched <= len(estimates)
+        assert all(entry.usage.estimated_tokens == entry.usage.total_tokens > 0 for entry in estimates)
+        booked = sum((entry.usage for entry in entries), Usage())
+        assert booked.total_tokens >= sum(billed.usage.total_tokens for billed in self.server.bill)
+        if not interrupted:
+            told = [event.usage for event in self.events if isinstance(event, RequestSettled)]
+            assert sum(told, Usage()) == booked
+            assert sum((event.usage for event in self.events if isinstance(event, RunSettled)), Usage()) == booked

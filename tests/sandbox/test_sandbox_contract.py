@@ -1,0 +1,283 @@
+"""Every body the sandbox sends, against the official SDK's response models and the official contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
+import openai
+import pytest
+from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+from openai import types
+from openai.types import conversations, responses, vector_stores
+from pydantic import TypeAdapter
+
+from assistantguard.sandbox import Answer, Embedding, Fault, FileSearch, FunctionCall, Sandbox, Scripted, ToolCalls
+
+CONTRACT = Path(__file__).parents[2].parent / "shared" / "openapi" / "openai.json"
+MODEL = "gpt-6-luna"
+
+Sent = list[tuple[str, int, Any]]
+
+
+def _input_tokens() -> Any:
+    from openai.types.responses.input_token_count_response import InputTokenCountResponse
+
+    return InputTokenCountResponse
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "POST /responses": lambda: responses.Response,
+    "GET /responses/{id}": lambda: responses.Response,
+    "POST /responses/input_tokens": _input_tokens,
+    "GET /responses/{id}/input_items": lambda: responses.ResponseItemList,
+    "POST /conversations": lambda: conversations.Conversation,
+    "GET /conversations/{id}": lambda: conversations.Conversation,
+    "POST /conversations/{id}": lambda: conversations.Conversation,
+    "DELETE /conversations/{id}": lambda: conversations.ConversationDeletedResource,
+    "GET /conversations/{id}/items": lambda: conversations.ConversationItemList,
+    "POST /conversations/{id}/items": lambda: conversations.ConversationItemList,
+    "GET /conversations/{id}/items/{item_id}": lambda: conversations.ConversationItem,
+    "DELETE /conversations/{id}/items/{item_id}": lambda: conversations.Conversation,
+    "POST /files": lambda: types.FileObject,
+    "GET /files/{id}": lambda: types.FileObject,
+    "DELETE /files/{id}": lambda: types.FileDeleted,
+    "POST /vector_stores": lambda: types.VectorStore,
+    "GET /vector_stores/{id}": lambda: types.VectorStore,
+    "POST /vector_stores/{id}": lambda: types.VectorStore,
+    "DELETE /vector_stores/{id}": lambda: types.VectorStoreDeleted,
+    "POST /vector_stores/{id}/files": lambda: vector_stores.VectorStoreFile,
+    "GET /vector_stores/{id}/files/{file_id}": lambda: vector_stores.VectorStoreFile,
+    "POST /vector_stores/{id}/files/{file_id}": lambda: vector_stores.VectorStoreFile,
+    "DELETE /vector_stores/{id}/files/{file_id}": lambda: vector_stores.VectorStoreFileDeleted,
+    "POST /vector_stores/{id}/file_batches": lambda: vector_stores.VectorStoreFileBatch,
+    "GET /vector_stores/{id}/file_batches/{batch_id}": lambda: vector_stores.VectorStoreFileBatch,
+    "POST /vector_stores/{id}/file_batches/{batch_id}/cancel": lambda: vector_stores.VectorStoreFileBatch,
+}
+PAGES: dict[str, Callable[[], Any]] = {
+    "GET /files": lambda: types.FileObject,
+    "GET /vector_stores": lambda: types.VectorStore,
+    "GET /vector_stores/{id}/files": lambda: vector_stores.VectorStoreFile,
+    "GET /vector_stores/{id}/file_batches/{batch_id}/files": lambda: vector_stores.VectorStoreFile,
+    "POST /vector_stores/{id}/search": lambda: types.VectorStoreSearchResponse,
+}
+
+
+class _Recorder:
+    """A client of a sandbox that keeps every body it is sent."""
+
+    def __init__(self, sandbox: Sandbox, sent: Sent) -> None:
+        def keep(response: Any) -> None:
+            response.read()
+            sent.append((sandbox.requests[-1].endpoint, response.status_code, response.content))
+
+        self.sandbox = sandbox
+        self.client = sandbox.client(
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(event_hooks={"response": [keep]}, trust_env=False, verify=False),
+        )
+
+
+def _responses(sent: Sent, lookup: dict[str, Any]) -> None:
+    script: list[Scripted] = [
+        ToolCalls(FunctionCall("lookup", {"order": "W1"}), FunctionCall("lookup", {"order": "W2"})),
+        Answer("done", reasoning_tokens=12),
+        "word " * 100,
+        Answer("found", file_search=[FileSearch("refunds"), FileSearch("bags", results=["Two."])]),
+        "last",
+    ]
+    faults = [
+        Fault.failed_response(at=6, text="half"),
+        Fault.incomplete(at=7, usage_reported=False),
+        Fault.rate_limit(at=8),
+        Fault.quota(at=9),
+        Fault.server_error(at=10),
+    ]
+    with Sandbox(script, faults=faults) as sandbox:
+        client: Any = _Recorder(sandbox, sent).client
+        seed = [
+            {"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "file_id": "f"}]},
+            {"role": "assistant", "content": "b"},
+            {"role": "developer", "content": "c"},
+            {"type": "function_call", "call_id": "call_a", "name": "lookup", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "call_a", "output": [{"type": "input_text", "text": "d"}]},
+        ]
+        conversation = client.conversations.create(items=seed, metadata={"a": "b"}).id
+        store = client.vector_stores.create(
+            file_ids=[client.files.create(file=("r.txt", b"refunds"), purpose="assistants").id]
+        ).id
+        tools: Any = [lookup, {"type": "file_search", "vector_store_ids": [store]}, {"type": "web_search"}]
+        common: Any = {"model": MODEL, "conversation": conversation, "tools": tools}
+        client.responses.input_tokens.count(input="Hi", **common)
+        first = client.responses.create(
+            input="Hi",
+            instructions="Be kind.",
+            metadata={"turn": "1"},
+            temperature=0.5,
+            text={"verbosity": "low"},
+            reasoning={"effort": "low"},
+            tool_choice={"type": "function", "name": "lookup"},
+            service_tier="flex",
+            safety_identifier="u-1",
+            prompt_cache_key="k",
+            **common,
+        )
+        outputs: Any = [
+            {"type": "function_call_output", "call_id": item.call_id, "output": "ok"}
+            for item in first.output
+            if item.type == "function_call"
+        ]
+        second = client.responses.create(input=outputs, **common)
+        client.responses.create(input="long", max_output_tokens=30, **common)
+        client.responses.create(input="search", include=["file_search_call.results"], max_tool_calls=5, **common)
+        client.responses.create(input="chained", model=MODEL, previous_response_id=second.id)
+        client.responses.create(input="fails", **common)
+        client.responses.create(input="is cut", **common)
+        for _ in range(3):
+            with pytest.raises(openai.APIStatusError):
+                client.responses.create(input="refused", **common)
+        client.responses.retrieve(second.id)
+        client.responses.input_items.list(second.id, limit=100)
+        client.responses.delete(second.id)
+        for order in ("asc", "desc"):
+            client.conversations.items.list(conversation, order=order, limit=50)
+        for item in sandbox.conversation(conversation):
+            client.conversations.items.retrieve(item["id"], conversation_id=conversation)
+        client.conversations.items.list(client.conversations.create().id)
+        added = client.conversations.items.create(conversation, items=[{"role": "user", "content": "x"}])
+        client.conversations.items.delete(added.data[0].id, conversation_id=conversation)
+        client.conversations.retrieve(conversation)
+        client.conversations.update(conversation, metadata={"c": "d"})
+        client.conversations.delete(conversation)
+        with pytest.raises(openai.NotFoundError):
+            client.conversations.retrieve(conversation)
+
+
+def _files(sent: Sent) -> None:
+    with Sandbox(embedding=Embedding(seconds=10, failing=["bad.txt"])) as sandbox:
+        client: Any = _Recorder(sandbox, sent).client
+        good = client.files.create(
+            file=("good.txt", b"refunds take five days"),
+            purpose="user_data",
+            expires_after={"anchor": "created_at", "seconds": 7200},
+        ).id
+        bad = client.files.create(file=("bad.txt", b"?"), purpose="assistants").id
+        client.files.retrieve(good)
+        client.files.list()
+        store = client.vector_stores.create(
+            name="s", file_ids=[good], expires_after={"anchor": "last_active_at", "days": 3}
+        ).id
+        client.vector_stores.files.create(store, file_id=bad, attributes={"year": 2026, "kind": "terms", "final": True})
+        batch = client.vector_stores.file_batches.create(store, file_ids=[good, bad])
+        client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store)
+        client.vector_stores.file_batches.list_files(batch.id, vector_store_id=store)
+        sandbox.advance(11)
+        client.vector_stores.retrieve(store)
+        client.vector_stores.update(store, name="t")
+        client.vector_stores.list()
+        client.vector_stores.files.list(store)
+        client.vector_stores.files.retrieve(bad, vector_store_id=store)
+        client.vector_stores.files.update(bad, vector_store_id=store, attributes={"a": "b"})
+        client.vector_stores.search(store, query="refunds")
+        client.vector_stores.file_batches.cancel(batch.id, vector_store_id=store)
+        client.vector_stores.files.delete(bad, vector_store_id=store)
+        sandbox.advance(4 * 86_400)
+        client.vector_stores.retrieve(store)
+        client.vector_stores.delete(store)
+        client.files.delete(bad)
+
+
+@pytest.fixture(scope="module")
+def sent() -> Sent:
+    """Every endpoint's bodies: endpoint, status, body."""
+    bodies: Sent = []
+    lookup = {
+        "type": "function",
+        "name": "lookup",
+        "parameters": {"type": "object", "properties": {"order": {"type": "string"}}},
+    }
+    _responses(bodies, lookup)
+    _files(bodies)
+    return bodies
+
+
+def test_every_json_endpoint_is_covered(sent: Sent) -> None:
+    routes = {
+        f"{method} {route.path.removeprefix('/v1')}" for route in Sandbox().app.routes for method in route.methods
+    }
+    served = {route for route in routes if not route.startswith("HEAD ")}
+
+    assert served - {"DELETE /responses/{id}", "GET /files/{id}/content"} == MODELS.keys() | PAGES.keys()
+    assert MODELS.keys() | PAGES.keys() <= {endpoint for endpoint, status, _ in sent if status == 200}
+
+
+def test_every_body_validates_strictly_against_the_sdks_models(sent: Sent) -> None:
+    for endpoint, status, body in sent:
+        if status != 200 or endpoint == "DELETE /responses/{id}":
+            continue
+        if endpoint in MODELS:
+            TypeAdapter(MODELS[endpoint]()).validate_json(body, strict=True)
+        else:
+            for one in json.loads(body)["data"]:
+                TypeAdapter(PAGES[endpoint]()).validate_json(json.dumps(one), strict=True)
+
+
+def _relaxed(node: Any) -> Any:
+    """Unions as anyOf, `nullable` as a union with null: several official unions overlap."""
+    if isinstance(node, list):
+        return [_relaxed(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    relaxed = {name: _relaxed(value) for name, value in node.items() if name not in {"discriminator", "nullable"}}
+    if "oneOf" in relaxed:
+        alternatives = relaxed.pop("oneOf")
+        if "anyOf" in relaxed:
+            alternatives = [*relaxed.pop("anyOf"), *alternatives]
+        relaxed["anyOf"] = alternatives
+    if node.get("nullable") is True:
+        return {"anyOf": [relaxed, {"type": "null"}]}
+    return relaxed
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, Any]:
+    if not CONTRACT.exists():
+        pytest.skip(f"the official contract is not at {CONTRACT}")
+    return _relaxed(json.loads(CONTRACT.read_text(encoding="utf-8")))  # type: ignore[no-any-return]
+
+
+def _schema(contract: dict[str, Any], endpoint: str) -> Any:
+    method, path = endpoint.split(" ")
+    wanted = [part if not part.startswith("{") else "{}" for part in path.split("/")]
+    for template, operations in contract["paths"].items():
+        if [part if not part.startswith("{") else "{}" for part in template.split("/")] == wanted:
+            operation = operations[method.lower()]
+            return operation["responses"]["200"]["content"]["application/json"]["schema"]
+    raise KeyError(endpoint)
+
+
+def _problems(contract: dict[str, Any], sent: Sent) -> Iterator[str]:
+    for endpoint, status, body in sent:
+        if endpoint == "DELETE /responses/{id}":
+            continue
+        schema = _schema(contract, endpoint) if status == 200 else {"$ref": "#/components/schemas/ErrorResponse"}
+        document = json.loads(body)
+        if endpoint.endswith("/responses") and document.get("usage", {}) is None:
+            del document["usage"]  # the contract's own examples of failed responses carry null, its schema does not
+        validator = jsonschema.Draft202012Validator({**schema, "components": contract["components"]})
+        for error in validator.iter_errors(document):
+            best = best_match([error])
+            yield f"{endpoint} {status} at {list(best.absolute_path)}: {best.message[:300]}"
+
+
+def test_every_body_keeps_the_official_contract(sent: Sent, contract: dict[str, Any]) -> None:
+    assert list(_problems(contract, sent)) == []
+
+
+def test_a_body_that_breaks_the_contract_is_found(contract: dict[str, Any]) -> None:
+    broken: Sent = [("GET /conversations/{id}", 200, b'{"id": "conv_1", "object": "chat", "created_at": 1}')]
+
+    assert list(_problems(contract, broken))
