@@ -21,6 +21,8 @@ def in_thread(work: Callable[[], T]) -> Future[T]:
     context = contextvars.copy_context()
 
     def run() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             result = context.run(work)
         except BaseException as error:  # noqa: BLE001 - it is raised where the future is read

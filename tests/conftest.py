@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from assistantguard import tokens
 from tests.support.clock import Clock
 from tests.support.world import COLOURS, World
 
@@ -70,8 +71,17 @@ def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def warm() -> None:
+    """Everything that is loaded at its first use is loaded, so that tests may use short limits."""
+    for colour in COLOURS:
+        with World(colour) as world:
+            world.bot(world.sandbox()).chat("Hello")
+    assert tokens.wait_until_ready(60)
+
+
 @pytest.fixture(params=COLOURS)
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, warm: None) -> Iterator[World]:
     """One scenario, run with the blocking and with the asyncio guard."""
     with World(request.param) as world:
         yield world

@@ -20,6 +20,7 @@ RETURNED = 0.0
 QUESTION = 0.4
 REPEAT = 0.25
 COMMON = 0.1
+UNCOMMON = 0.5
 POWER = 0.6
 MOST = 4
 
@@ -85,9 +86,11 @@ def choose(history: History, bound: int, count: Callable[[str], int]) -> tuple[l
 
 def _shape(history: History, value: str) -> float:
     shape = worth(value)
-    if shape <= 0.5 and value.lower() != value and all(word.lower() in history.words for word in value.split()):
-        return COMMON
-    return shape
+    if shape > 0.5 or any(map(str.isdigit, value)):
+        return shape
+    if all(word.lower() in history.words for word in value.split()):
+        return COMMON if value.lower() != value else shape
+    return max(shape, UNCOMMON)
 
 
 def _weight(history: History, value: str) -> float:

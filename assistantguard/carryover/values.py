@@ -17,6 +17,7 @@ _UNCASED = re.compile(r"[\u0590-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u17ff\u3
 _EDGE = ".:!?-_/\\~\u060c\u061b\u061f\u0964"
 _DIGIT = re.compile(r"\d")
 _LETTER = re.compile(r"[^\W\d_]")
+_DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d{1,2}:\d{2}(:\d{2})?(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
 _PLAIN_NUMBER = re.compile(r"[-+$\u20ac\u00a3\u00a5#]?\d+(?:[.,]\d+)*%?")
 
 
@@ -66,17 +67,17 @@ def _camel(token: str) -> bool:
 
 def worth(value: str) -> float:
     """How likely the shape of a value makes it one that must be kept to the letter: above 0, up to 1."""
-    if " " in value and not any(character.isupper() for character in value):
-        return 0.25
+    if _DATE.fullmatch(value):
+        return 0.8
     if _PLAIN_NUMBER.fullmatch(value):
         digits = sum(character.isdigit() for character in value)
         return 0.1 if digits < 3 else 0.4 if digits < 5 else 0.9
+    if " " in value and not any(character.isupper() for character in value):
+        return 0.25
     if "@" in value or "_" in value or "://" in value:
         return 1.0
     if _DIGIT.search(value):
-        if not _LETTER.search(value):
-            return 0.6
-        return 0.4 if len(value) < 4 or " " in value else 1.0
+        return 0.4 if len(value) < 4 or " " in value or not _LETTER.search(value) else 1.0
     if value.isupper() and 2 <= len(value) <= 8:
         return 0.6
     if any(character.isupper() for character in value):

@@ -18,6 +18,7 @@ from assistantguard import (
     ToolStepCeiling,
     ToolStepCeilingReached,
     TransientRetry,
+    Usage,
     VectorStoreReuse,
 )
 from assistantguard.demo.model import ScriptedModel
@@ -56,26 +57,22 @@ def play_guarded(
         sinks=[narration],
     )
     bot.attach_files(file_ids)
-    narration.tell_events()
     for turn in story.turns:
         try:
             reply = bot.chat(turn.user)
         except ToolStepCeilingReached as error:
-            assert error.usage is not None
-            narration.tell_turn(turn, error.usage.requests, error.usage.input_tokens, error.cost)
+            narration.tell_turn(turn, error.usage, error.cost)
             narration.tell_stop(error)
         else:
-            narration.tell_turn(turn, reply.usage.requests, reply.usage.input_tokens, reply.cost)
+            narration.tell_turn(turn, reply.usage, reply.cost)
     summary = bot.summary()
     used = summary["session_tokens_used"]["total"]
     narration.stage.moment(
         "caps",
-        [
-            f"tokens: {used:,} of {_TOKENS:,} ({used / _TOKENS:.0%} of the session's cap)",
-            f"cost:   {dollars(summary['cost'])} of {dollars(_COST)}, booked by the guard, file searches included",
-            f"runs: {summary['run_count']}, retried: {summary['retried_runs']}, stopped: {summary['cancelled_runs']},"
-            f" rotations: {summary['rotations']}",
-        ],
+        f"tokens: {used:,} of {_TOKENS:,} ({used / _TOKENS:.0%} of the session's cap)",
+        f"cost:   {dollars(summary['cost'])} of {dollars(_COST)}, booked by the guard, file searches included",
+        f"runs: {summary['run_count']}, retried: {summary['retried_runs']}, stopped: {summary['cancelled_runs']},"
+        f" rotations: {summary['rotations']}",
         style="green",
     )
 
@@ -93,7 +90,7 @@ def _policies() -> list[Policy]:
 
 
 class Narration:
-    """Tells a guarded conversation. It is a sink too: it keeps the events of a turn that are worth a word.
+    """Tells a guarded conversation. It is the guard's sink.
 
     Args:
         stage: Where to tell it.
@@ -107,46 +104,40 @@ class Narration:
         self._story = story
         self._sandbox = sandbox
         self._scripted = scripted
-        self._events: list[Event] = []
         self._turns = 0
         self._rotated_at: int | None = None
         self._missing_before = 0
 
     def __call__(self, event: Event) -> None:
-        """Keep an event."""
-        if isinstance(event, (RunRetried, ThreadRotated, VectorStoreCreated)):
-            self._events.append(event)
+        """Tell an event when it happens, if it is worth a word."""
+        if isinstance(event, VectorStoreCreated):
+            self.stage.moment(
+                "files attached once",
+                f"{event.files} guides are embedded in one vector store ({event.vector_store_id}),"
+                " which stays attached to the thread over every rotation.",
+            )
+        elif isinstance(event, RunRetried):
+            self.stage.moment(
+                f"rate limit: HTTP {event.status_code} {event.code}",
+                f"{event.policy} waits {event.wait:.2f} s and tries again: {event.reason}.",
+                style="yellow",
+            )
+        elif isinstance(event, ThreadRotated):
+            self._tell_rotation(event)
 
-    def tell_events(self) -> None:
-        """Tell what happened since the last time."""
-        events, self._events = self._events, []
-        for event in events:
-            if isinstance(event, VectorStoreCreated):
-                self.stage.moment(
-                    "files attached once",
-                    [
-                        f"{event.files} guides are embedded in one vector store ({event.vector_store_id}),"
-                        " which stays attached to the thread over every rotation."
-                    ],
-                )
-            elif isinstance(event, RunRetried):
-                self.stage.moment(
-                    f"rate limit: HTTP {event.status_code} {event.code}",
-                    [f"{event.policy} waits {event.wait:.2f} s and tries again: {event.reason}."],
-                    style="yellow",
-                )
-            elif isinstance(event, ThreadRotated):
-                self._tell_rotation(event)
-
-    def tell_turn(self, turn: Turn, calls: int, read: int, cost: Decimal | None) -> None:
-        """Tell one turn, after what happened in it."""
-        self.tell_events()
+    def tell_turn(self, turn: Turn, usage: Usage | None, cost: Decimal | None) -> None:
+        """Tell one turn when it has ended."""
+        assert usage is not None
         self._turns += 1
-        self.stage.turn(self._turns, turn.user, calls, read, cost)
+        self.stage.turn(self._turns, turn.user, usage, cost)
         missing = [value for _, value in self._scripted.missing[self._missing_before :]]
         self._missing_before = len(self._scripted.missing)
         if missing:
-            self.stage.moment("no longer known", [f"Not in the context any more: {', '.join(missing)}."], style="red")
+            self.stage.moment(
+                "no longer known",
+                f"Not in the context any more: {', '.join(missing)}. The model asks for it.",
+                style="red",
+            )
         elif self._rotated_at is not None and turn.needs and not turn.steps:
             self._tell_known(turn)
 
@@ -155,24 +146,23 @@ class Narration:
         assert error.run is not None
         self.stage.moment(
             "tool spiral stopped",
-            [
-                f"{error}.",
-                f"{error.run.calls} calls ran and no more. The user is told so, the thread takes the next message.",
-            ],
+            f"{error}.",
+            f"{error.run.calls} calls ran and no more. The user is told so, the thread takes the next message.",
             style="red",
         )
 
     def _tell_rotation(self, event: ThreadRotated) -> None:
         self._rotated_at = self._turns
-        lines = [
-            f"{event.policy}: {event.reason}. The conversation of {event.context_tokens:,} tokens is left"
-            f" ({event.old}); the new one starts with {event.carried_tokens:,} tokens in {event.carried_items} messages:"
-        ]
         items = self._sandbox.conversation(event.to_generation_id)
-        text = "".join(part["text"] for part in items[0]["content"]) if items else ""
-        if text:
-            lines += ["", _excerpt(text)]
-        self.stage.moment(f"rotation: conversation {event.generation} of the same thread", lines, style="magenta")
+        carried = "".join(part["text"] for part in items[0]["content"]) if items else ""
+        self.stage.moment(
+            f"rotation: conversation {event.generation} of the same thread",
+            f"{event.policy}: {event.reason}. The conversation of {event.context_tokens:,} tokens is left"
+            f" ({event.old}). The new one starts with {event.carried_tokens:,} tokens, {event.carried_items} messages:",
+            "",
+            _excerpt(carried),
+            style="magenta",
+        )
 
     def _tell_known(self, turn: Turn) -> None:
         """The first thing asked after a rotation that was said before it."""
@@ -183,7 +173,7 @@ class Narration:
         first = next(number for number, other in enumerate(earlier, 1) if value in other.answer)
         self.stage.moment(
             "still known",
-            [f"{value} was first said in turn {first}, in a conversation that is gone. The answer: {turn.answer}"],
+            f"{value} was first said in turn {first}, in a conversation that is gone. The answer: {turn.answer}",
             style="green",
         )
         self._rotated_at = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from decimal import Decimal
 
 import openai
@@ -13,15 +12,15 @@ from assistantguard import (
     AssistantGuard,
     AssistantGuardError,
     CostCap,
-    RepeatedCallBreaker,
     Refused,
+    RepeatedCallBreaker,
     ThreadRotation,
     ToolStepCeiling,
     TransientRetry,
 )
 from assistantguard.demo.stage import Stage, dollars
 from assistantguard.demo.story import Story
-from assistantguard.errors import ConfigurationError, RunFailed, RunStopped
+from assistantguard.errors import RunFailed, RunStopped
 from assistantguard.events import Event, RunRetried, ThreadRotated
 
 __all__ = ["MODEL", "MODEL_VARIABLE", "play_live"]
@@ -40,8 +39,7 @@ _MESSAGES = (
     "One of the tents has a torn seam on the fly. Please start an exchange for it.",
     "What did one tent cost us, after the club discount of ten per cent?",
     "Which return number did you give me for the tent?",
-    "Please check the stock of BTS-655-41 in these shops, one after the other, one call at a time, and stop only at the"
-    " first that has a pair: {shops}.",
+    "Please check the stock of BTS-655-41 in these shops, one call at a time, until one has a pair: {shops}.",
     "Never mind the boots. What was our customer number?",
 )
 """What the user says; the fourth comes after a rotation."""
@@ -76,12 +74,10 @@ def play_live(story: Story, stage: Stage, model: str | None) -> int:
         used = summary["session_tokens_used"]
         stage.moment(
             "the bill",
-            [
-                f"{summary['run_count']} runs, {summary['rotations']} rotations, {summary['retried_runs']} retried,"
-                f" {summary['cancelled_runs']} stopped",
-                f"{used['input']:,} input tokens ({used['cached']:,} cached), {used['output']:,} output tokens",
-                f"{dollars(summary['cost'])} of at most {dollars(_CAP)}",
-            ],
+            f"{summary['run_count']} runs, {summary['rotations']} rotations, {summary['retried_runs']} retried,"
+            f" {summary['cancelled_runs']} stopped",
+            f"{used['input']:,} input tokens ({used['cached']:,} cached), {used['output']:,} output tokens",
+            f"{dollars(summary['cost'])} of at most {dollars(_CAP)}",
             style="green",
         )
     return code
@@ -113,19 +109,19 @@ def _play(bot: AssistantGuard, story: Story, stage: Stage) -> int:
             reply = bot.chat(user)
         except RunStopped as error:
             _tell_turn(stage, number, user, error)
-            stage.moment("stopped", [f"{error}. The thread takes the next message."], style="red")
+            stage.moment("stopped", f"{error}. The thread takes the next message.", style="red")
         except (Refused, RunFailed) as error:
-            stage.moment(type(error).__name__, [str(error)], style="red")
+            stage.moment(type(error).__name__, str(error), style="red")
             return 1
         else:
-            stage.turn(number, user, reply.usage.requests, reply.usage.input_tokens, reply.cost)
+            stage.turn(number, user, reply.usage, reply.cost)
             stage.say(f"    {reply.text}")
     return 0
 
 
 def _tell_turn(stage: Stage, number: int, user: str, error: AssistantGuardError) -> None:
     if error.usage is not None:
-        stage.turn(number, user, error.usage.requests, error.usage.input_tokens, error.cost)
+        stage.turn(number, user, error.usage, error.cost)
 
 
 def _tidy(client: openai.OpenAI, bot: AssistantGuard, stage: Stage) -> None:
@@ -145,15 +141,11 @@ class _Narrator:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunRetried):
-            self._stage.moment(
-                "retry", [f"{event.policy} waits {event.wait:.1f} s: {event.reason}."], style="yellow"
-            )
+            self._stage.moment("retry", f"{event.policy} waits {event.wait:.1f} s: {event.reason}.", style="yellow")
         elif isinstance(event, ThreadRotated):
             self._stage.moment(
                 "rotation",
-                [
-                    f"{event.policy}: {event.reason}. {event.context_tokens:,} tokens were left, the new conversation"
-                    f" starts with {event.carried_tokens:,}."
-                ],
+                f"{event.policy}: {event.reason}. {event.context_tokens:,} tokens were left, the new conversation"
+                f" starts with {event.carried_tokens:,}.",
                 style="magenta",
             )

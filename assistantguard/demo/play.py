@@ -17,7 +17,7 @@ from assistantguard.sandbox import Fault, Sandbox
 __all__ = ["Bill", "play"]
 
 _MODEL = "gpt-6-luna"
-_RETRY_AFTER = 0.25
+_RETRY_AFTER = 0.2
 """Seconds that the rate limit asks for."""
 
 

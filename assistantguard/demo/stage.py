@@ -11,6 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from assistantguard.models import Usage
+
 __all__ = ["Stage", "dollars"]
 
 _WIDEST = 100
@@ -43,15 +45,16 @@ class Stage:
         """Print a paragraph."""
         self._console.print(Text(self._plain(text)), width=self._width)
 
-    def turn(self, number: int, user: str, calls: int, read: int, cost: Decimal | None) -> None:
+    def turn(self, number: int, user: str, usage: Usage, cost: Decimal | None) -> None:
         """Print a turn as one line: what was asked, model calls, input tokens, cost."""
         room = self._width - _FIGURES - 4
         line = Text(f"{number:3} ", style="dim")
         line.append(_cut(self._plain(user), room).ljust(room), style="default")
-        line.append(f"{calls:3} call{'s' if calls != 1 else ' '}{read:9,} in {dollars(cost):>9}", style="dim")
+        calls = f"{usage.requests:3} call{'s' if usage.requests != 1 else ' '}"
+        line.append(f"{calls}{usage.input_tokens:9,} in {dollars(cost):>9}", style="dim")
         self._console.print(line, width=self._width, no_wrap=True, overflow="crop")
 
-    def moment(self, title: str, lines: Sequence[str], *, style: str = "cyan") -> None:
+    def moment(self, title: str, *lines: str, style: str = "cyan") -> None:
         """Print something special as a panel."""
         panel = Panel(
             Text(self._plain("\n".join(lines))),

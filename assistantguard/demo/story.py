@@ -134,7 +134,7 @@ def load_story() -> Story:
         ConfigurationError: The data file is missing or is not the package's own.
     """
     try:
-        text = resources.files(__package__).joinpath("conversation.json").read_text(encoding="utf-8")
+        text = resources.files("assistantguard.demo").joinpath("conversation.json").read_text(encoding="utf-8")
         return _story(json.loads(text))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(

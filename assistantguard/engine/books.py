@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
-from assistantguard.engine.admission import Admission, Expectation
+from assistantguard.engine.admission import Admission, Expectation, framing
 from assistantguard.events import RequestSettled
 from assistantguard.ledger import Entry
 from assistantguard.models import Failure, RunState, ThreadState, Usage
@@ -30,6 +30,10 @@ class Outcome:
     failure: Failure | None = None
     error: Exception | None = None
     """The SDK's own exception, where there was one."""
+    usage: Usage = field(default_factory=Usage)
+    """What was booked."""
+    context_at_most: int = 0
+    """A bound on what the conversation holds after an answer, instructions and tools included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,9 @@ class Books:
             failure = self._backend.classify(error)
             if failure is None:
                 raise
-            await self._settle(run, None, failure)
-            return Outcome(None, failure, error)
-        await self._settle(run, answer, answer.failure)
-        return Outcome(answer, answer.failure)
+            return Outcome(None, failure, error, await self._settle(run, None, failure))
+        usage = await self._settle(run, answer, answer.failure)
+        return Outcome(answer, answer.failure, None, usage, _context_at_most(answer, usage, expectation))
 
     async def settle_unknown(self, run: RunState) -> None:
         """End the hold of a run that was interrupted.
@@ -91,14 +94,13 @@ class Books:
             ledger = self._session.ledger
             await self._driver.blocking(lambda: ledger.release(hold_id), at_once=ledger.in_process)
 
-    async def _settle(self, run: RunState, answer: ModelAnswer | None, failure: Failure | None) -> None:
+    async def _settle(self, run: RunState, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
         """End the hold by what is known, keep the row, tell the world. Not to be interrupted half-way."""
         if self._session.ledger.in_process:
-            await self._settle_now(run, answer, failure)
-        else:
-            await self._driver.protect(self._settle_now(run, answer, failure))
+            return await self._settle_now(run, answer, failure)
+        return await self._driver.protect(self._settle_now(run, answer, failure))
 
-    async def _settle_now(self, run: RunState, answer: ModelAnswer | None, failure: Failure | None) -> None:
+    async def _settle_now(self, run: RunState, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
         session, driver = self._session, self._driver
         hold_id = run.hold_id
         assert hold_id is not None
@@ -158,6 +160,7 @@ class Books:
                 price_source,
             )
         )
+        return usage
 
 
 def _usage(answer: ModelAnswer | None, expectation: Expectation, request: ModelRequest) -> Usage:
@@ -166,9 +169,22 @@ def _usage(answer: ModelAnswer | None, expectation: Expectation, request: ModelR
         return answer.usage
     if answer is not None and answer.status == "completed":
         wrote = tokens.estimate(answer.text, request.model)
-        for call in answer.tool_calls:
-            wrote += tokens.estimate(call.name + call.arguments_json, request.model)
-        read, written = expectation.input.at_most, wrote.tokens
+        for text in _call_texts(answer):
+            wrote += tokens.estimate(text, request.model)
+        read, written = expectation.input.at_most, min(wrote.tokens, expectation.output_at_most)
     else:
         read, written = expectation.input.at_most, expectation.output_at_most
     return Usage(input_tokens=read, output_tokens=written, estimated_tokens=read + written, requests=1)
+
+
+def _context_at_most(answer: ModelAnswer, usage: Usage, expectation: Expectation) -> int:
+    """A bound on what the conversation holds after `answer`, from its usage or, where that is unknown, its text."""
+    items = framing(answer.output_items + 1).at_most
+    if not usage.estimated:
+        return usage.total_tokens + items
+    written = sum(len(text.encode("utf-8", "replace")) for text in (answer.text, *_call_texts(answer)))
+    return expectation.input.at_most + min(written, expectation.output_at_most) + items
+
+
+def _call_texts(answer: ModelAnswer) -> list[str]:
+    return [call.name + call.arguments_json for call in answer.tool_calls]

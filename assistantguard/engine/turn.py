@@ -144,7 +144,7 @@ class Engine:
             return
         answer = outcome.answer
         assert answer is not None
-        self._take_in(thread, run, answer)
+        self._take_in(thread, run, answer, outcome)
         if answer.status == "incomplete":
             await self._after_incomplete(thread, run, answer)
         elif answer.tool_calls:
@@ -215,7 +215,7 @@ class Engine:
             )
         self._finish(thread, run, type(cause).__name__)
 
-    def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer) -> None:
+    def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
         """An answer was accepted: its input and output are in the conversation now."""
         run.response_ids.append(answer.id)
         run.attempt = 1
@@ -224,14 +224,10 @@ class Engine:
             run.text = answer.text
         thread.backlog = []
         thread.last_item_id = answer.last_item_id
-        if answer.usage is not None:
-            usage = answer.usage
-            thread.rereads += min(thread.context_tokens, usage.input_tokens)
-            thread.context_tokens = usage.input_tokens + usage.output_tokens
-            thread.context_at_most = thread.context_tokens + 16 * (answer.output_items + 1)
-            thread.context_known = True
-        else:
-            thread.context_known = False
+        thread.rereads += min(thread.context_tokens, outcome.usage.input_tokens)
+        thread.context_tokens = outcome.usage.total_tokens
+        thread.context_at_most = outcome.context_at_most
+        thread.context_known = True
 
     async def _after_tool_calls(self, thread: ThreadState, run: RunState, calls: Sequence[ToolCall]) -> None:
         """The model asks for tools: step N runs, step N + 1 does not."""

@@ -31,7 +31,7 @@ class ThreadState:
     context_at_most: int = 0
     """A bound that `context_tokens` is surely not above."""
     context_known: bool = False
-    """Whether `context_tokens` came from the server's own usage, and so includes instructions and tools."""
+    """Whether `context_tokens` covers a whole request, instructions and tools included; else only what was carried."""
     last_item_id: str | None = None
     """The newest conversation item that is known to belong to a settled turn."""
     backlog: list[dict[str, Any]] = field(default_factory=list)

@@ -17,6 +17,7 @@ from assistantguard import (
     ThreadRotation,
     TokenCap,
     ToolStepCeiling,
+    ToolStepCeilingReached,
     TransientRetry,
 )
 from tests.properties.server import Act, Chore, Refusal, Vanish
@@ -60,8 +61,8 @@ def _each_point(scenario: str, colour: Colour, *, in_process: bool = True) -> It
         yield number, _world(scenario, colour, in_process=in_process)
 
 
-def _check_recovery(world: World) -> None:
-    world.check_books(interrupted=True)
+def _check_recovery(world: World, *, expired: int = 0) -> None:
+    world.check_books(interrupted=True, expired=expired)
     world.stage.breaks.clear()
     world.stage.cancels = frozenset()
     world.server.recover()
@@ -70,6 +71,8 @@ def _check_recovery(world: World) -> None:
     assert generation is not None
     assert world.server.open_calls(generation) == []
     assert world.server.user_texts(generation)[-1] == "After."
+    if world.thread.turns == 2:
+        assert "Now." not in world.server.user_texts(generation), "half a turn was left behind"
 
 
 @pytest.mark.parametrize("scenario", _SCENARIOS)
@@ -98,19 +101,14 @@ def test_a_cancelled_task_settles_its_books_first(scenario: str, in_process: boo
     for number, world in _each_point(scenario, "asyncio", in_process=in_process):
         world.stage.cancels = frozenset({number})
 
-        if _suspends(world, scenario, number, in_process=in_process):
-            with pytest.raises(asyncio.CancelledError):
-                world.chat("Now.")
-        else:
+        try:
             world.chat("Now.")
+        except asyncio.CancelledError:
+            assert world.stage.cancelled
+        else:
+            assert not world.stage.cancelled
 
         _check_recovery(world)
-
-
-def _suspends(world: World, scenario: str, number: int, *, in_process: bool) -> bool:
-    probe = _world(scenario, "asyncio", in_process=in_process)
-    probe.chat("Now.")
-    return not (in_process and probe.stage.points[number].startswith("ledger"))
 
 
 @pytest.mark.parametrize("scenario", _SCENARIOS)
@@ -127,8 +125,7 @@ def test_failing_clean_up_leaves_notes_on_the_exception(scenario: str, colour: C
         assert raised.value is struck
         world.stage.down_from = None
         noted += bool(getattr(struck, "__notes__", ()))
-        world.ledger.expire(float("inf"))
-        _check_recovery(world)
+        _check_recovery(world, expired=len(world.ledger.expire(float("inf"))))
     assert noted > 0
 
 
@@ -158,3 +155,31 @@ def test_cancelled_as_often_as_you_like_the_books_are_settled(
             assert not world.stage.cancelled
 
     _check_recovery(world)
+
+
+@pytest.mark.parametrize("colour", ["blocking", "asyncio"])
+def test_ctrl_c_while_a_stopped_run_is_cleaned_up_comes_out_and_the_run_is_settled(colour: Colour) -> None:
+    asks = [Act("", (1,)), Act("", (2,))]
+    for number in range(_points_of(asks, colour)):
+        world = World(asks, policies=[ToolStepCeiling(1)], colour=colour)
+        strikes: BaseException = KeyboardInterrupt() if colour == "blocking" else asyncio.CancelledError()
+        if colour == "blocking":
+            world.stage.breaks[number] = strikes
+        else:
+            world.stage.cancels = frozenset({number})
+
+        with pytest.raises((type(strikes), ToolStepCeilingReached)):
+            world.chat("Now.")
+
+        world.stage.breaks.clear()
+        world.stage.cancels = frozenset()
+        world.check_books(interrupted=True)
+        world.server.recover()
+        assert world.chat("After.").text == "done"
+
+
+def _points_of(script: Sequence[Act], colour: Colour) -> int:
+    world = World(script, policies=[ToolStepCeiling(1)], colour=colour)
+    with pytest.raises(ToolStepCeilingReached):
+        world.chat("Now.")
+    return len(world.stage.points)

@@ -84,12 +84,13 @@ class World:
         """One turn on the first thread."""
         return self.run(self.engine.turn(self.thread, message))
 
-    def check_books(self, *, interrupted: bool = False) -> None:
+    def check_books(self, *, interrupted: bool = False, expired: int = 0) -> None:
         """Every hold has ended, every run that began was settled once, and all that was billed is booked once.
 
         Args:
             interrupted: Whether something struck while the books were being kept, so that a bill that was known may
                 stand there as its estimate.
+            expired: How many holds expired, which books them without a row.
         """
         assert self.ledger.open_holds() == ()
         started = [event.run_id for event in self.events if isinstance(event, RunStarted)]
@@ -108,10 +109,12 @@ class World:
                 assert entry.usage == billed.usage
             else:
                 assert entry.usage.estimated_tokens == entry.usage.total_tokens > 0
-        assert unmatched <= len(estimates)
+        assert unmatched <= len(estimates) + expired
         assert all(entry.usage.estimated_tokens == entry.usage.total_tokens > 0 for entry in estimates)
         booked = sum((entry.usage for entry in entries), Usage())
-        assert booked.total_tokens >= sum(billed.usage.total_tokens for billed in self.server.bill)
+        spent = self.ledger.balance("session:s", "tokens").committed
+        assert spent >= booked.total_tokens if expired else spent == booked.total_tokens
+        assert spent >= sum(billed.usage.total_tokens for billed in self.server.bill)
         if not interrupted:
             told = [event.usage for event in self.events if isinstance(event, RequestSettled)]
             assert sum(told, Usage()) == booked

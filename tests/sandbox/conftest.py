@@ -34,6 +34,16 @@ def call(request: pytest.FixtureRequest) -> Call:
 
 
 @pytest.fixture
+def count_input(call: Call) -> Callable[..., int]:
+    """Ask for the input tokens of a request; `openai` 1.101 has no method for it."""
+
+    def count(sandbox: Sandbox, **asked: Any) -> int:
+        return int(call(sandbox, "post", "/responses/input_tokens", body=asked, cast_to=object)["input_tokens"])
+
+    return count
+
+
+@pytest.fixture
 def lookup() -> dict[str, Any]:
     """A function tool, as a request carries it."""
     return {

@@ -16,7 +16,9 @@ MODEL = "gpt-6-luna"
 OLDER = "gpt-4.1"
 
 
-def test_input_tokens_is_exactly_what_the_request_then_bills(call: Any, lookup: Any, output_for: Any) -> None:
+def test_input_tokens_is_exactly_what_the_request_then_bills(
+    call: Any, count_input: Any, lookup: Any, output_for: Any
+) -> None:
     with Sandbox([FunctionCall("lookup", {"order": "W1"}), "done", "more", "chained"]) as sandbox:
         conversation = call(sandbox, "conversations.create").id
         common = {"model": MODEL, "tools": [lookup], "instructions": "Be kind. 请友善。"}
@@ -24,12 +26,12 @@ def test_input_tokens_is_exactly_what_the_request_then_bills(call: Any, lookup: 
         response: Any = None
         for position, given in enumerate(inputs):
             asked = {**common, "conversation": conversation, "input": given or [output_for(response)]}
-            counted = call(sandbox, "responses.input_tokens.count", **asked).input_tokens
+            counted = count_input(sandbox, **asked)
             response = call(sandbox, "responses.create", **asked)
             assert counted == response.usage.input_tokens == sandbox.billing.calls[position].input_tokens
 
         asked = {**common, "previous_response_id": response.id, "input": "again"}
-        counted = call(sandbox, "responses.input_tokens.count", **asked).input_tokens
+        counted = count_input(sandbox, **asked)
         assert counted == call(sandbox, "responses.create", **asked).usage.input_tokens
 
 

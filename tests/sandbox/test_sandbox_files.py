@@ -204,7 +204,7 @@ def test_a_search_finds_the_files_that_share_its_words(call: Any) -> None:
         assert 0 < found[0].score <= 1
 
 
-def test_the_model_searches_files_and_what_it_finds_is_billed_as_input(call: Any) -> None:
+def test_the_model_searches_files_and_what_it_finds_is_billed_as_input(call: Any, count_input: Any) -> None:
     search = [FileSearch("refunds days"), FileSearch("bags", results=["Two bags are free."])]
     script = [Answer("Five days.", file_search=search)] * 3
     with Sandbox(script) as sandbox:
@@ -214,7 +214,7 @@ def test_the_model_searches_files_and_what_it_finds_is_billed_as_input(call: Any
             "input": "How long?",
             "tools": [{"type": "file_search", "vector_store_ids": [store]}],
         }
-        counted = call(sandbox, "responses.input_tokens.count", **asked).input_tokens
+        counted = count_input(sandbox, **asked)
         plain = call(sandbox, "responses.create", **asked)
         shown = call(sandbox, "responses.create", include=["file_search_call.results"], **asked)
         limited = call(sandbox, "responses.create", max_tool_calls=1, **asked)

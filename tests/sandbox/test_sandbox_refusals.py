@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
 from typing import Any
 
 import openai
@@ -295,14 +298,18 @@ def test_a_bad_page_is_refused(query: dict[str, Any], message: str) -> None:
 
 def test_a_body_that_is_no_json_is_refused() -> None:
     with Sandbox() as sandbox:
-        client = sandbox.client(max_retries=0)
-        with pytest.raises(openai.BadRequestError, match="could not parse the JSON body"):
-            client.post(
-                "/responses",
-                content=b'{"model": ',
-                cast_to=object,
-                options={"headers": {"content-type": "application/json"}},
-            )
+        request = urllib.request.Request(
+            f"{sandbox.base_url}/responses",
+            b'{"model": ',
+            {"authorization": f"Bearer {sandbox.api_key}", "content-type": "application/json"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        with caught.value as answer:
+            told = json.load(answer)["error"]
+
+    assert answer.code == 400
+    assert told["message"].startswith("We could not parse the JSON body of your request.")
 
 
 def test_a_request_without_a_key_is_refused() -> None:

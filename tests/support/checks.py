@@ -71,7 +71,7 @@ def _check_sums(bot: Bot) -> None:
         assert summary["cost"] == cost
     assert bot.ledger.balance(bot.session_account, "tokens").committed == tokens
     settled = bot.all(RunSettled)
-    assert [event.run_id for event in settled] == [event.run_id for event in bot.all(RunStarted)]
+    assert sorted(event.run_id for event in settled) == sorted(event.run_id for event in bot.all(RunStarted))
     assert sum(event.usage.total_tokens for event in settled) == tokens
     assert summary["run_count"] == len(settled)
 

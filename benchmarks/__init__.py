@@ -1,0 +1,1 @@
+"""What the guard costs. Run one with ``python -m benchmarks.<name>``."""
