@@ -183,6 +183,7 @@ def new_thread_state(thread_id: str | None, conversation_id: str | None, now: fl
         state.generation_id = conversation_id
         state.generation_started_at = now
         state.suspect = True
+        state.adopted = True
     return state
 
 

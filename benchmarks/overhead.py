@@ -7,10 +7,11 @@
 Both sides talk to one canned server in the process and send the same requests: the guard with its default policies and
 telemetry, and the raw client with the parameters that the guard sends (checked before anything is measured). A *plain*
 turn is a message and a text, one model call; a *tool* turn is a message, a tool call, its output and a text, two model
-calls. Each is measured in batches, guard and raw by turns, and the median batch counts. ``ratio`` is over one plain and
-one tool turn together. CPU time is that of the whole process, with all its threads.
+calls. A round is a batch of each kind on each side, one after the other; a ratio is taken within a round, where both
+sides met the same machine, and the median round counts. The overall ``ratio`` is over one plain and one tool turn
+together. CPU time is that of the whole process, with all its threads.
 
-Import times are CPU times of fresh interpreters with warm byte code, by turns, and their medians.
+Import times are CPU times of fresh interpreters with warm byte code: of openai, and of assistantguard with it.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ MESSAGES = {
     "plain": "Thank you. And the parcel, when is it going to be here? I am at home on Thursday morning only.",
     "tool": f"{TOOL_MARK} Where is order W2378156? I ordered two kettles and a grinder last week, and paid by card.",
 }
-BATCH = 20
-"""Turns of a batch: below the thirty after which the default policy begins a new conversation."""
+BATCH = 10
+"""Turns of a batch. A thread lives for one batch, so that no policy rotates it."""
+WARM_UP = 2
+"""Rounds that are not counted."""
 
 Turn = Callable[[str], Any]
 AsyncTurn = Callable[[str], Awaitable[Any]]
@@ -144,30 +147,36 @@ async def raw_async_turns(client: Any) -> AsyncTurn:
 
 
 class Book:
-    """Microseconds per turn of each batch, by kind of turn and side."""
+    """CPU seconds of each round's batches, by kind of turn and side."""
 
     def __init__(self) -> None:
-        self._batches: dict[tuple[str, str], list[float]] = {}
+        self._rounds: list[dict[tuple[str, str], float]] = []
 
-    def add(self, kind: str, side: str, seconds: float) -> None:
-        """Book one batch."""
-        self._batches.setdefault((kind, side), []).append(seconds / BATCH * 1e6)
+    def add(self, seconds: dict[tuple[str, str], float]) -> None:
+        """Book one round."""
+        self._rounds.append(seconds)
 
     def figures(self) -> dict[str, Any]:
-        """Medians, and their ratios."""
-        medians = {key: statistics.median(batches) for key, batches in self._batches.items()}
-        out: dict[str, Any] = {}
-        for kind in MESSAGES:
-            guard, raw = medians[kind, "guard"], medians[kind, "raw"]
-            out[kind] = {"ratio": round(guard / raw, 4), "guard_us": round(guard, 1), "raw_us": round(raw, 1)}
-        guard, raw = (statistics.mean(medians[kind, side] for kind in MESSAGES) for side in ("guard", "raw"))
-        return {"ratio": round(guard / raw, 4), "guard_us": round(guard, 1), "raw_us": round(raw, 1), **out}
+        """Medians over the rounds."""
+        return {**self._row(*MESSAGES), **{kind: self._row(kind) for kind in MESSAGES}}
+
+    def _row(self, *kinds: str) -> dict[str, float]:
+        """Mean turn of these kinds: the ratio within each round, and microseconds, as medians over the rounds."""
+        guard, raw = (
+            [sum(seconds[kind, side] for kind in kinds) / len(kinds) / BATCH * 1e6 for seconds in self._rounds]
+            for side in ("guard", "raw")
+        )
+        return {
+            "ratio": round(statistics.median(ours / theirs for ours, theirs in zip(guard, raw, strict=True)), 4),
+            "guard_us": round(statistics.median(guard), 1),
+            "raw_us": round(statistics.median(raw), 1),
+        }
 
 
-def rounds(turns: int) -> list[tuple[str, tuple[str, str]]]:
-    """The batches to measure: both sides of each kind next to each other, in changing order."""
-    sides = (("raw", "guard"), ("guard", "raw"))
-    return [(kind, sides[number % 2]) for number in range(max(1, turns // BATCH)) for kind in MESSAGES]
+def batches(number: int) -> list[tuple[str, str]]:
+    """The batches of a round: the two sides of each kind next to each other, in an order that changes."""
+    sides = ("raw", "guard") if number % 2 else ("guard", "raw")
+    return [(kind, side) for kind in MESSAGES for side in sides]
 
 
 def check_same(server: CannedServer, raw: Callable[[], Any], guard: Callable[[], Any]) -> None:
@@ -198,21 +207,22 @@ def measure_sync(turns: int) -> dict[str, Any]:
     tokens.wait_until_ready()
     for message in MESSAGES.values():
         check_same(server, lambda: raw_turns(client)(message), lambda: bot.thread().chat(message))  # noqa: B023
-    for number, (kind, sides) in enumerate([*rounds(2 * BATCH), *rounds(turns)]):
-        message = MESSAGES[kind]
-        made: dict[str, int] = {}
-        for side in sides:
+    for number in range(-WARM_UP, turns // BATCH):
+        seconds: dict[tuple[str, str], float] = {}
+        made: dict[tuple[str, str], int] = {}
+        for kind, side in batches(number):
             turn = raw_turns(client) if side == "raw" else bot.thread().chat
+            message = MESSAGES[kind]
             turn(message)
             gc.collect()
             before, began = server.requests, time.process_time()
             for _ in range(BATCH):
                 turn(message)
-            seconds = time.process_time() - began
-            made[side] = server.requests - before
-            if number >= 2 * len(MESSAGES):  # the first batches warm up
-                book.add(kind, side, seconds)
-        _check_count(made)
+            seconds[kind, side] = time.process_time() - began
+            made[kind, side] = server.requests - before
+        check_count(made)
+        if number >= 0:
+            book.add(seconds)
     client.close()
     return book.figures()
 
@@ -223,45 +233,52 @@ async def measure_async(turns: int) -> dict[str, Any]:
     client = server.async_client()
     bot = AsyncAssistantGuard(client, assistant())
     tokens.wait_until_ready()
-    for number, (kind, sides) in enumerate([*rounds(2 * BATCH), *rounds(turns)]):
-        message = MESSAGES[kind]
-        made: dict[str, int] = {}
-        for side in sides:
+    for number in range(-WARM_UP, turns // BATCH):
+        seconds: dict[tuple[str, str], float] = {}
+        made: dict[tuple[str, str], int] = {}
+        for kind, side in batches(number):
             turn: AsyncTurn = await raw_async_turns(client) if side == "raw" else bot.thread().chat
+            message = MESSAGES[kind]
             await turn(message)
             gc.collect()
             before, began = server.requests, time.process_time()
             for _ in range(BATCH):
                 await turn(message)
-            seconds = time.process_time() - began
-            made[side] = server.requests - before
-            if number >= 2 * len(MESSAGES):
-                book.add(kind, side, seconds)
-        _check_count(made)
+            seconds[kind, side] = time.process_time() - began
+            made[kind, side] = server.requests - before
+        check_count(made)
+        if number >= 0:
+            book.add(seconds)
     await client.close()
     return book.figures()
 
 
-def _check_count(made: dict[str, int]) -> None:
-    if made["raw"] != made["guard"]:
+def check_count(made: dict[tuple[str, str], int]) -> None:
+    """See to it that both sides made as many requests.
+
+    Raises:
+        RuntimeError: They did not.
+    """
+    if any(made[kind, "raw"] != made[kind, "guard"] for kind in MESSAGES):
         raise RuntimeError(f"the two sides did not make as many requests: {made}")
 
 
 def measure_import(repeats: int = 9) -> dict[str, float]:
-    """Measure the import of the package and of openai, in milliseconds of CPU time."""
-    times: dict[str, list[float]] = {"openai": [], "assistantguard": []}
+    """Measure the import of openai and, in the same interpreter, of the package on top of it."""
+    code = (
+        "import time; a = time.process_time(); import openai; b = time.process_time(); import assistantguard;"
+        " print(b - a, time.process_time() - a)"
+    )
+    found: list[tuple[float, float]] = []
     for number in range(repeats + 1):
-        for module, found in times.items():
-            code = f"import time; t = time.process_time(); import {module}; print(time.process_time() - t)"
-            command = [sys.executable, "-c", code]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            if number:  # the first one writes the byte code
-                found.append(float(done.stdout) * 1e3)
-    ours, theirs = statistics.median(times["assistantguard"]), statistics.median(times["openai"])
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        if number:  # the first one may write byte code
+            theirs, ours = map(float, done.stdout.split())
+            found.append((theirs * 1e3, ours * 1e3))
     return {
-        "ratio": round(ours / theirs, 4),
-        "assistantguard_ms": round(ours, 1),
-        "openai_ms": round(theirs, 1),
+        "ratio": round(statistics.median(ours / theirs for theirs, ours in found), 4),
+        "assistantguard_ms": round(statistics.median(ours for _, ours in found), 1),
+        "openai_ms": round(statistics.median(theirs for theirs, _ in found), 1),
     }
 
 

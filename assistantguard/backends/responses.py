@@ -83,12 +83,12 @@ class ResponsesBackend:
                 break
         return items
 
-    async def add_outputs(self, generation_id: str, outputs: Sequence[ToolOutput], timeout: float) -> None:
+    async def add_outputs(self, generation_id: str, outputs: Sequence[ToolOutput], timeout: float) -> str | None:
         """See `Backend.add_outputs`."""
         params = [
             {"type": "function_call_output", "call_id": output.call_id, "output": output.output} for output in outputs
         ]
-        await self._add_items(generation_id, params, timeout)
+        return await self._add_items(generation_id, params, timeout)
 
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
         """See `Backend.delete_items`. An item that is gone already is as good as deleted."""
@@ -98,10 +98,15 @@ class ResponsesBackend:
             except openai.NotFoundError:
                 continue
 
-    async def _add_items(self, generation_id: str, params: Sequence[dict[str, Any]], timeout: float) -> None:
+    async def _add_items(self, generation_id: str, params: Sequence[dict[str, Any]], timeout: float) -> str | None:
+        """Append items, 20 a call; return the last one's id, where the server tells it."""
+        last_id: str | None = None
         for start in range(0, len(params), _ITEMS_PER_CALL):
             chunk = params[start : start + _ITEMS_PER_CALL]
-            await self._port.call("conversations.items.create", timeout, generation_id, items=chunk)
+            added = await self._port.call("conversations.items.create", timeout, generation_id, items=chunk)
+            entries = get(added, "data") or []
+            last_id = get(added, "last_id") or (get(entries[-1], "id") if entries else None)
+        return last_id
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
         """See `Backend.respond`."""

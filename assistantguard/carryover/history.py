@@ -16,6 +16,8 @@ __all__ = ["Fragment", "History", "read_history", "turn_starts"]
 
 MAX_FRAGMENT = 320
 """Characters. A longer sentence or record is cut in pieces."""
+AGE_STEP = 0.25
+LIST_STEP = 0.25
 _MAX_DEPTH = 12
 _SENTENCE = re.compile(r"\s+\u2026\s+|(?<=[.!?\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")
 
@@ -96,7 +98,7 @@ def read_history(items: Sequence[Item], starts: Sequence[int], tail: int) -> His
 def _read_carried(history: History, item: Item, turns: int, group: int) -> None:
     notes, listed = read_frame(item)
     for number, note in enumerate(notes):
-        age = turns + (len(notes) - number) / 4
+        age = turns + (len(notes) - number) * AGE_STEP
         tool = note.label.startswith("called ") or note.label.endswith(" returned")
         pieces = note.text.split(" \u2026 ") if tool else _sentences(note.text)
         key = -(number + 1) - group * 1_000
@@ -106,7 +108,7 @@ def _read_carried(history: History, item: Item, turns: int, group: int) -> None:
             values.update(found)
             history.fragments.append(Fragment(note.label, piece, key, age, found))
         _note(history, values, age, used=note.label.startswith("called "))
-    _note(history, set(listed), turns + len(notes) / 4 + 1)
+    _note(history, set(listed), turns + len(notes) * LIST_STEP + 1)
     history.listed.extend(listed)
 
 

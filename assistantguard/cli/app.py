@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, write_json
+from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
 
 if TYPE_CHECKING:
@@ -63,15 +63,12 @@ def report(
         typer.Argument(
             metavar="EVENTS...",
             help="Files of JSON lines that the guard's telemetry wrote; - reads standard input.",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
         ),
     ],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    top: Annotated[int, typer.Option(help="How many of the slowest and dearest runs to list.", min=1)] = 5,
-    most: Annotated[int, typer.Option(help="How many threads and models to list.", min=1)] = 20,
+    top: Annotated[int, typer.Option(help="How many of the slowest and dearest runs to list.", callback=within(1))] = 5,
+    most: Annotated[int, typer.Option(help="How many threads and models to list.", callback=within(1))] = 20,
 ) -> None:
     """Print what the guard did and what it cost: runs, retries, stops, rotations, tokens, cost, steps.
 
@@ -111,7 +108,9 @@ def _opened(file: Path) -> Iterator[tuple[str, BinaryIO]]:
 
 @app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8080,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", callback=within(0, 65_535))
+    ] = 8080,
 ) -> None:
     """Serve a local stand-in for OpenAI's API, for programs in any language, until Ctrl-C.
 

@@ -15,7 +15,7 @@ from assistantguard.cli.text import shown
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from assistantguard.reports import BadLines
 
@@ -29,6 +29,7 @@ __all__ = [
     "say_bad_lines",
     "stderr",
     "stdout",
+    "within",
     "write_json",
 ]
 
@@ -63,6 +64,19 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     """
     say(f"assistantguard: {message}")
     raise typer.Exit(code)
+
+
+def within(least: int, most: int | None = None) -> Callable[[int | None], int | None]:
+    """Return an option's check that names the value and the limit."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value < least:
+            raise typer.BadParameter(f"it is {value}, it must be at least {least}")
+        if value is not None and most is not None and value > most:
+            raise typer.BadParameter(f"it is {value}, it must be at most {most}")
+        return value
+
+    return check
 
 
 def say_bad_lines(bad: BadLines) -> None:

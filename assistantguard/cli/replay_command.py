@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,7 @@ from assistantguard.cli.output import (
     say_bad_lines,
     stderr,
     stdout,
+    within,
     write_json,
 )
 
@@ -37,13 +37,11 @@ def replay(
         typer.Argument(
             metavar="FILE...",
             help="Conversations in OpenAI chat format, one a line: {messages: [...]}, or a list of messages.",
-            exists=True,
-            dir_okay=False,
         ),
     ],
     *,
     chain: Annotated[
-        int, typer.Option(help="Play this many conversations of a file as one long-lived thread.", min=1)
+        int, typer.Option(help="Play this many conversations of a file as one long-lived thread.", callback=within(1))
     ] = 1,
     model: Annotated[
         str | None,
@@ -54,35 +52,38 @@ def replay(
         typer.Option(
             help="JSON list of the tool schemas that every request carried. Without it, tools are made from"
             " the recorded calls, with a name only: input is then counted too low, on all rows alike.",
-            exists=True,
-            dir_okay=False,
         ),
     ] = None,
     row: Annotated[
         list[str] | None, typer.Option(help="Play only this row beside none; may be given more than once.")
     ] = None,
     max_turns: Annotated[
-        int | None, typer.Option(help="custom: turns before a rotation.", min=1, rich_help_panel="Custom row")
+        int | None,
+        typer.Option(help="custom: turns before a rotation.", callback=within(1), rich_help_panel="Custom row"),
     ] = None,
     max_context_tokens: Annotated[
         int | None,
-        typer.Option(help="custom: context before a rotation.", min=256, rich_help_panel="Custom row"),
+        typer.Option(help="custom: context before a rotation.", callback=within(256), rich_help_panel="Custom row"),
     ] = None,
     tail_turns: Annotated[
-        int | None, typer.Option(help="custom: last turns carried over.", min=0, rich_help_panel="Custom row")
+        int | None,
+        typer.Option(help="custom: last turns carried over.", callback=within(0), rich_help_panel="Custom row"),
     ] = None,
     tail_tokens: Annotated[
-        int | None, typer.Option(help="custom: the most they hold.", min=0, rich_help_panel="Custom row")
+        int | None, typer.Option(help="custom: the most they hold.", callback=within(0), rich_help_panel="Custom row")
     ] = None,
     digest_tokens: Annotated[
         int | None,
-        typer.Option(help="custom: the most the digest holds.", min=0, rich_help_panel="Custom row"),
+        typer.Option(help="custom: the most the digest holds.", callback=within(0), rich_help_panel="Custom row"),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(help="custom: tool steps in a run.", min=1, rich_help_panel="Custom row")
+        int | None, typer.Option(help="custom: tool steps in a run.", callback=within(1), rich_help_panel="Custom row")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Rows to play at once. Default: one for each processor.", min=1)
+        int | None,
+        typer.Option(
+            help="Rows to play at once. Default: one for each processor, where it is worth it.", callback=within(1)
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -180,7 +181,7 @@ def _play(rows: Sequence[RowSettings], threads: Sequence[RecordedThread], jobs: 
 
     turns = sum(len(thread.turns) for thread in threads)
     with _progress([row.name for row in rows], turns) as on_turn:
-        return play_rows(rows, threads, jobs=jobs or os.cpu_count() or 1, on_turn=on_turn)
+        return play_rows(rows, threads, jobs=jobs, on_turn=on_turn)
 
 
 @contextlib.contextmanager

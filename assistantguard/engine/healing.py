@@ -27,6 +27,10 @@ class Repair:
     """Item ids, newest first."""
     answer: tuple[ToolOutput, ...] = ()
     """Outputs for function calls that have none."""
+    newest_kept: str | None = None
+    """The id of the newest item that stays."""
+    left_behind: int = 0
+    """How many of the newest items stem from the attempt."""
 
     @property
     def needed(self) -> bool:
@@ -39,6 +43,7 @@ def plan_repair(
     unsettled: Sequence[Mapping[str, Any]],
     last_item_id: str | None,
     *,
+    seed_items: int | None = None,
     expected_outputs: Iterable[str] = (),
 ) -> Repair:
     """Plan what makes the conversation usable.
@@ -46,10 +51,12 @@ def plan_repair(
     Args:
         newest_first: The conversation's newest items.
         unsettled: Input items of the attempt that did not end well.
-        last_item_id: The newest item of a settled request, where known.
+        last_item_id: The newest settled item, where known.
+        seed_items: Where no item is known to be settled but those that the conversation began with, and all its
+            items are in `newest_first`: how many those are.
         expected_outputs: Call ids whose outputs are about to be sent, so that they need no other answer.
     """
-    left_behind = _left_behind(newest_first, unsettled, last_item_id)
+    left_behind = _left_behind(newest_first, unsettled, last_item_id, seed_items)
     kept = newest_first[left_behind:]
     answered = {item.call_id for item in kept if item.type == "function_call_output"}
     answered.update(expected_outputs)
@@ -61,10 +68,17 @@ def plan_repair(
     return Repair(
         tuple(item.id for item in newest_first[:left_behind] if item.id is not None),
         tuple(ToolOutput(call_id, UNANSWERED, failed=True) for call_id in open_calls),
+        kept[0].id if kept else None,
+        left_behind,
     )
 
 
-def _left_behind(newest_first: Sequence[Item], unsettled: Sequence[Mapping[str, Any]], last_item_id: str | None) -> int:
+def _left_behind(
+    newest_first: Sequence[Item],
+    unsettled: Sequence[Mapping[str, Any]],
+    last_item_id: str | None,
+    seed_items: int | None,
+) -> int:
     """How many of the newest items stem from the attempt."""
     if not unsettled:
         return 0
@@ -72,15 +86,21 @@ def _left_behind(newest_first: Sequence[Item], unsettled: Sequence[Mapping[str, 
         for index, item in enumerate(newest_first):
             if item.id == last_item_id:
                 return index
+    elif seed_items is not None:
+        return max(0, len(newest_first) - seed_items)
+    # A server whose answers and conversations number their items differently: go by what was sent.
     texts = {text_of(item) for item in unsettled if item.get("role") == "user"}
     call_ids = {item.get("call_id") for item in unsettled if item.get("type") == "function_call_output"}
-    deepest = 0
+
+    def is_ours(item: Item) -> bool:
+        if item.type == "function_call_output":
+            return item.call_id in call_ids
+        return item.type == "message" and item.role == "user" and item.text in texts
+
     for index, item in enumerate(newest_first):
-        is_ours = (item.type == "function_call_output" and item.call_id in call_ids) or (
-            item.type == "message" and item.role == "user" and item.text in texts
-        )
-        if is_ours:
-            deepest = index + 1
-        elif item.type == "message" and item.status != "incomplete":
-            break
-    return deepest
+        if item.type == "function_call_output" or (item.type == "message" and item.role != "assistant"):
+            end = index
+            while end < min(len(newest_first), index + len(unsettled)) and is_ours(newest_first[end]):
+                end += 1
+            return end if end > index else 0
+    return 0

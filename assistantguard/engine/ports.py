@@ -120,8 +120,8 @@ class Backend(Protocol):
         """A conversation's items, newest first; at most `limit`."""
         ...
 
-    async def add_outputs(self, generation_id: str, outputs: Sequence[ToolOutput], timeout: float) -> None:
-        """Append tool outputs to a conversation without a model call."""
+    async def add_outputs(self, generation_id: str, outputs: Sequence[ToolOutput], timeout: float) -> str | None:
+        """Append tool outputs to a conversation without a model call; return the last one's id, where told."""
         ...
 
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:

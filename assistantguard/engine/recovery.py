@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard.engine.failing import error_of
-from assistantguard.engine.healing import plan_repair
+from assistantguard.engine.healing import Repair, plan_repair
 from assistantguard.engine.input import output_item
 from assistantguard.errors import RunFailed
 from assistantguard.events import ThreadHealed
@@ -72,8 +72,8 @@ class Recovery:
             if error.failure is None or error.failure.kind == "transient":
                 raise
             gone = error.failure.mend == "new_generation" or error.failure.status_code == 404
-            if gone and not thread.turns:
-                raise  # a conversation that was named by the caller and that never was
+            if gone and thread.adopted:
+                raise  # a conversation that the application named and that never was
             await self._rotation.rotate(
                 thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
             )
@@ -87,7 +87,7 @@ class Recovery:
         reason: str,
         *,
         patient: bool = True,
-    ) -> None:
+    ) -> bool:
         """Read the conversation's tail, delete what an attempt left behind, answer open calls.
 
         Args:
@@ -96,6 +96,9 @@ class Recovery:
             unsettled: Input items of the attempt that did not end well.
             reason: For the event.
             patient: Whether transient failures are tried again.
+
+        Returns:
+            Whether the attempt had left anything behind.
 
         Raises:
             RunFailed: The server refused.
@@ -108,15 +111,25 @@ class Recovery:
 
         items = await call(lambda: backend.history(generation_id, _CALL_TIMEOUT, limit=_TAIL))
         coming = [str(item["call_id"]) for item in [*thread.backlog, *run.input] if "call_id" in item]
-        repair = plan_repair(items, unsettled, thread.last_item_id, expected_outputs=coming)
-        if not repair.needed:
-            return
+        repair = plan_repair(
+            items,
+            unsettled,
+            thread.last_item_id,
+            seed_items=thread.seed_items if len(items) < _TAIL and not thread.adopted else None,
+            expected_outputs=coming,
+        )
         if repair.delete:
             await call(lambda: backend.delete_items(generation_id, repair.delete, _CALL_TIMEOUT))
+        if repair.newest_kept is not None:
+            thread.last_item_id = repair.newest_kept
         if repair.answer:
-            await call(lambda: backend.add_outputs(generation_id, repair.answer, _CALL_TIMEOUT))
-            thread.last_item_id = None
+            thread.last_item_id = await call(lambda: backend.add_outputs(generation_id, repair.answer, _CALL_TIMEOUT))
             thread.context_at_most += 64 * len(repair.answer)
+        if repair.needed:
+            self._report(thread, generation_id, repair, reason)
+        return bool(repair.delete)
+
+    def _report(self, thread: ThreadState, generation_id: str, repair: Repair, reason: str) -> None:
         self._steady.session.emit(
             ThreadHealed(
                 self._steady.driver.now(),
@@ -129,10 +142,11 @@ class Recovery:
             )
         )
 
-    async def leave_usable(self, thread: ThreadState, run: RunState) -> None:
+    async def leave_usable(self, thread: ThreadState, run: RunState, *, unsure: bool) -> None:
         """Remove a half turn, hand over the outputs that exist, and answer the calls that have none.
 
-        What could not be handed over waits in the thread's backlog, and goes ahead of its next request.
+        What could not be handed over waits in the thread's backlog, and goes ahead of its next request. With `unsure`
+        the server may still be at work: where nothing of the attempt is found yet, the next turn looks again.
         """
         generation_id = thread.generation_id
         assert generation_id is not None
@@ -143,14 +157,16 @@ class Recovery:
         ]
         thread.backlog += backlog
         unsettled, run.input, run.tool_calls = run.input, [], ()
-        thread.unsettled = [*thread.unsettled, *unsettled] if thread.suspect else []
         if thread.suspect:
-            await self.repair(thread, run, thread.unsettled, "the run did not end well", patient=False)
-            thread.suspect, thread.unsettled = False, []
+            thread.unsettled += unsettled
+            found = await self.repair(thread, run, thread.unsettled, "the run did not end well", patient=False)
+            if found or not unsure:
+                thread.suspect, thread.unsettled = False, []
         if thread.backlog:
-            thread.last_item_id = None
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog]
-            thread.context_at_most += sum(len(output.output.encode()) + 16 for output in outputs)
+            thread.context_at_most += sum(len(output.output.encode("utf-8", "replace")) + 16 for output in outputs)
             thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)
-            await self._steady.backend.add_outputs(generation_id, outputs, self._steady.session.cleanup_timeout)
+            thread.last_item_id = await self._steady.backend.add_outputs(
+                generation_id, outputs, self._steady.session.cleanup_timeout
+            )
             thread.backlog = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from assistantguard import tokens
 from assistantguard.carryover import CarryOver, build_carry_over, summary_prompt
 from assistantguard.engine.admission import framing
+from assistantguard.engine.healing import plan_repair
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import Refused, RunFailed
 from assistantguard.events import ThreadRotated
@@ -40,7 +41,7 @@ class Rotation:
     async def begin(self, thread: ThreadState, run: RunState) -> None:
         """Give a thread that has no generation its first one."""
         generation_id = await self._create(thread, run, [])
-        self._enter(thread, generation_id, Estimate(0, 0, exact=True))
+        self._enter(thread, generation_id, Estimate(0, 0, exact=True), 0)
 
     async def rotate(
         self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, readable: bool = True
@@ -66,14 +67,17 @@ class Rotation:
         seeds: Sequence[Item] = ()
         if readable and old_id is not None:
             newest_first = await self._steady.call(thread, lambda: self._backend.history(old_id, _CALL_TIMEOUT), run)
-            items = newest_first[::-1]
+            half_turn = plan_repair(
+                newest_first, thread.unsettled, thread.last_item_id, seed_items=thread.seed_items
+            ).left_behind
+            items = newest_first[half_turn:][::-1]
             seeds, trouble = await self._carry(thread, run, items, decision)
             reason += trouble
         generation_id = await self._create(thread, run, seeds)
         carried = Estimate(0, 0, exact=True)
         for item in seeds:
             carried += tokens.estimate(item.text, self._session.assistant.model) + framing(1)
-        self._enter(thread, generation_id, carried)
+        self._enter(thread, generation_id, carried, len(seeds))
         fate = await self._leave(old_id, decision, readable=readable)
         self._session.emit(
             ThreadRotated(
@@ -155,7 +159,7 @@ class Rotation:
             return "undeleted"
         return "scrubbed" if decision.old == "scrub" else "deleted"
 
-    def _enter(self, thread: ThreadState, generation_id: str, carried: Estimate) -> None:
+    def _enter(self, thread: ThreadState, generation_id: str, carried: Estimate, seed_items: int) -> None:
         thread.generation += 1
         thread.generation_id = generation_id
         thread.generation_started_at = self._driver.now()
@@ -164,6 +168,9 @@ class Rotation:
         thread.context_at_most = carried.at_most
         thread.context_known = False
         thread.last_item_id = None
+        thread.seed_items = seed_items
+        thread.adopted = False
+        thread.unsettled = []
         thread.rereads = 0
         thread.suspect = False
         thread.backlog = []

@@ -25,6 +25,7 @@ from assistantguard.engine.rotation import Rotation
 from assistantguard.engine.steady import Steady
 from assistantguard.errors import (
     AssistantGuardError,
+    OutcomeUnknown,
     Refused,
     RunFailed,
     RunIncomplete,
@@ -181,39 +182,36 @@ class Engine:
         """
         if run.status in TERMINAL_STATUSES:
             return
-        interrupted = run.hold_id is not None
+        unsure = run.hold_id is not None or isinstance(cause, (OutcomeUnknown, RunTimedOut))
+        if run.status == "in_progress" and not isinstance(cause, AssistantGuardError):
+            unsure = True
         run.status, policy = _ending(cause)
         run.last_error = type(cause).__name__
         if isinstance(cause, AssistantGuardError):
             cause.run, cause.thread_id = run, thread.id
+        if unsure or (isinstance(cause, RunFailed) and _leaves_doubt(cause)):
+            thread.suspect = thread.generation_id is not None
+        try:
+            await self._settle_and_heal(thread, run, cause, unsure=unsure)
+        finally:
+            if policy is not None:
+                self._report_cancelled(thread, run, policy, type(cause).__name__)
+            self._finish(thread, run, type(cause).__name__)
+
+    async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
         try:
             await self._books.settle_unknown(run)
         except Exception as error:  # noqa: BLE001 - it must not replace the cause
             _note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
-        if interrupted or (isinstance(cause, RunFailed) and _leaves_doubt(cause)):
-            thread.suspect = thread.generation_id is not None
+        if thread.generation_id is None:
+            return
         try:
-            if thread.generation_id is not None:
-                await self._recovery.leave_usable(thread, run)
-        except Exception as error:  # noqa: BLE001 - it must not replace the cause
+            await self._recovery.leave_usable(thread, run, unsure=unsure)
+        except BaseException as error:
             thread.suspect = True
+            if not isinstance(error, Exception):
+                raise
             _note(cause, f"healing the thread {thread.id} failed, its next turn tries again: {error!r}")
-        if policy is not None:
-            session, now = self.session, self._driver.now()
-            session.emit(
-                RunCancelled(
-                    now,
-                    session.id,
-                    thread.id,
-                    run.id,
-                    run.model,
-                    run.steps,
-                    run.calls,
-                    policy,
-                    type(cause).__name__,
-                )
-            )
-        self._finish(thread, run, type(cause).__name__)
 
     def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
         """An answer was accepted: its input and output are in the conversation now."""
@@ -223,7 +221,9 @@ class Engine:
         if answer.text:
             run.text = answer.text
         thread.backlog = []
-        thread.last_item_id = answer.last_item_id
+        if answer.last_item_id is not None:
+            thread.last_item_id = answer.last_item_id
+        thread.adopted = False
         thread.rereads += min(thread.context_tokens, outcome.usage.input_tokens)
         thread.context_tokens = outcome.usage.total_tokens
         thread.context_at_most = outcome.context_at_most
@@ -278,7 +278,13 @@ class Engine:
         run.last_error = failure.code or failure.kind
         error = error_of(failure, run.attempt)
         if outcome.answer is not None:
-            await self._recovery.repair(thread, run, run.input, "an attempt failed")
+            thread.suspect, thread.unsettled = True, [*run.input]
+            try:
+                await self._recovery.repair(thread, run, run.input, "an attempt failed")
+            except RunFailed as trouble:
+                _note(error, f"healing the thread {thread.id} failed, its next turn tries again: {trouble}")
+                raise error from trouble
+            thread.suspect, thread.unsettled = False, []
         if failure.mend is not None and run.mends < _MENDS_PER_RUN:
             await self._recovery.mend(thread, run, failure)
             run.mends += 1
@@ -331,6 +337,10 @@ class Engine:
                 failure.request_id,
             )
         )
+
+    def _report_cancelled(self, thread: ThreadState, run: RunState, policy: str, error: str) -> None:
+        session, now = self.session, self._driver.now()
+        session.emit(RunCancelled(now, session.id, thread.id, run.id, run.model, run.steps, run.calls, policy, error))
 
     def _finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
         """The run has ended: count the turn and tell the world."""

@@ -6,8 +6,11 @@ application do, and the figures do not depend on how many processes there are.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import signal
+import sys
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 from assistantguard.replay.play import Row, play_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.queues import SimpleQueue
     from multiprocessing.synchronize import Event
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["play_rows"]
 
 _POLL_SECONDS = 0.1
+_TURNS_WORTH_A_PROCESS = 500
+"""A process takes about two seconds to start, in which a hundred turns are played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ def play_rows(
     rows: Sequence[RowSettings],
     threads: Sequence[RecordedThread],
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
     on_turn: Callable[[str], None] = lambda _row: None,
 ) -> list[Row]:
     """Play every row.
@@ -54,7 +59,8 @@ def play_rows(
     Args:
         rows: What to play.
         threads: What was recorded.
-        jobs: Processes at once; 1 plays in this one.
+        jobs: Processes at once; 1 plays in this one. None takes one for each processor, and only this one where
+            there is little to play.
         on_turn: Called with the row's name after each turn.
 
     With more than one job the program's main module is imported by each process: guard what it does with
@@ -66,6 +72,9 @@ def play_rows(
     Raises:
         ReplayError: The sandbox refused a request.
     """
+    if jobs is None:
+        turns = len(rows) * sum(len(thread.turns) for thread in threads)
+        jobs = 1 if turns < _TURNS_WORTH_A_PROCESS else os.cpu_count() or 1
     jobs = min(jobs, len(rows))
     if jobs <= 1:
         return [play_row(row, threads, lambda row=row: on_turn(row.name)) for row in rows]  # type: ignore[misc]
@@ -73,7 +82,8 @@ def play_rows(
     context = multiprocessing.get_context("spawn")
     shared = _Shared(threads, context.SimpleQueue(), context.Event())
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(shared,)) as pool:
-        futures = [pool.submit(_play, row) for row in rows]
+        with _interrupts_deferred():
+            futures = [pool.submit(_play, row) for row in rows]
         waiting = set(futures)
         try:
             while waiting:
@@ -89,11 +99,25 @@ def play_rows(
         return [future.result() for future in futures]
 
 
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold Ctrl-C back, also in processes that are started meanwhile, and in those for good.
+
+    It reaches every process of a terminal; the parent passes it on through `_Shared.stop`.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(shared: _Shared) -> None:
     global _given  # noqa: PLW0603  how a pool's worker keeps what its initializer got
     _given = shared
-    # Ctrl-C reaches every process of the terminal; the parent passes it on through `stop`.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 _given: _Shared | None = None

@@ -2,12 +2,12 @@
 
 Prices come from `genai_prices` directly, so that they check the guard's own price book. Prompt caching follows the
 API: the longest prefix of (tools, instructions, items) that an earlier call of the same model sent, from 1,024 tokens
-in steps of 128. Models from gpt-5.6 on are billed for what they write to the cache.
+in steps of 128. Models from gpt-5.6 on are billed for what they write to the cache. With ``mode="explicit"`` nothing is
+read or written, breakpoints or not; writes for ``ttl="12h"`` are priced like those for 30 minutes.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -104,38 +104,37 @@ class BilledCall:
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars; None where no price of the model is known."""
-        return _cost(
-            self.model,
-            self.input_tokens,
-            self.cached_tokens,
-            self.cache_write_tokens,
-            self.output_tokens,
+        """US dollars, with the fees of file searches; None where a price is not known."""
+        if not self.billed:
+            return Decimal(0)
+        usage = (
+            ("input_tokens", self.input_tokens),
+            ("cache_read_tokens", self.cached_tokens),
+            ("cache_write_tokens", self.cache_write_tokens),
+            ("output_tokens", self.output_tokens),
+            ("storage_searches", self.file_searches),
         )
+        return _cost(self.model, self.service_tier, tuple(pair for pair in usage if pair[1]))
 
 
 @lru_cache(maxsize=65_536)
-def _cost(model: str, read: int, cached: int, written: int, output: int) -> Decimal | None:
-    if not (read or output):
-        return Decimal(0)
+def _cost(model: str, tier: str, usage: tuple[tuple[str, int], ...]) -> Decimal | None:
     import genai_prices
 
-    usage = genai_prices.Usage(
-        input_tokens=read,
-        cache_read_tokens=cached,
-        cache_write_tokens=written,
-        output_tokens=output,
-    )
+    options: dict[str, Any] = {"provider_id": "openai"}
+    if tier != "default":
+        options["price_context"] = {"service_tier": tier}
     try:
-        price = genai_prices.calc_price(
-            usage,
-            model,
-            provider_id="openai",
-            genai_request_timestamp=dt.datetime.now(dt.timezone.utc),
-        )
+        price = genai_prices.calc_price(genai_prices.Usage(**dict(usage)), model, **options)
     except LookupError:
         return None
-    return price.total_price
+    known = tier == "default" or any(
+        variant.when == {"service_tier": tier} for variant in price.model.price_variants or ()
+    )
+    counted = dict(usage)
+    if "storage_searches" in counted and price.model_price.storage_searches_kcount is None:
+        known = False
+    return price.total_price if known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

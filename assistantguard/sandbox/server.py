@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -18,6 +19,8 @@ __all__ = ["BackgroundServer", "config"]
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 GRACE_SECONDS = 3.0
+MODEL_THREADS = 256
+"""How many functions that answer may block at once."""
 
 
 def config(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
@@ -130,6 +133,8 @@ class BackgroundServer:
             self._ready.set()
 
     async def _serve(self) -> None:
+        workers = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="assistantguard-sandbox-model")
+        asyncio.get_running_loop().set_default_executor(workers)
         self._server = _Server(self._config, self._ready.set)
         await self._server.serve(sockets=[self._socket])
 

@@ -149,12 +149,12 @@ def test_an_async_tool_is_cancelled_at_its_limit() -> None:
 
 
 def test_a_wait_that_would_pass_the_deadline_is_not_begun(world: World) -> None:
-    sandbox = world.sandbox(["Hello."], faults=[Fault.rate_limit(retry_after=5, at=1)])
-    bot = world.bot(sandbox, [TransientRetry(3)], run_timeout=1)
+    sandbox = world.sandbox(["Hello."], faults=[Fault.rate_limit(retry_after=60, at=1)])
+    bot = world.bot(sandbox, [TransientRetry(3)], run_timeout=10)
     began = time.perf_counter()
     with pytest.raises(RetriesExhausted):
         bot.chat("Hello?")
-    assert time.perf_counter() - began < 0.9
+    assert time.perf_counter() - began < 9
     assert bot.chat("Again?").text == "Hello."
     check_all(bot, sandbox)
 

@@ -8,11 +8,13 @@ import pytest
 import tenacity
 
 from assistantguard import (
+    Assistant,
     AssistantGuardError,
     Reply,
     RequestRejected,
     ThreadBroken,
     ThreadRotation,
+    TokenCap,
     ToolStepCeiling,
     ToolStepCeilingReached,
     TransientRetry,
@@ -21,7 +23,7 @@ from assistantguard.events import ThreadHealed, ThreadRotated
 from assistantguard.sandbox import Answer, Fault, FunctionCall, Sandbox, ToolCalls
 from tests.support.checks import check_all, check_holds, check_thread, paths, user_texts
 from tests.support.models import Lookups, SlowModel, order_desk
-from tests.support.world import Bot, World
+from tests.support.world import MODEL, Bot, World
 
 RETRY = TransientRetry(3, wait=tenacity.wait_none())
 
@@ -120,13 +122,15 @@ def test_a_conversation_deleted_while_a_tool_runs_ends_in_a_named_error(world: W
     check_all(bot, sandbox)
 
 
-def test_a_conversation_that_never_was_is_replaced(world: World) -> None:
+def test_a_conversation_that_never_was_is_told(world: World) -> None:
     sandbox = world.sandbox(order_desk)
     bot = world.bot(sandbox, [RETRY])
     thread = bot.thread("mine", conversation_id="conv_never_was")
-    assert bot.chat("Hello", thread).text == "Done: Hello"
-    assert thread.id == "mine"
-    check_all(bot, sandbox, thread)
+    for _ in range(2):
+        with pytest.raises(ThreadBroken, match="conv_never_was") as caught:
+            bot.chat("Hello", thread)
+        assert caught.value.thread_id == "mine"
+    assert paths(sandbox, "POST /responses") == 0
 
 
 def test_an_existing_conversation_is_taken_up(world: World) -> None:
@@ -290,3 +294,29 @@ def test_what_a_late_answer_left_behind_does_not_stand_twice(world: World) -> No
     assert isinstance(outcome, Reply)
     check_holds(bot)
     check_thread(sandbox, bot.default)
+
+
+def test_a_first_conversation_that_is_lost_is_replaced(world: World) -> None:
+    slow = SlowModel()
+    sandbox = world.sandbox(slow, model_in_thread=True)
+    retry = TransientRetry(100, wait=tenacity.wait_fixed(0.02))
+    bot = world.bot(sandbox, [retry], run_timeout=0.3)
+    with slow.released_after(), pytest.raises(AssistantGuardError):
+        bot.chat("Slowly: where is order 1?")
+    slow.wait_until_answered(sandbox)
+    world.wait(bot.guard.client.conversations.delete(conversation(bot)))
+    bot.default.state.suspect = True
+    assert bot.chat("Are you there?").text == "Done: Are you there?"
+
+
+def test_what_landed_late_is_held_for(world: World) -> None:
+    slow = SlowModel()
+    sandbox = world.sandbox(slow, model_in_thread=True)
+    assistant = Assistant(model=MODEL, max_output_tokens=16)
+    policies = [TransientRetry(100, wait=tenacity.wait_fixed(0.02)), TokenCap(session=100_000, counting="never")]
+    bot = world.bot(sandbox, policies, assistant=assistant, run_timeout=0.3)
+    with slow.released_after(), pytest.raises(AssistantGuardError):
+        bot.chat("Slowly: " + "please tell me more " * 200)
+    slow.wait_until_answered(sandbox)
+    assert bot.chat("Are you there?").text
+    check_holds(bot)

@@ -111,6 +111,7 @@ def test_a_chat_that_is_cancelled_while_the_model_works_is_booked_as_an_estimate
     assert bot.guard.summary()["session_tokens_used"]["total"] >= sandbox.billing.totals.total_tokens
     assert bot.chat("Are you there?").text == "Done: Are you there?"
     check_thread(sandbox, bot.default)
+    check_holds(bot)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -15,9 +15,22 @@ from assistantguard.failures import Facts, classify
 from assistantguard.models import Failure, Item
 from tests.properties.stage import Stage
 
-__all__ = ["TOOLS", "Act", "Billed", "Chore", "Refusal", "ScriptedServer", "ServerProblem", "Vanish"]
+__all__ = [
+    "TOOLS",
+    "Act",
+    "Appended",
+    "Billed",
+    "Chore",
+    "Refusal",
+    "ScriptedServer",
+    "ServerProblem",
+    "Status",
+    "Vanish",
+]
 
 T = TypeVar("T")
+Status = Literal["completed", "incomplete", "failed", "in_progress"]
+Appended = Literal["all", "input", "nothing"]
 LARGEST_OUTPUT = 16_384
 FRAMING = 5
 """Tokens that an item costs beside its text."""
@@ -39,7 +52,7 @@ class Act:
     text: str = "done"
     calls: tuple[int, ...] = ()
     """One function call for each, with the number as its argument."""
-    status: Literal["completed", "incomplete", "failed", "in_progress"] = "completed"
+    status: Status = "completed"
     code: str = "server_error"
     """Of a failed answer."""
     share: float = 0.01
@@ -47,7 +60,7 @@ class Act:
     reports: bool = True
     """Whether the answer carries `usage`."""
     billed: bool = True
-    appends: Literal["all", "input", "nothing"] = "all"
+    appends: Appended = "all"
     """What stands in the conversation afterwards; a completed answer always appends all."""
     lost: bool = False
     """The work is done, and the connection breaks before the answer arrives."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Literal
 
 from hypothesis import strategies as st
 from tenacity import wait_fixed
@@ -18,11 +19,13 @@ from assistantguard import (
     TransientRetry,
 )
 from assistantguard.failures import Facts
-from tests.properties.server import Act, Chore, Refusal, Vanish
+from assistantguard.policies.base import Counting, OldGeneration
+from tests.properties.server import Act, Appended, Chore, Refusal, Status, Vanish
 from tests.properties.stage import Colour
 
 __all__ = ["REFUSALS", "acts", "answers", "caps", "chores", "colours", "guarding", "messages"]
 
+Then = Literal["stop", "wrap_up"]
 REFUSALS = (
     Facts("request", "Rate limit reached.", 429, "rate_limit_exceeded", "requests", retry_after=1.0),
     Facts("request", "Rate limit reached.", 429, "rate_limit_exceeded", "tokens"),
@@ -46,11 +49,14 @@ messages = st.lists(
 )
 _calls = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 _texts = st.sampled_from(["", "It is on its way.", "ж" * 40])
+_appended: st.SearchStrategy[Appended] = st.sampled_from(["all", "input", "nothing"])
+_thens: st.SearchStrategy[Then] = st.sampled_from(["stop", "wrap_up"])
+_fates: st.SearchStrategy[OldGeneration] = st.sampled_from(["delete", "scrub", "keep"])
 _shares = st.sampled_from([0.0, 0.001, 0.1, 1.0])
 
 
 @st.composite
-def _act(draw: st.DrawFn, statuses: list[str]) -> Act:
+def _act(draw: st.DrawFn, statuses: list[Status]) -> Act:
     status = draw(st.sampled_from(statuses))
     text, calls = draw(_texts), draw(_calls)
     if status == "completed" and not calls:
@@ -59,12 +65,12 @@ def _act(draw: st.DrawFn, statuses: list[str]) -> Act:
     return Act(
         text,
         calls,
-        status,  # type: ignore[arg-type] - one of `statuses`
+        status,
         draw(st.sampled_from(["server_error", "rate_limit_exceeded", "invalid_prompt"])),
         draw(_shares),
         draw(st.booleans()),
         billed,
-        draw(st.sampled_from(["all", "input", "nothing"])),  # type: ignore[arg-type] - as above
+        draw(_appended),
         lost=draw(st.integers(0, 9)) == 0,
     )
 
@@ -88,18 +94,18 @@ chores = st.lists(
 
 
 @st.composite
-def caps(draw: st.DrawFn, counting: str) -> list[Policy]:
+def caps(draw: st.DrawFn, counting: Counting) -> list[Policy]:
     """Token and cost caps, from hopeless to generous."""
     tokens = st.one_of(st.none(), st.integers(32, 3_000), st.integers(3_000, 120_000))
     dollars = st.one_of(st.none(), st.decimals(Decimal("0.0001"), Decimal("0.3"), places=6))
     out: list[Policy] = []
     session, run = draw(tokens), draw(tokens)
     if session is not None or run is not None:
-        out.append(TokenCap(session, run, counting=counting, wait=1.0))  # type: ignore[arg-type]
+        out.append(TokenCap(session, run, counting=counting, wait=1.0))
     cost, run_cost = draw(dollars), draw(dollars)
     if cost is not None or run_cost is not None or not out:
         cost = cost if cost is not None or run_cost is not None else Decimal("0.05")
-        out.append(CostCap(cost, run_cost, counting=counting, wait=1.0))  # type: ignore[arg-type]
+        out.append(CostCap(cost, run_cost, counting=counting, wait=1.0))
     return out
 
 
@@ -107,20 +113,18 @@ def caps(draw: st.DrawFn, counting: str) -> list[Policy]:
 def guarding(draw: st.DrawFn) -> list[Policy]:
     """Everything but caps: retry, ceiling, breaker, rotation, each of them perhaps."""
     out: list[Policy] = [TransientRetry(draw(st.integers(1, 3)), wait=wait_fixed(0.5))]
-    then = st.sampled_from(["stop", "wrap_up"])
     if draw(st.booleans()):
         out.append(
             ToolStepCeiling(
                 draw(st.integers(1, 3)),
                 max_calls=draw(st.one_of(st.none(), st.integers(1, 5))),
-                then=draw(then),  # type: ignore[arg-type] - one of two words
+                then=draw(_thens),
             )
         )
     if draw(st.booleans()):
-        out.append(RepeatedCallBreaker(draw(st.integers(1, 3)), then=draw(then)))  # type: ignore[arg-type]
+        out.append(RepeatedCallBreaker(draw(st.integers(1, 3)), then=draw(_thens)))
     if draw(st.booleans()):
         summary = draw(st.sampled_from([None, "scripted-model"]))
         carry = CarryOver(tail_tokens=200, digest_tokens=200, summary_model=summary, summary_tokens=128)
-        old = draw(st.sampled_from(["delete", "scrub", "keep"]))
-        out.append(ThreadRotation(draw(st.integers(1, 3)), carry_over=carry, old=old))  # type: ignore[arg-type]
+        out.append(ThreadRotation(draw(st.integers(1, 3)), carry_over=carry, old=draw(_fates)))
     return out

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistantguard.failures import RULES, Facts, Phase, classify
+from assistantguard.failures import RULES, Facts, Phase, Rule, classify
 from assistantguard.models import FailureKind
 
 _EXAMPLES: dict[str, tuple[Facts, FailureKind]] = {
@@ -55,8 +55,12 @@ _EXAMPLES: dict[str, tuple[Facts, FailureKind]] = {
 }
 
 _words = st.sampled_from(
-    [*_EXAMPLES, "", *(facts.message for facts, _ in _EXAMPLES.values())]
-    + sorted({code for rule in RULES for code in rule.codes})
+    [
+        "",
+        *_EXAMPLES,
+        *(facts.message for facts, _ in _EXAMPLES.values()),
+        *sorted({code for rule in RULES for code in rule.codes}),
+    ]
 )
 _facts = st.builds(
     Facts,
@@ -76,7 +80,7 @@ def test_every_rule_has_an_example_here() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
-def test_each_rule_is_reached_and_sorts_as_it_says(rule: typing.Any) -> None:
+def test_each_rule_is_reached_and_sorts_as_it_says(rule: Rule) -> None:
     facts, kind = _EXAMPLES[rule.name]
 
     first = next(other for other in RULES if other.matches(facts))

@@ -1,4 +1,4 @@
-"""Something strikes at one await after another: the very exception comes out, and the books are settled all the same."""
+"""Something strikes at one await after another: the very exception comes out, and the books are settled."""
 
 from __future__ import annotations
 

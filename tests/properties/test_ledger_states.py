@@ -104,7 +104,8 @@ class LedgerStates(RuleBasedStateMachine):
         assert {hold.id for hold in self.ledger.expire(now)} == due
         for hold_id in due:
             self.booked[hold_id].state = "ended"
-            self.spent += [(claim.account, claim.metric, claim.amount) for claim in self.booked[hold_id].claims]
+            for claim in self.booked[hold_id].claims:
+                self.spent.append((claim.account, claim.metric, claim.amount))
 
     @invariant()
     def balances_agree(self) -> None:

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from assistantguard import AssistantGuardError, Policy, Refused, TokenCap, ToolStepCeiling, ToolStepCeilingReached
+from assistantguard import (
+    AssistantGuardError,
+    Policy,
+    Refused,
+    RunStopped,
+    TokenCap,
+    ToolStepCeiling,
+    ToolStepCeilingReached,
+)
 from tests.properties.server import Act, Chore, Refusal, Vanish
 from tests.properties.stage import Colour
 from tests.properties.strategies import acts, caps, chores, colours, guarding, messages
@@ -63,8 +71,7 @@ def test_spending_never_passes_a_cap_when_input_is_counted_exactly(
 @given(
     script=acts,
     faults=chores,
-    counting=st.sampled_from(["near", "never"]),
-    data=st.data(),
+    capped=st.one_of(caps("near"), caps("never")),
     others=guarding(),
     texts=messages,
     colour=colours,
@@ -74,15 +81,13 @@ def test_spending_never_passes_a_cap_when_input_is_counted_exactly(
 def test_the_local_bound_keeps_the_caps_where_input_is_not_counted(
     script: list[Act | Refusal | Vanish],
     faults: list[Chore | None],
-    counting: str,
-    data: st.DataObject,
+    capped: list[Policy],
     others: list[Policy],
     texts: list[str],
     colour: Colour,
     density: float,
     counts: bool,
 ) -> None:
-    capped = data.draw(caps(counting))
     world = World(script, faults, [*others, *capped], colour, density=density, counts=counts)
 
     _converse(world, texts)
@@ -134,15 +139,17 @@ def test_step_n_runs_and_step_n_plus_1_never_reaches_a_tool(
     script = [Act("", tuple(range(width)))] * asked
     world = World(script, policies=[policy], colour=colour, obedient=obedient)
 
-    stopped = False
+    stopped: type[AssistantGuardError] | None = None
     try:
         world.chat("Go.")
     except AssistantGuardError as error:
-        stopped = True
-        assert isinstance(error, ToolStepCeilingReached) or wrap_up
+        stopped = type(error)
 
     assert [len(step) for step in world.driver.steps] == [width] * min(asked, allowed)
-    assert stopped == (asked > allowed and not (wrap_up and (obedient or asked == allowed + 1)))
+    if asked <= allowed or (wrap_up and (obedient or asked == allowed + 1)):
+        assert stopped is None
+    else:
+        assert stopped is (RunStopped if wrap_up else ToolStepCeilingReached)
     world.check_books()
     world.server.recover()
     assert world.chat("Again.").text == "done"

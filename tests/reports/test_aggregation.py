@@ -33,7 +33,7 @@ def request(
     model: str = "gpt-6-luna",
     cost: str | None = "0.01",
     usage: Usage = USED,
-    purpose: Literal[run, summary] = "run",
+    purpose: Literal["run", "summary"] = "run",
     time: float = 100.0,
 ) -> RequestSettled:
     return RequestSettled(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox
+from assistantguard.sandbox import Answer, FileSearch, FunctionCall, ModelRequest, Sandbox
 from assistantguard.tokens import count
 
 MODEL = "gpt-6-luna"
@@ -140,6 +140,32 @@ def test_cost_is_the_price_of_each_call(call: Any) -> None:
             expected += row.cache_write_tokens * Decimal("0.125") / million
             expected += row.output_tokens * Decimal("0.5") / million
         assert sandbox.billing.cost == expected > 0
+
+
+def test_a_service_tier_has_its_own_price(call: Any) -> None:
+    with Sandbox() as sandbox:
+        for tier in ("default", "flex", "ultrafast"):
+            call(sandbox, "responses.create", model=MODEL, input="Hi", service_tier=tier)
+
+        standard, flex, unknown = (row.cost for row in sandbox.billing.calls)
+        assert standard is not None
+        assert flex == standard / 2
+        assert unknown is None
+        assert sandbox.billing.cost is None
+
+
+def test_file_searches_cost_a_fee(call: Any) -> None:
+    with Sandbox([Answer("ok", file_search=[FileSearch("refunds", results=[])] * 4), "ok"]) as sandbox:
+        store = call(sandbox, "vector_stores.create").id
+        tools = [{"type": "file_search", "vector_store_ids": [store]}]
+        for _ in range(2):
+            call(sandbox, "responses.create", model=MODEL, input="Hi", tools=tools)
+
+        searched, plain = sandbox.billing.calls
+        assert searched.cost is not None
+        assert plain.cost is not None
+        tokens = (searched.output_tokens - plain.output_tokens) * Decimal("0.5") / 1_000_000
+        assert searched.cost - plain.cost == 4 * Decimal("2.5") / 1000 + tokens
 
 
 def test_an_unknown_model_has_no_cost(call: Any) -> None:

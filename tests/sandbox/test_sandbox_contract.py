@@ -19,6 +19,8 @@ from assistantguard.sandbox import Answer, Embedding, Fault, FileSearch, Functio
 
 CONTRACT = Path(__file__).parents[2].parent / "shared" / "openapi" / "openai.json"
 MODEL = "gpt-6-luna"
+_OLDEST = openai.__version__.startswith("1.")
+_OUTPUT: Any = "d" if _OLDEST else [{"type": "input_text", "text": "d"}]  # 1.x knows outputs as texts only
 
 Sent = list[tuple[str, int, Any]]
 
@@ -105,13 +107,13 @@ def _responses(sent: Sent, lookup: dict[str, Any]) -> None:
             {"role": "assistant", "content": "b"},
             {"role": "developer", "content": "c"},
             {"type": "function_call", "call_id": "call_a", "name": "lookup", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "call_a", "output": [{"type": "input_text", "text": "d"}]},
+            {"type": "function_call_output", "call_id": "call_a", "output": _OUTPUT},
         ]
         conversation = client.conversations.create(items=seed, metadata={"a": "b"}).id
         store = client.vector_stores.create(
             file_ids=[client.files.create(file=("r.txt", b"refunds"), purpose="assistants").id]
         ).id
-        tools: Any = [lookup, {"type": "file_search", "vector_store_ids": [store]}, {"type": "web_search"}]
+        tools: Any = [lookup, {"type": "file_search", "vector_store_ids": [store]}, {"type": "web_search_preview"}]
         common: Any = {"model": MODEL, "conversation": conversation, "tools": tools}
         client.post("/responses/input_tokens", body={"input": "Hi", **common}, cast_to=object)
         first = client.responses.create(

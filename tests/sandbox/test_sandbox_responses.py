@@ -195,6 +195,11 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
 
         with pytest.raises(openai.BadRequestError) as caught:
             client.responses.create(model=MODEL, input="two", conversation=conversation)
+        for method in ("post", "delete"):
+            path = f"/conversations/{conversation}/items" + ("/msg_x" if method == "delete" else "")
+            with pytest.raises(openai.BadRequestError) as locked:
+                getattr(client, method)(path, body={"items": []}, cast_to=object)
+            assert locked.value.code == "conversation_locked"
         slow.join()
 
         assert caught.value.body == {
@@ -205,6 +210,22 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
         }
         assert replies == ["slow"]
         assert client.responses.create(model=MODEL, input="two", conversation=conversation).output_text == "quick"
+
+
+def test_many_functions_may_block_at_once() -> None:
+    together = threading.Barrier(40, timeout=20)
+
+    def model(_: ModelRequest) -> str:
+        together.wait()
+        return "ok"
+
+    async def run(sandbox: Sandbox) -> None:
+        async with sandbox.async_client(max_retries=0) as client:
+            await asyncio.gather(*(client.responses.create(model=MODEL, input="Hi") for _ in range(40)))
+
+    with Sandbox(model) as sandbox:
+        asyncio.run(run(sandbox))
+        assert sandbox.billing.requests == 40
 
 
 def test_different_conversations_are_answered_side_by_side() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import gc
+import importlib
 import socket
 import subprocess
 import sys
@@ -162,11 +163,8 @@ def test_answers_carry_request_id_timing_and_rate_headers() -> None:
 
 def test_the_application_works_in_process() -> None:
     async def run(sandbox: Sandbox) -> str:
-        http: Any
-        try:
-            import httpx2 as http
-        except ModuleNotFoundError:
-            import httpx as http
+        (library,) = [base for base in openai.DefaultAsyncHttpxClient.__mro__ if base.__name__ == "AsyncClient"]
+        http: Any = importlib.import_module(library.__module__.partition(".")[0])  # httpx, or httpx2 from openai 3 on
         transport = http.ASGITransport(app=sandbox.app)
         async with openai.AsyncOpenAI(
             base_url="http://sandbox/v1",

@@ -80,6 +80,7 @@ def check_holds(bot: Bot) -> None:
     assert not bot.ledger.open_holds()
     assert bot.ledger.balance(bot.session_account, "tokens").held == 0
     assert bot.ledger.balance(bot.session_account, "cost").held == 0
+    assert not bot.ledger.overdrafts, "more was used than was held"
 
 
 def check_requests(sandbox: Sandbox) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
@@ -25,9 +26,10 @@ from assistantguard import (
     Reply,
 )
 from assistantguard.events import Event
+from assistantguard.ledger import Claim, Entry, Hold
 from assistantguard.sandbox import Sandbox
 
-__all__ = ["COLOURS", "Bot", "Colour", "Outcome", "Thread", "World"]
+__all__ = ["COLOURS", "Bot", "Colour", "Outcome", "Thread", "WatchedLedger", "World"]
 
 Colour = Literal["sync", "async"]
 COLOURS: tuple[Colour, ...] = ("sync", "async")
@@ -38,14 +40,34 @@ E2 = TypeVar("E2", bound=Event)
 MODEL = "gpt-6-luna"
 
 
+class WatchedLedger(MemoryLedger):
+    """Notes every entry that used more tokens than were held for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overdrafts: list[Entry] = []
+        self._claimed: dict[str, Decimal] = {}
+
+    def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
+        self._claimed[hold_id] = max(claim.amount for claim in claims if claim.metric == "tokens")
+        return super().reserve(hold_id, claims, expires_at)
+
+    def commit(self, hold_id: str, entry: Entry) -> None:
+        if entry.usage.total_tokens > self._claimed[hold_id]:
+            self.overdrafts.append(entry)
+        super().commit(hold_id, entry)
+
+
 class Bot:
     """A guard of either colour behind one blocking face, with its events and its ledger."""
 
-    def __init__(self, world: World, guard: AssistantGuard | AsyncAssistantGuard, events: list[Event]) -> None:
+    def __init__(
+        self, world: World, guard: AssistantGuard | AsyncAssistantGuard, events: list[Event], ledger: WatchedLedger
+    ) -> None:
         self.world = world
         self.guard = guard
         self.events = events
-        self.ledger: MemoryLedger = cast("MemoryLedger", guard._core.ledger)
+        self.ledger = ledger
 
     def chat(self, message: Any, thread: Thread | None = None) -> Reply:
         reply = self.world.wait((thread or self.guard).chat(message))
@@ -177,7 +199,8 @@ class World:
         if assistant is None:
             assistant = Assistant(model=MODEL, instructions="You answer questions about orders.", tools=tools)
         kind: Any = kinds[1] if self.is_async else kinds[0]
+        ledger = options.setdefault("ledger", WatchedLedger())
         guard = kind(client or self.client(sandbox), assistant, policies, **options)
-        bot = Bot(self, guard, events)
+        bot = Bot(self, guard, events, ledger)
         self._stack.callback(bot.close)
         return bot

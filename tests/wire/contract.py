@@ -1,0 +1,167 @@
+"""Whether a request keeps the contract: the official SDK's own parameter types, and OpenAI's OpenAPI document.
+
+`check_request` takes any request, `check_requests` a sandbox's whole record. The parameter types are made strict first:
+an unknown key anywhere, a wrong literal or a number for a text fails. The OpenAPI document is not part of the
+repository; where it is absent, the types alone decide.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
+from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+from pydantic import TypeAdapter
+from pydantic_core import SchemaValidator, ValidationError
+
+__all__ = ["CONTRACT", "RequestLike", "check_against_openapi", "check_request", "check_requests", "endpoint_of"]
+
+CONTRACT = Path(__file__).parents[2].parent / "shared" / "openapi" / "openai.json"
+
+_BODIES = {
+    "POST /responses": "responses.response_create_params.ResponseCreateParamsNonStreaming",
+    "POST /responses/input_tokens": "responses.input_token_count_params.InputTokenCountParams",
+    "POST /conversations": "conversations.conversation_create_params.ConversationCreateParams",
+    "POST /conversations/{id}": "conversations.conversation_update_params.ConversationUpdateParams",
+    "POST /conversations/{id}/items": "conversations.item_create_params.ItemCreateParams",
+    "POST /vector_stores": "vector_store_create_params.VectorStoreCreateParams",
+    "POST /vector_stores/{id}": "vector_store_update_params.VectorStoreUpdateParams",
+    "POST /vector_stores/{id}/files": "vector_stores.file_create_params.FileCreateParams",
+    "POST /vector_stores/{id}/file_batches": "vector_stores.file_batch_create_params.FileBatchCreateParams",
+}
+_QUERIES = {
+    "GET /conversations/{id}/items": "conversations.item_list_params.ItemListParams",
+    "GET /vector_stores": "vector_store_list_params.VectorStoreListParams",
+    "GET /vector_stores/{id}/files": "vector_stores.file_list_params.FileListParams",
+}
+_WITHOUT_EITHER = {
+    "GET /conversations/{id}",
+    "DELETE /conversations/{id}",
+    "DELETE /conversations/{id}/items/{id}",
+    "GET /vector_stores/{id}",
+    "DELETE /vector_stores/{id}",
+    "POST /files",
+}
+"""Also uploads: their body is no JSON."""
+_COLLECTIONS = ("responses", "conversations", "items", "vector_stores", "files", "file_batches", "input_tokens")
+
+
+class RequestLike(Protocol):
+    """What the sandbox records of a request, and what the tests of the wire see."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def query(self) -> Mapping[str, str]: ...
+    @property
+    def body(self) -> Any: ...
+
+
+def endpoint_of(method: str, path: str) -> str:
+    """Method and path without its version and ids: ``POST /conversations/{id}/items``."""
+    parts = path.split("/v1/", 1)[-1].strip("/").split("/")
+    return f"{method} /" + "/".join(part if part in _COLLECTIONS else "{id}" for part in parts)
+
+
+def check_requests(requests: Iterable[RequestLike]) -> None:
+    """Check every request of a record.
+
+    Raises:
+        AssertionError: One does not keep the contract.
+    """
+    for request in requests:
+        check_request(request)
+
+
+def check_request(request: RequestLike) -> None:
+    """Check one request's body and query against the SDK's types, and against the OpenAPI document where it is.
+
+    Raises:
+        AssertionError: It does not keep the contract, or the endpoint is not known here.
+    """
+    endpoint = endpoint_of(request.method, request.path)
+    known = endpoint in _BODIES or endpoint in _QUERIES or endpoint in _WITHOUT_EITHER
+    assert known, f"{endpoint} has no parameter type in tests/wire/contract.py: name it there"
+    if endpoint not in _QUERIES:
+        assert not request.query, f"{endpoint} takes no query, got {request.query}"
+    elif (validator := _validator(_QUERIES[endpoint])) is not None:
+        _validate(validator, dict(request.query), endpoint, strict=False)
+    if endpoint not in _BODIES:
+        assert request.body is None or endpoint == "POST /files", f"{endpoint} takes no body, got {request.body}"
+        return
+    if (validator := _validator(_BODIES[endpoint])) is not None:
+        _validate(validator, request.body, endpoint, strict=True)
+    if CONTRACT.exists():
+        check_against_openapi(endpoint, request.body)
+
+
+def check_against_openapi(endpoint: str, body: Any) -> None:
+    """Check a body against the official document.
+
+    Raises:
+        AssertionError: It does not keep the contract.
+    """
+    method, path = endpoint.split(" ")
+    document = _document()
+    template = next(one for one in document["paths"] if re.sub(r"\{\w+\}", "{id}", one) == path)
+    content = document["paths"][template][method.lower()]["requestBody"]["content"]
+    schema = {**content["application/json"]["schema"], "components": document["components"]}
+    trouble = best_match(jsonschema.Draft202012Validator(schema).iter_errors(body))
+    assert trouble is None, f"{endpoint} at {trouble.json_path}: {trouble.message[:500]}"
+
+
+def _validate(validator: SchemaValidator, value: Any, endpoint: str, *, strict: bool) -> None:
+    try:
+        validator.validate_python(value, strict=strict)
+    except ValidationError as error:
+        raise AssertionError(f"{endpoint} does not fit the SDK's parameters: {error}\n{value}") from error
+
+
+@functools.cache
+def _validator(name: str) -> SchemaValidator | None:
+    """The type of that name, made strict; None where this SDK does not have it."""
+    module_name, _, class_name = name.rpartition(".")
+    try:
+        module = importlib.import_module(f"openai.types.{module_name}")
+    except ModuleNotFoundError:
+        return None
+    return SchemaValidator(_strict(TypeAdapter(getattr(module, class_name)).core_schema))
+
+
+def _strict(node: Any) -> Any:
+    """A core schema in which no dictionary takes unknown keys, and in which iterables are looked into at once."""
+    if isinstance(node, (list, tuple)):
+        return type(node)(_strict(one) for one in node)
+    if not isinstance(node, dict):
+        return node
+    strict = {name: _strict(value) for name, value in node.items()}
+    if strict.get("type") == "typed-dict":
+        strict["extra_behavior"] = "forbid"
+    elif strict.get("type") == "generator":
+        strict["type"] = "list"
+    return strict
+
+
+@functools.cache
+def _document() -> dict[str, Any]:
+    return _relaxed(json.loads(CONTRACT.read_text(encoding="utf-8")))  # type: ignore[no-any-return]
+
+
+def _relaxed(node: Any) -> Any:
+    """Unions as anyOf, `nullable` as a union with null: several official unions overlap."""
+    if isinstance(node, list):
+        return [_relaxed(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    relaxed = {name: _relaxed(value) for name, value in node.items() if name not in {"discriminator", "nullable"}}
+    if "oneOf" in relaxed:
+        relaxed["anyOf"] = [*relaxed.pop("anyOf", []), *relaxed.pop("oneOf")]
+    return {"anyOf": [relaxed, {"type": "null"}]} if node.get("nullable") is True else relaxed
