@@ -52,6 +52,7 @@ class AsyncioDriver:
     def __init__(self, calling: ToolCalling, cleanup_timeout: float) -> None:
         self._calling = calling
         self._cleanup_timeout = cleanup_timeout
+        self._locks: dict[str, asyncio.Lock] = {}
 
     def now(self) -> float:
         """See `Driver.now`."""
@@ -83,6 +84,10 @@ class AsyncioDriver:
         if cancelled is not None:
             raise cancelled
         return task.result()
+
+    def exclusive(self, key: str) -> asyncio.Lock:
+        """See `Driver.exclusive`."""
+        return self._locks.setdefault(key, asyncio.Lock())
 
     async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
         """See `Driver.call_tools`. Coroutines run on the loop, plain functions in threads of their own."""

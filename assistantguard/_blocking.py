@@ -6,11 +6,12 @@ import concurrent.futures
 import operator
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from assistantguard._calling import ToolCalling, answered, limit_of, outputs_of_step
-from assistantguard._threads import in_thread
+from assistantguard._threads import FairLock, in_thread
 from assistantguard.models import ToolCall, ToolOutput
 
 __all__ = ["BlockingDriver", "BlockingPort", "block_on"]
@@ -55,6 +56,8 @@ class BlockingDriver:
 
     def __init__(self, calling: ToolCalling) -> None:
         self._calling = calling
+        self._locks: dict[str, FairLock] = {}
+        self._locks_guard = threading.Lock()
 
     def now(self) -> float:
         """See `Driver.now`."""
@@ -71,6 +74,14 @@ class BlockingDriver:
     async def protect(self, work: Coroutine[Any, Any, T]) -> T:
         """See `Driver.protect`. Nothing cancels a plain thread."""
         return await work
+
+    @asynccontextmanager
+    async def exclusive(self, key: str) -> AsyncGenerator[None, None]:
+        """See `Driver.exclusive`."""
+        with self._locks_guard:
+            lock = self._locks.setdefault(key, FairLock())
+        with lock:
+            yield
 
     async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
         """See `Driver.call_tools`. Calls run in threads of their own, at most `ToolCalling.parallel` at once."""

@@ -16,8 +16,8 @@ __all__ = ["Fragment", "History", "read_history", "turn_starts"]
 
 MAX_FRAGMENT = 320
 """Characters. A longer sentence or record is cut in pieces."""
-AGE_STEP = 0.25
-LIST_STEP = 0.25
+AGE_STEP = 1.0
+LIST_STEP = 0.5
 _MAX_DEPTH = 12
 _SENTENCE = re.compile(r"\s+\u2026\s+|(?<=[.!?\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")
 

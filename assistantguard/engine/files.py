@@ -48,7 +48,8 @@ class Files:
         wanted = tuple(sorted({*thread.file_ids, *file_ids}))
         if wanted == thread.file_ids and thread.vector_store_id is not None:
             return thread.vector_store_id
-        info = await self._ready_store(thread, wanted, replaces=None)
+        async with self._driver.exclusive(",".join(wanted)):
+            info = await self._ready_store(thread, wanted, replaces=None)
         thread.file_ids = wanted
         return info.id
 
@@ -64,7 +65,8 @@ class Files:
             if info.status != "expired":
                 self._note(thread, info)
                 return
-        await self._ready_store(thread, thread.file_ids, replaces=old)
+        async with self._driver.exclusive(",".join(thread.file_ids)):
+            await self._ready_store(thread, thread.file_ids, replaces=old)
 
     async def _ready_store(
         self, thread: ThreadState, file_ids: Sequence[str], *, replaces: str | None

@@ -6,6 +6,7 @@ Both are written as coroutines. The asyncio driver really awaits; the blocking o
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -94,6 +95,10 @@ class Driver(Protocol):
 
     async def protect(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end whatever cancels the caller; the cancellation follows when it is done."""
+        ...
+
+    def exclusive(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Hold off everyone else who asks for the same `key`; they get it in the order they came."""
         ...
 
     async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:

@@ -115,7 +115,7 @@ class Recovery:
             items,
             unsettled,
             thread.last_item_id,
-            seed_items=thread.seed_items if len(items) < _TAIL and not thread.adopted else None,
+            seed_items=thread.seed_items if len(items) < _TAIL else None,
             expected_outputs=coming,
         )
         if repair.delete:

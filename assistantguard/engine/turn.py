@@ -221,8 +221,7 @@ class Engine:
         if answer.text:
             run.text = answer.text
         thread.backlog = []
-        if answer.last_item_id is not None:
-            thread.last_item_id = answer.last_item_id
+        thread.last_item_id, thread.seed_items = answer.last_item_id, None
         thread.adopted = False
         thread.rereads += min(thread.context_tokens, outcome.usage.input_tokens)
         thread.context_tokens = outcome.usage.total_tokens

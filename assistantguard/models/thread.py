@@ -33,9 +33,9 @@ class ThreadState:
     context_known: bool = False
     """Whether `context_tokens` covers a whole request, instructions and tools included; else only what was carried."""
     last_item_id: str | None = None
-    """The newest conversation item that is known to be settled; None while there is none but the seeds."""
-    seed_items: int = 0
-    """How many items the generation began with."""
+    """The newest conversation item that is known to be settled, or None."""
+    seed_items: int | None = None
+    """How many items the generation began with, while no request has settled on it; then, or where unknown, None."""
     adopted: bool = False
     """Whether the generation was named by the application, and no request of ours has settled on it yet."""
     backlog: list[dict[str, Any]] = field(default_factory=list)

@@ -149,7 +149,23 @@ def test_special_text_is_only_text(world: World) -> None:
     bot = world.bot(world.sandbox())
     for text in ("<|endoftext|>", "\x00", "𝕳 " * 50, "a" * 10_000):
         assert bot.chat(text).text.startswith("You said: ")
-    assert bot.try_chat("half a pair \ud83d") is not None
+    assert bot.chat("Are you there?").text == "You said: Are you there?"
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["half a pair \ud83d", [{"type": "input_text", "text": "half a pair \ud83d"}], [{"type": "input_text", "text": {1}}]],
+    ids=["half a pair", "half a pair in a part", "no JSON"],
+)
+def test_a_message_that_cannot_be_sent_is_refused_and_not_booked(world: World, message: Any) -> None:
+    bot = world.bot(world.sandbox())
+    bot.chat("Hello")
+    used = bot.guard.summary()["session_tokens_used"]
+    outcome = bot.try_chat(message)
+    if isinstance(outcome, AssistantGuardError):
+        assert isinstance(outcome, ConfigurationError)
+        assert bot.guard.summary()["session_tokens_used"] == used
+    assert bot.guard.summary()["estimated_tokens"] == 0
     assert bot.chat("Are you there?").text == "You said: Are you there?"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox, Script, Scripted, ToolCalls
+from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox, Scripted, ToolCalls
 
 MODEL = "gpt-6-luna"
 
@@ -180,7 +180,14 @@ def test_responses_are_kept_unless_store_is_false(call: Any) -> None:
 
 
 def test_a_conversation_takes_one_request_at_a_time() -> None:
-    with Sandbox([Answer("slow", delay=0.3), "quick"]) as sandbox:
+    reached, released = threading.Event(), threading.Event()
+
+    def model(request: ModelRequest) -> str:
+        reached.set()
+        assert released.wait(20)
+        return f"answer to {request.last_user_text}"
+
+    with Sandbox(model) as sandbox:
         client = sandbox.client(max_retries=0)
         conversation = client.conversations.create().id
         replies: list[str] = []
@@ -190,8 +197,7 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
             )
         )
         slow.start()
-        while sandbox.requests[-1].endpoint != "POST /responses":
-            time.sleep(0.005)
+        assert reached.wait(20)
 
         with pytest.raises(openai.BadRequestError) as caught:
             client.responses.create(model=MODEL, input="two", conversation=conversation)
@@ -200,6 +206,7 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
             with pytest.raises(openai.BadRequestError) as locked:
                 getattr(client, method)(path, body={"items": []}, cast_to=object)
             assert locked.value.code == "conversation_locked"
+        released.set()
         slow.join()
 
         assert caught.value.body == {
@@ -208,11 +215,12 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
             "param": "conversation",
             "code": "conversation_locked",
         }
-        assert replies == ["slow"]
-        assert client.responses.create(model=MODEL, input="two", conversation=conversation).output_text == "quick"
+        assert replies == ["answer to one"]
+        last = client.responses.create(model=MODEL, input="two", conversation=conversation)
+        assert last.output_text == "answer to two"
 
 
-def test_many_functions_may_block_at_once() -> None:
+def test_different_conversations_are_answered_side_by_side_by_functions_that_block() -> None:
     together = threading.Barrier(40, timeout=20)
 
     def model(_: ModelRequest) -> str:
@@ -221,29 +229,23 @@ def test_many_functions_may_block_at_once() -> None:
 
     async def run(sandbox: Sandbox) -> None:
         async with sandbox.async_client(max_retries=0) as client:
-            await asyncio.gather(*(client.responses.create(model=MODEL, input="Hi") for _ in range(40)))
+
+            async def turn() -> None:
+                conversation = (await client.conversations.create()).id
+                await client.responses.create(model=MODEL, input="Hi", conversation=conversation)
+
+            await asyncio.gather(*(turn() for _ in range(40)))
 
     with Sandbox(model) as sandbox:
         asyncio.run(run(sandbox))
-        assert sandbox.billing.requests == 40
+        assert len(sandbox.billing.by_conversation) == 40
 
 
-def test_different_conversations_are_answered_side_by_side() -> None:
-    async def run(sandbox: Sandbox) -> float:
-        async with sandbox.async_client() as client:
-            conversations = await asyncio.gather(*(client.conversations.create() for _ in range(20)))
-            started = time.monotonic()
-            await asyncio.gather(
-                *(
-                    client.responses.create(model=MODEL, input="Hi", conversation=conversation.id)
-                    for conversation in conversations
-                )
-            )
-            return time.monotonic() - started
-
-    with Sandbox(Script([Answer("ok", delay=0.3)], per_conversation=True)) as sandbox:
-        assert asyncio.run(run(sandbox)) < 20 * 0.3 / 2
-        assert len(sandbox.billing.by_conversation) == 20
+def test_an_answer_takes_its_delay(call: Any) -> None:
+    with Sandbox([Answer("slow", delay=0.2)]) as sandbox:
+        started = time.monotonic()
+        assert call(sandbox, "responses.create", model=MODEL, input="Hi").output_text == "slow"
+        assert time.monotonic() - started >= 0.2
 
 
 def test_what_the_model_function_raises_is_told_and_not_to_be_tried_again(call: Any) -> None:
