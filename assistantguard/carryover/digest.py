@@ -11,8 +11,8 @@ from assistantguard.carryover.values import worth
 
 __all__ = ["choose"]
 
-RECENCY = 4.0
-SENTENCES = 0.6
+RECENCY = 5.0
+SENTENCES = 0.5
 USED = 4.0
 BASE = {"user": 0.4, "assistant": 0.1, "summary": 1.0}
 CALLED = 0.15
@@ -20,7 +20,7 @@ RETURNED = 0.0
 QUESTION = 0.4
 REPEAT = 0.25
 COMMON = 0.1
-UNCOMMON = 0.5
+UNCOMMON = 0.4
 POWER = 0.6
 MOST = 4
 

@@ -137,4 +137,5 @@ def demo(
     from assistantguard.demo import run
 
     with errors_as_text():
-        run(live=live)
+        code = run(live=live)
+    raise typer.Exit(code)

@@ -82,10 +82,10 @@ def play_rows(
     context = multiprocessing.get_context("spawn")
     shared = _Shared(threads, context.SimpleQueue(), context.Event())
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(shared,)) as pool:
-        with _interrupts_deferred():
-            futures = [pool.submit(_play, row) for row in rows]
-        waiting = set(futures)
         try:
+            with _interrupts_deferred():
+                futures = [pool.submit(_play, row) for row in rows]
+            waiting = set(futures)
             while waiting:
                 done, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 while not shared.ticks.empty():
@@ -94,7 +94,7 @@ def play_rows(
                     future.result()
         except BaseException:
             shared.stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
         return [future.result() for future in futures]
 
@@ -127,9 +127,13 @@ def _play(row: RowSettings) -> Row:
     shared = _given
     assert shared is not None
 
-    def tick() -> None:
+    def check() -> None:
         if shared.stop.is_set():
             raise _NoLongerWantedError
+
+    def tick() -> None:
+        check()
         shared.ticks.put(row.name)
 
+    check()
     return play_row(row, shared.threads, tick)

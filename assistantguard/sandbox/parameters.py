@@ -326,10 +326,10 @@ def conversation_id(body: dict[str, Any]) -> str | None:
 
 
 def tools_segment(tools: Sequence[dict[str, Any]]) -> tuple[str, int]:
-    """Return the text of the tools in the prompt, and its tokens."""
+    """Return the text of the tools in the prompt, and its tokens. The model is not shown which stores it searches."""
     if not tools:
         return "", 0
-    texts = [compact(tool) for tool in tools]
+    texts = [compact({key: value for key, value in tool.items() if key != "vector_store_ids"}) for tool in tools]
     return "tools\x00" + "\x00".join(texts), _tools_tokens(tuple(texts))
 
 
