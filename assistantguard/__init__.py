@@ -15,6 +15,7 @@ Wrap your own client, have a conversation::
 
 from __future__ import annotations
 
+from assistantguard.async_guard import AsyncAssistantGuard, AsyncGuardedThread
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetBusy,
@@ -35,7 +36,7 @@ from assistantguard.errors import (
     ToolStepCeilingReached,
     VectorStoreFailed,
 )
-from assistantguard.guard import AssistantGuard, AsyncAssistantGuard, AsyncGuardedThread, GuardedThread
+from assistantguard.guard import AssistantGuard, GuardedThread
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import (
     Assistant,

@@ -7,10 +7,11 @@ import os
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from assistantguard import tokens
 from assistantguard.engine import Session
@@ -26,26 +27,40 @@ from assistantguard.tools import Toolbox
 if TYPE_CHECKING:
     from assistantguard.models import ToolCall
 
-__all__ = ["GuardCore", "Options", "SessionTokens", "Summary"]
+__all__ = [
+    "GuardCore",
+    "Message",
+    "Options",
+    "SessionTokens",
+    "Summary",
+    "check_client",
+    "check_message",
+    "new_thread_state",
+    "overridden",
+    "run_tool",
+    "without_retries",
+]
 
-DEFAULT_RUN_TIMEOUT = 300.0
-DEFAULT_TOOL_TIMEOUT = 60.0
+Message = str | Sequence[Mapping[str, Any]]
+"""A user's message: text, or content parts as the Responses API takes them."""
 
 
-class Options(TypedDict):
-    """Keyword arguments of both guards, beside client, assistant and policies."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What both guards take, beside client and assistant. Their docstrings say what each is."""
 
-    max_turns: NotRequired[int]
-    max_tool_call_steps: NotRequired[int]
-    max_transient_retries: NotRequired[int]
-    session_token_ceiling: NotRequired[int]
-    run_timeout: NotRequired[float]
-    tool_timeout: NotRequired[float | None]
-    max_parallel_tools: NotRequired[int]
-    prices: NotRequired[Mapping[str, Price] | PriceBook]
-    ledger: NotRequired[Ledger]
-    sinks: NotRequired[Sequence[Sink]]
-    events: NotRequired[str | os.PathLike[str]]
+    policies: Sequence[Policy] | None
+    max_turns: int | None
+    max_tool_call_steps: int | None
+    max_transient_retries: int | None
+    session_token_ceiling: int | None
+    run_timeout: float
+    tool_timeout: float | None
+    max_parallel_tools: int
+    prices: Mapping[str, Price] | PriceBook | None
+    ledger: Ledger | None
+    sinks: Sequence[Sink] | None
+    events: str | os.PathLike[str] | None
 
 
 class SessionTokens(TypedDict):
@@ -89,7 +104,6 @@ class GuardCore:
     def __init__(
         self,
         assistant: Assistant,
-        policies: Sequence[Policy] | None,
         options: Options,
         *,
         allows_async_tools: bool,
@@ -99,12 +113,7 @@ class GuardCore:
             raise ConfigurationError(
                 f"assistant is {assistant!r}: give an Assistant(model=…, instructions=…, tools=[…])"
             )
-        unknown = set(options) - set(Options.__annotations__)
-        if unknown:
-            raise ConfigurationError(
-                f"unknown argument {min(unknown)!r}: the guard takes {', '.join(sorted(Options.__annotations__))}"
-            )
-        self.prices = _price_book(options.get("prices"))
+        self.prices = options.prices if isinstance(options.prices, PriceBook) else PriceBook(options.prices)
         self.toolbox = Toolbox(assistant.tools)
         if not allows_async_tools:
             _refuse_async_tools(self.toolbox)
@@ -113,22 +122,22 @@ class GuardCore:
                 f"the tool {self.toolbox.schema_only[0]!r} is given as a schema, and nothing runs it: override"
                 " dispatch_tool, or give the Python function instead"
             )
-        self.tool_timeout = _positive("tool_timeout", options.get("tool_timeout", DEFAULT_TOOL_TIMEOUT), optional=True)
-        run_timeout = _positive("run_timeout", options.get("run_timeout", DEFAULT_RUN_TIMEOUT))
+        self.tool_timeout = _positive("tool_timeout", options.tool_timeout, optional=True)
+        run_timeout = _positive("run_timeout", options.run_timeout)
         assert run_timeout is not None
-        self.parallel = options.get("max_parallel_tools", 8)
+        self.parallel = options.max_parallel_tools
         if isinstance(self.parallel, bool) or not isinstance(self.parallel, int) or self.parallel < 1:
             raise ConfigurationError(
                 f"max_parallel_tools is {self.parallel!r}, it must be a whole number of at least 1: 1 runs one after"
                 " another"
             )
-        self.policies = _policies(policies, options)
+        self.policies = _policies(options)
         for policy in self.policies.policies:
             policy.check(assistant, self.prices)
-        self.ledger: Ledger = options.get("ledger") or MemoryLedger()
+        self.ledger: Ledger = MemoryLedger() if options.ledger is None else options.ledger
         self.totals = Totals()
-        self._events = JsonLinesSink(options["events"]) if "events" in options else None
-        sinks: list[Sink] = [self.totals, *options.get("sinks", (StructlogSink(),))]
+        self._events = None if options.events is None else JsonLinesSink(options.events)
+        sinks: list[Sink] = [self.totals, *((StructlogSink(),) if options.sinks is None else options.sinks)]
         if self._events is not None:
             sinks.append(self._events)
         self.session = Session(
@@ -229,8 +238,9 @@ def run_tool(toolbox: Toolbox, call: ToolCall) -> Any:
     return prepared if isinstance(prepared, ToolOutput) else prepared.run()
 
 
-def _policies(policies: Sequence[Policy] | None, options: Options) -> PolicySet:
-    short = {name: options[name] for name in _SHORT_FORM if name in options}  # type: ignore[literal-required]
+def _policies(options: Options) -> PolicySet:
+    policies = options.policies
+    short = {name: value for name in _SHORT_FORM if (value := getattr(options, name)) is not None}
     if policies is None:
         return PolicySet(default_policies(**short))
     if short:
@@ -240,10 +250,6 @@ def _policies(policies: Sequence[Policy] | None, options: Options) -> PolicySet:
     if isinstance(policies, Policy):
         raise ConfigurationError(f"policies is {policies.name}: give a list, policies=[{policies.name}(…)]")
     return PolicySet(policies)
-
-
-def _price_book(prices: Mapping[str, Price] | PriceBook | None) -> PriceBook:
-    return prices if isinstance(prices, PriceBook) else PriceBook(prices)
 
 
 def _positive(name: str, value: Any, *, optional: bool = False) -> float | None:
@@ -261,3 +267,14 @@ def _refuse_async_tools(toolbox: Toolbox) -> None:
                 f"the tool {name!r} is async, and AssistantGuard is not: make it a plain function, or use"
                 " AsyncAssistantGuard"
             )
+
+
+def overridden(guard: object, base: type) -> set[str]:
+    """Which of the override points a subclass overrides."""
+    points = ("dispatch_tool", "dispatch_tools")
+    return {name for name in points if getattr(type(guard), name) is not getattr(base, name)}
+
+
+def without_retries(client: Any) -> Any:
+    """The same client with its own retries off: ours would multiply with them, and hidden attempts are billed."""
+    return client if getattr(client, "max_retries", None) == 0 else client.with_options(max_retries=0)

@@ -315,3 +315,19 @@ def test_recorded_conversations_are_all_completed(tmp_path: Path, name: str) -> 
     assert "conversations: 8, threads: 2" in done.stderr
     assert bare["turns"] == default["turns"] > 0
     assert bare["argument_recall"] == 1.0
+
+
+def test_the_demo_runs_as_a_program() -> None:
+    done = program("demo")
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "largest context" in done.stdout
+
+
+def test_a_live_demo_without_a_key_ends_with_code_2() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    done = program("demo", "--live", env=environment)
+
+    assert done.returncode == 2
+    assert "OPENAI_API_KEY" in done.stdout + done.stderr

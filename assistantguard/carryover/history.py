@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from assistantguard.carryover.frame import is_frame, one_line, read_frame
-from assistantguard.carryover.values import MAX_VALUE, find_values
+from assistantguard.carryover.frame import SUMMARY, read_frame
+from assistantguard.carryover.pieces import JOINER, record_values, records, sentences
+from assistantguard.carryover.values import find_values
 from assistantguard.models.items import Item
 
 __all__ = ["Fragment", "History", "read_history", "turn_starts"]
 
-MAX_FRAGMENT = 320
-"""Characters. A longer sentence or record is cut in pieces."""
-AGE_STEP = 1.0
-LIST_STEP = 0.5
-_MAX_DEPTH = 12
-_SENTENCE = re.compile(r"\s+\u2026\s+|(?<=[.!?\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")
+_NOTE_AGE = 1.0
+_VALUE_AGE = 0.5
+"""How many turns each carried note adds to the age of the notes, and of the values, that were carried with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +24,7 @@ class Fragment:
     label: str
     text: str
     group: int
-    """Fragments of one item, or of one carried line, share a group."""
+    """Fragments of one item, or of one carried note, share a group."""
     age: float
     """How many turns ago; 0 is the last turn."""
     values: tuple[str, ...]
@@ -47,8 +42,6 @@ class History:
     """How many turns ago a value last stood anywhere."""
     used: set[str] = field(default_factory=set)
     """Values that the model put into a tool call."""
-    listed: list[str] = field(default_factory=list)
-    """Values that an earlier digest listed without their sentence, most important first."""
     in_tail: set[str] = field(default_factory=set)
     """Values that stand in the messages carried word for word."""
     words: set[str] = field(default_factory=set)
@@ -56,35 +49,39 @@ class History:
 
 
 def turn_starts(items: Sequence[Item]) -> list[int]:
-    """Where each turn begins: the first of each run of user messages. Carried blocks belong to no turn."""
+    """Where each turn begins: the first of each run of user messages."""
     starts: list[int] = []
     previous_user = False
     for index, item in enumerate(items):
-        user = item.type == "message" and item.role == "user" and not is_frame(item)
+        user = item.type == "message" and item.role == "user"
         if user and not previous_user:
             starts.append(index)
         previous_user = user
     return starts
 
 
-def read_history(items: Sequence[Item], starts: Sequence[int], tail: int) -> History:
+def read_history(
+    items: Sequence[Item], starts: Sequence[int], tail: int, carried: Item | None = None, *, keep_summary: bool = True
+) -> History:
     """Cut items into fragments.
 
     Args:
-        items: A generation's items, oldest first.
+        items: A generation's items after `carried`, oldest first.
         starts: Where its turns begin.
-        tail: Index of the first item whose message is carried word for word.
+        tail: Index from which on all messages are carried word for word.
+        carried: The notes that were carried into the generation.
+        keep_summary: Whether an earlier summary among them is kept.
     """
     history = History()
+    if carried is not None:
+        _read_carried(history, carried, len(starts), keep_summary=keep_summary)
     names = {item.call_id: item.name or "tool" for item in items if item.type == "function_call"}
     turn = 0
     for index, item in enumerate(items):
         while turn < len(starts) and starts[turn] <= index:
             turn += 1
         age = float(len(starts) - turn)
-        if is_frame(item):
-            _read_carried(history, item, len(starts), index)
-        elif item.type == "message":
+        if item.type == "message":
             if item.role in {"user", "assistant"} and item.text:
                 _read_message(history, item, age, index, in_tail=index >= tail)
         elif item.type == "function_call":
@@ -95,26 +92,27 @@ def read_history(items: Sequence[Item], starts: Sequence[int], tail: int) -> His
     return history
 
 
-def _read_carried(history: History, item: Item, turns: int, group: int) -> None:
-    notes, listed = read_frame(item)
+def _read_carried(history: History, item: Item, turns: int, *, keep_summary: bool) -> None:
+    notes, values = read_frame(item)
+    if not keep_summary:
+        notes = [note for note in notes if note.label != SUMMARY]
     for number, note in enumerate(notes):
-        age = turns + (len(notes) - number) * AGE_STEP
-        tool = note.label.startswith("called ") or note.label.endswith(" returned")
-        pieces = note.text.split(" \u2026 ") if tool else _sentences(note.text)
-        key = -(number + 1) - group * 1_000
-        values: set[str] = set()
-        for piece in pieces:
-            found = tuple(dict.fromkeys(_record_values(piece) if tool else find_values(piece, history.words)))
-            values.update(found)
-            history.fragments.append(Fragment(note.label, piece, key, age, found))
-        _note(history, values, age, used=note.label.startswith("called "))
-    _note(history, set(listed), turns + len(notes) * LIST_STEP + 1)
-    history.listed.extend(listed)
+        age = turns + (len(notes) - number) * _NOTE_AGE
+        called = note.label.startswith("called ")
+        is_data = called or note.label.endswith(" returned")
+        seen: set[str] = set()
+        for piece in note.text.split(JOINER) if is_data else sentences(note.text):
+            found = record_values(piece, history.words) if is_data else find_values(piece, history.words)
+            distinct = tuple(dict.fromkeys(found))
+            seen.update(distinct)
+            history.fragments.append(Fragment(note.label, piece, -1 - number, age, distinct))
+        _note(history, seen, age, used=called)
+    _note(history, set(values), turns + 1 + len(notes) * _VALUE_AGE)
 
 
 def _read_message(history: History, item: Item, age: float, group: int, *, in_tail: bool) -> None:
     values: set[str] = set()
-    for sentence in _sentences(item.text):
+    for sentence in sentences(item.text):
         found = tuple(dict.fromkeys(find_values(sentence, history.words)))
         values.update(found)
         if not in_tail:
@@ -126,7 +124,7 @@ def _read_message(history: History, item: Item, age: float, group: int, *, in_ta
 
 def _read_data(history: History, label: str, text: str, age: float, group: int, *, used: bool = False) -> None:
     values: set[str] = set()
-    for piece, found in _records(text, history):
+    for piece, found in records(text, history.words):
         distinct = tuple(dict.fromkeys(found))
         values.update(distinct)
         history.fragments.append(Fragment(label, piece, group, age, distinct))
@@ -139,103 +137,3 @@ def _note(history: History, values: set[str], age: float, *, used: bool = False)
         history.age[value] = min(age, history.age.get(value, age))
     if used:
         history.used |= values
-
-
-def _sentences(text: str) -> Iterator[str]:
-    for sentence in _SENTENCE.split(text):
-        yield from _pieces(one_line(sentence))
-
-
-def _pieces(line: str) -> Iterator[str]:
-    while len(line) > MAX_FRAGMENT:
-        cut = line.rfind(" ", MAX_FRAGMENT // 2, MAX_FRAGMENT)
-        cut = MAX_FRAGMENT if cut < 0 else cut
-        yield line[:cut]
-        line = line[cut:].lstrip()
-    if any(map(str.isalnum, line)):
-        yield line
-
-
-def _records(text: str, history: History) -> Iterator[tuple[str, list[str]]]:
-    try:
-        data = json.loads(text)
-        records = list(_walk(data, "", 0))
-    except (ValueError, RecursionError):
-        for sentence in _sentences(text):
-            yield sentence, list(find_values(sentence, history.words))
-        return
-    yield from records
-
-
-def _walk(data: Any, path: str, depth: int) -> Iterator[tuple[str, list[str]]]:
-    if depth > _MAX_DEPTH:
-        raise RecursionError
-    if isinstance(data, Mapping):
-        pairs = [(str(key), value) for key, value in data.items()]
-    elif isinstance(data, list):
-        pairs = [("", value) for value in data]
-    else:
-        pairs = [("", data)]
-    own: list[tuple[str, str]] = []
-    nested: list[tuple[str, Any]] = []
-    listed = isinstance(data, list)
-    for key, value in pairs:
-        if not listed and isinstance(value, Mapping) and 0 < len(value) <= 4 and not any(map(_is_nested, value.values())):
-            own += [(f"{key}.{name}", _scalar(inner)) for name, inner in value.items()]
-        elif isinstance(value, list) and value and not any(map(_is_nested, value)):
-            own.append((key, ", ".join(_scalar(inner) for inner in value)))
-        elif _is_nested(value):
-            nested.append((key, value))
-        else:
-            own.append((key, _scalar(value)))
-    yield from _lines(own, path)
-    for key, value in nested:
-        yield from _walk(value, path if listed else key, depth + 1)
-
-
-def _lines(pairs: Sequence[tuple[str, str]], path: str) -> Iterator[tuple[str, list[str]]]:
-    parts: list[str] = []
-    values: list[str] = []
-    length = 0
-    for key, value in pairs:
-        for piece in _pieces(value):
-            part = f"{key}={piece}" if key else piece
-            if parts and length + len(part) > MAX_FRAGMENT:
-                yield _line(path, parts), values
-                parts, values, length = [], [], 0
-            parts.append(part)
-            values += _pair_values(key, piece)
-            length += len(part)
-    if parts:
-        yield _line(path, parts), values
-
-
-def _line(path: str, parts: Sequence[str]) -> str:
-    body = "; ".join(parts)
-    return one_line(f"{path}: {body}" if path else body)
-
-
-def _pair_values(key: str, value: str) -> Iterator[str]:
-    yield from (part for part in key.split(".") if any(map(str.isdigit, part)))
-    whole = value.strip()
-    if 2 <= len(whole) <= MAX_VALUE // 2 and whole.lower() not in {"true", "false", "null", "none"}:
-        yield whole
-    if " " in whole or "," in whole:
-        yield from find_values(whole)
-
-
-def _record_values(line: str) -> Iterator[str]:
-    for part in line.split("; "):
-        key, equals, value = part.partition("=")
-        if equals:
-            yield from _pair_values(key, value)
-        else:
-            yield from find_values(part)
-
-
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, (Mapping, list)) and bool(value)
-
-
-def _scalar(value: Any) -> str:
-    return one_line(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

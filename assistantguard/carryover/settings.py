@@ -29,9 +29,9 @@ class CarryOver:
         ConfigurationError: A bound is negative, or too small to hold anything.
     """
 
-    tail_turns: int = 3
-    tail_tokens: int = 1_000
-    digest_tokens: int = 1_000
+    tail_turns: int = 2
+    tail_tokens: int = 800
+    digest_tokens: int = 1_600
     summary_model: str | None = None
     summary_tokens: int = 400
 

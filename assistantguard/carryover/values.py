@@ -5,20 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["find_values", "worth"]
+__all__ = ["MAX_VALUE", "find_values", "worth"]
 
 MAX_VALUE = 120
 """Characters. A longer piece is text, not a value."""
 
-_TOKEN = re.compile(r"[^\s,;\"'`()\[\]{}<>|*=\u00ab\u00bb\u2018\u2019\u201c\u201d\u2026\u3001\u3002\u300a-\u300f\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]+")
-_QUOTED = re.compile(r"\"([^\"\n]{2,60})\"|`([^`\n]{2,60})`|\u201c([^\u201d\n]{2,60})\u201d|\u00ab([^\u00bb\n]{2,60})\u00bb|\u300c([^\u300d\n]{2,60})\u300d|(?<!\w)'([^'\n]{2,60})'(?!\w)")
-_LATIN_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.@:/#+$%]*[A-Za-z0-9]|[0-9]")
-_UNCASED = re.compile(r"[\u0590-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_EDGE = ".:!?-_/\\~\u060c\u061b\u061f\u0964"
+_QUOTES = "\u00ab\u00bb\u2018\u2019\u201c\u201d\u300a-\u300f"
+_TOKEN = re.compile(
+    rf"[^\s,;\"'`()\[\]{{}}<>|*={_QUOTES}\u2026\u060c\u061b\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f]+"
+)
+_QUOTED = re.compile(
+    r"\"([^\"\n]{2,60})\"|`([^`\n]{2,60})`|\u201c([^\u201d\n]{2,60})\u201d|\u00ab([^\u00bb\n]{2,60})\u00bb"
+    r"|[\u300c\u300e\u300a]([^\u300d\u300f\u300b\n]{2,60})[\u300d\u300f\u300b]|(?<!\w)'([^'\n]{2,60})'(?!\w)"
+)
+_UNCASED = re.compile(r"[\u0590-\u109f\u1100-\u11ff\u1780-\u18af\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_CASED_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.@:/+#$%]*[A-Za-z0-9]|[0-9]")
+_EDGE = ".:!?-_/\\~\u0964\u061f"
+_ENDS_SENTENCE = ".!?:\u0964\u061f"
 _DIGIT = re.compile(r"\d")
 _LETTER = re.compile(r"[^\W\d_]")
+_NUMBER = re.compile(r"[-+$\u20ac\u00a3\u00a5\u20b9#]?\d+(?:[.,]\d+)*[%\u20ac]?")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T]\d{1,2}:\d{2}(:\d{2})?(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?")
-_PLAIN_NUMBER = re.compile(r"[-+$\u20ac\u00a3\u00a5#]?\d+(?:[.,]\d+)*%?")
 
 
 def find_values(text: str, words: set[str] | None = None) -> Iterator[str]:
@@ -29,19 +36,19 @@ def find_values(text: str, words: set[str] | None = None) -> Iterator[str]:
         words: Takes up the words that stand in lower case, where given.
     """
     name: list[str] = []
-    start_of_sentence = True
+    new_sentence = True
     for match in _TOKEN.finditer(text):
         raw = match.group()
         token = raw.strip(_EDGE)
         if not token:
             continue
-        ends_sentence = raw[-1] in ".!?:"
-        if token[0].isupper() and len(token) > 1 and not _DIGIT.search(token) and "_" not in token:
-            if name or not start_of_sentence or token.isupper():
+        ends_sentence = raw[-1] in _ENDS_SENTENCE
+        follows = text[match.end() : match.end() + 2]
+        if _is_capitalised(token):
+            # The first word of a sentence is capitalised anyway: it begins a name if another capital follows.
+            if name or not new_sentence or token.isupper() or follows.strip()[:1].isupper():
                 name.append(token)
-            elif text[match.end() : match.end() + 2].strip()[:1].isupper():
-                name.append(token)
-            if name and (ends_sentence or raw[-1:] == "," or text[match.end() : match.end() + 1] not in (" ", "")):
+            if name and (ends_sentence or follows[:1] not in {" ", ""}):
                 yield " ".join(name)
                 name = []
         else:
@@ -49,30 +56,28 @@ def find_values(text: str, words: set[str] | None = None) -> Iterator[str]:
                 yield " ".join(name)
                 name = []
             if _UNCASED.search(token):
-                yield from _LATIN_RUN.findall(token)
-            elif len(token) <= MAX_VALUE and (_DIGIT.search(token) or "@" in token or "_" in token or "://" in token or _camel(token)):
-                yield token
+                yield from _CASED_RUN.findall(token)
+            elif _is_identifier(token):
+                if len(token) <= MAX_VALUE:
+                    yield token
             elif words is not None:
                 words.add(token)
-        start_of_sentence = ends_sentence
+        new_sentence = ends_sentence
     if name:
         yield " ".join(name)
     for groups in _QUOTED.findall(text):
         yield from (group.strip() for group in groups if group.strip())
 
 
-def _camel(token: str) -> bool:
-    return any(character.isupper() for character in token[1:]) and not token.isupper()
-
-
 def worth(value: str) -> float:
     """How likely the shape of a value makes it one that must be kept to the letter: above 0, up to 1."""
     if _DATE.fullmatch(value):
         return 0.8
-    if _PLAIN_NUMBER.fullmatch(value):
+    if _NUMBER.fullmatch(value):
         digits = sum(character.isdigit() for character in value)
         return 0.1 if digits < 3 else 0.4 if digits < 5 else 0.9
-    if " " in value and not any(character.isupper() for character in value):
+    has_capital = any(character.isupper() for character in value)
+    if " " in value and not has_capital:
         return 0.25
     if "@" in value or "_" in value or "://" in value:
         return 1.0
@@ -80,6 +85,14 @@ def worth(value: str) -> float:
         return 0.4 if len(value) < 4 or " " in value or not _LETTER.search(value) else 1.0
     if value.isupper() and 2 <= len(value) <= 8:
         return 0.6
-    if any(character.isupper() for character in value):
-        return 0.5
-    return 0.25
+    return 0.5 if has_capital else 0.25
+
+
+def _is_capitalised(token: str) -> bool:
+    return token[0].isupper() and len(token) > 1 and "_" not in token and not _DIGIT.search(token)
+
+
+def _is_identifier(token: str) -> bool:
+    if _DIGIT.search(token) or "@" in token or "_" in token or "://" in token:
+        return True
+    return any(character.isupper() for character in token[1:]) and not token.isupper()

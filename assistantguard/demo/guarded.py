@@ -33,7 +33,7 @@ _TURNS = 20
 _STEPS = 5
 _ATTEMPTS = 3
 _TOKENS = 500_000
-_COST = Decimal("0.25")
+_COST = Decimal("1.00")
 _EXCERPT = 420
 """Characters shown of what a rotation carried over."""
 

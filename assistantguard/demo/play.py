@@ -16,8 +16,8 @@ from assistantguard.sandbox import Fault, Sandbox
 
 __all__ = ["Bill", "play"]
 
-_MODEL = "gpt-6-luna"
-_RETRY_AFTER = 0.2
+_MODEL = "gpt-6-sol"
+_RETRY_AFTER = 0.1
 """Seconds that the rate limit asks for."""
 
 
@@ -31,8 +31,9 @@ class Bill:
     input_tokens: int
     cached_tokens: int
     output_tokens: int
+    file_searches: int
     cost: Decimal | None
-    """US dollars."""
+    """US dollars, fees of file searches included."""
     largest_context: int
     vector_stores: int
     files_embedded: int
@@ -112,6 +113,7 @@ def _bill(sandbox: Sandbox, scripted: ScriptedModel) -> Bill:
         input_tokens=totals.input_tokens,
         cached_tokens=totals.cached_tokens,
         output_tokens=totals.output_tokens,
+        file_searches=sum(call.file_searches for call in billing.calls),
         cost=totals.cost,
         largest_context=max(call.input_tokens for call in billing.calls),
         vector_stores=billing.vector_stores_created,
@@ -134,7 +136,8 @@ def _show_bills(stage: Stage, unguarded: Bill, guarded: Bill) -> None:
         row("input tokens", "input_tokens"),
         row("  of them cached", "cached_tokens"),
         row("output tokens", "output_tokens"),
-        ["cost", *(dollars(bill.cost) for bill in both), _change(unguarded.cost, guarded.cost)],
+        row("file searches", "file_searches"),
+        ["cost of it all", *(dollars(bill.cost) for bill in both), _change(unguarded.cost, guarded.cost)],
         row("largest context", "largest_context"),
         row("vector stores made", "vector_stores"),
         row("files embedded", "files_embedded"),

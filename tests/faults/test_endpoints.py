@@ -93,9 +93,7 @@ def test_a_rotation_that_fails_half_way_loses_nothing(world: World, name: str, e
 @pytest.mark.parametrize("name", ["429", "429 with Retry-After", "503", "400 do retry"])
 def test_a_rotation_gets_over_a_passing_fault(world: World, name: str, endpoint: str) -> None:
     make, _, _ = FAULTS[name]
-    bot, sandbox, lookups = rotating(
-        world, make(at=2 if endpoint == "POST /conversations" else 1, endpoint=endpoint)
-    )
+    bot, sandbox, lookups = rotating(world, make(at=2 if endpoint == "POST /conversations" else 1, endpoint=endpoint))
     bot.chat("Where is order 1?")
     assert bot.chat("Where is order 2?").run.retries == 1
     assert len(bot.all(ThreadRotated)) == 1

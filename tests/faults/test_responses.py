@@ -86,9 +86,7 @@ class Story:
         assert paths(self.sandbox, RESPONSES) == self.sandbox.billing.requests + self._refused()
 
     def _refused(self) -> int:
-        return sum(
-            request.endpoint == RESPONSES and (request.status or 0) >= 400 for request in self.sandbox.requests
-        )
+        return sum(request.endpoint == RESPONSES and (request.status or 0) >= 400 for request in self.sandbox.requests)
 
 
 @pytest.mark.parametrize("place", PLACES)

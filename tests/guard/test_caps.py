@@ -73,7 +73,7 @@ def test_a_session_never_spends_more_than_its_cap(world: World, name: str) -> No
     billed = sandbox.billing.totals.total_tokens if metric == "tokens" else sandbox.billing.cost
     assert billed is not None
     assert spent(bot, metric) == billed <= limit
-    assert (refusal.metric, refusal.limit, refusal.held) == (metric, limit, 0)
+    assert (refusal.metric, refusal.limit, refusal.held) == (metric, limit, Decimal(0))
     assert refusal.account == bot.session_account
     assert refusal.committed == spent(bot, metric)
     assert refusal.policy == type(cap).__name__
@@ -183,11 +183,11 @@ def test_a_cap_that_requests_in_flight_hold_is_busy_and_not_exceeded(world: Worl
 def at_once_while_slow(bot: Bot, slow: SlowModel) -> list[Any]:
     """A slow chat on one thread, and while the model works on it one on another; then let the model go."""
     if bot.world.is_async:
+
         async def both() -> list[Any]:
-            one = asyncio.ensure_future(bot.guard.thread().chat("Slowly: one"))  # type: ignore[arg-type]
-            while not slow.asked.is_set():
-                await asyncio.sleep(0.005)
-            two = await asyncio.gather(bot.guard.thread().chat("Quickly: two"), return_exceptions=True)  # type: ignore[call-overload]
+            one = asyncio.ensure_future(bot.guard.thread().chat("Slowly: one"))
+            await asyncio.to_thread(slow.asked.wait, 5)
+            two = await asyncio.gather(bot.guard.thread().chat("Quickly: two"), return_exceptions=True)
             slow.release.set()
             return [await one, *two]
 
@@ -227,7 +227,7 @@ def test_many_at_once_never_pass_the_cap(world: World) -> None:
     outcomes: list[Any] = []
     for round_number in range(3):
         outcomes += bot.at_once(
-            *(lambda thread=thread: thread.chat(f"Round {round_number}") for thread in threads)  # type: ignore[misc]  # noqa: B023
+            *(lambda thread=thread: thread.chat(f"Round {round_number}") for thread in threads)  # noqa: B023
         )
     assert {type(outcome) for outcome in outcomes} <= {Reply, BudgetBusy, BudgetExceeded}
     assert any(isinstance(outcome, Reply) for outcome in outcomes)

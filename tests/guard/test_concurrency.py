@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import tenacity
 from blockbuster import BlockBuster
 
-from assistantguard import Reply, ThreadRotation, TokenCap, ToolStepCeiling
+from assistantguard import Reply, ThreadRotation, TokenCap, ToolStepCeiling, TransientRetry, tool
 from assistantguard._threads import FairLock
 from assistantguard.sandbox import Answer, Fault, ModelRequest
 from tests.support.checks import check_all, check_books, check_holds, user_texts
@@ -22,7 +23,7 @@ from tests.support.world import World
 def test_chats_on_one_thread_take_turns(world: World) -> None:
     sandbox = world.sandbox(lambda request: Answer(f"Done: {request.last_user_text}", delay=0.01))
     bot = world.bot(sandbox, [])
-    replies = bot.at_once(*(lambda number=number: bot.guard.chat(f"Hello {number}") for number in range(6)))  # type: ignore[misc]
+    replies = bot.at_once(*(lambda number=number: bot.guard.chat(f"Hello {number}") for number in range(6)))
     assert [reply.text for reply in replies] == [f"Done: Hello {number}" for number in range(6)]
     items = sandbox.conversation(bot.default.state.generation_id or "")
     assert [item["role"] for item in items] == ["user", "assistant"] * 6
@@ -58,7 +59,7 @@ def test_different_threads_run_side_by_side(world: World) -> None:
     sandbox = world.sandbox(meeting)
     bot = world.bot(sandbox, [])
     threads = [bot.thread() for _ in range(4)]
-    replies = bot.at_once(*(lambda thread=thread: thread.chat("Hello") for thread in threads))  # type: ignore[misc]
+    replies = bot.at_once(*(lambda thread=thread: thread.chat("Hello") for thread in threads))
     assert [reply.text for reply in replies] == ["All are here."] * 4
     check_all(bot, sandbox, *threads)
 
@@ -81,42 +82,39 @@ class Meeting:
 
 @pytest.mark.parametrize("faulty", [False, True], ids=["fair weather", "with faults"])
 def test_a_crowd_on_shared_threads_keeps_the_books(world: World, *, faulty: bool) -> None:
-    faults = [Fault.rate_limit(rate=0.2, retry_after=0.005, seed=1), Fault.failed_response(rate=0.1, appended=True, seed=2)]
+    faults = [
+        Fault.rate_limit(rate=0.2, retry_after=0.005, seed=1),
+        Fault.failed_response(rate=0.1, appended=True, seed=2),
+    ]
     lookups = Lookups()
     sandbox = world.sandbox(order_desk, faults=faults if faulty else ())
-    policies = [ThreadRotation(max_turns=2), ToolStepCeiling(3), TokenCap(session=200_000)]
-    bot = world.bot(sandbox, [*policies] if not faulty else None, tools=[lookups.lookup])
+    retry = TransientRetry(9, wait=tenacity.wait_none())
+    policies = [ThreadRotation(max_turns=2), ToolStepCeiling(3), TokenCap(session=200_000), retry]
+    bot = world.bot(sandbox, policies, tools=[lookups.lookup])
     threads = [bot.thread() for _ in range(3)]
     outcomes = bot.at_once(
         *(
-            lambda thread=threads[number % 3], number=number: thread.chat(f"Where is order {number}?")  # type: ignore[misc]
+            lambda thread=threads[number % 3], number=number: thread.chat(f"Where is order {number}?")
             for number in range(12)
         )
     )
     for number, outcome in enumerate(outcomes):
-        if isinstance(outcome, Reply):
-            assert outcome.text == f"Done: Where is order {number}?"
-        else:
-            assert faulty
+        assert isinstance(outcome, Reply)
+        assert outcome.text == f"Done: Where is order {number}?"
     assert set(lookups.counts.values()) == {1}
     check_all(bot, sandbox, *threads)
 
 
-def test_the_default_thread_is_made_once(world: World) -> None:
-    bot = world.bot(world.sandbox(), [])
-    names: set[str] = set()
-    meeting = threading.Barrier(8)
+def test_the_default_thread_is_made_once() -> None:
+    with World("sync") as world:
+        bot = world.bot(world.sandbox(), [])
+        meeting = threading.Barrier(8)
 
-    def name() -> None:
-        meeting.wait()
-        names.add(bot.guard.thread_id)
+        def name() -> str:
+            meeting.wait()
+            return str(bot.guard.thread_id)
 
-    workers = [threading.Thread(target=name) for _ in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert len(names) == 1
+        assert len(set(bot.at_once(*[name] * 8))) == 1
 
 
 def test_guards_may_share_a_ledger_and_keep_their_sessions_apart(world: World) -> None:
@@ -174,22 +172,18 @@ def test_a_guard_may_be_used_from_many_event_loops_one_after_the_other() -> None
 
 def test_a_tool_may_ask_another_guard(world: World) -> None:
     inner_sandbox = world.sandbox(lambda request: "It was sent.")
-    if world.is_async:
-        inner = world.bot(inner_sandbox, [])
+    inner = world.bot(inner_sandbox, [])
 
-        async def lookup(order: str) -> str:
-            """Ask the order desk."""
-            return str(await inner.guard.chat(f"Where is order {order}?"))  # type: ignore[misc]
+    async def asking(order: str) -> str:
+        """Ask the order desk."""
+        return str(await inner.guard.chat(f"Where is order {order}?"))
 
-    else:
-        inner = world.bot(inner_sandbox, [])
-
-        def lookup(order: str) -> str:  # type: ignore[misc]
-            """Ask the order desk."""
-            return str(inner.guard.chat(f"Where is order {order}?"))
+    def asking_at_once(order: str) -> str:
+        """Ask the order desk."""
+        return str(inner.guard.chat(f"Where is order {order}?"))
 
     sandbox = world.sandbox(order_desk)
-    bot = world.bot(sandbox, [], tools=[lookup])
+    bot = world.bot(sandbox, [], tools=[tool(name="lookup")(asking if world.is_async else asking_at_once)])
     assert bot.chat("Where is order 1?").text == "Done: Where is order 1?"
     assert "It was sent." in str(sandbox.conversation(bot.default.state.generation_id or ""))
     check_books(bot, sandbox)

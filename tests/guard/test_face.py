@@ -147,14 +147,18 @@ def test_what_is_no_message_is_refused_before_anything_is_sent(world: World, mes
 
 def test_special_text_is_only_text(world: World) -> None:
     bot = world.bot(world.sandbox())
-    for text in ("<|endoftext|>", "\x00", "𝕳 " * 50, "a" * 10_000):
+    for text in ("<|endoftext|>", "\x00", "\U0001d573 " * 50, "a" * 10_000):
         assert bot.chat(text).text.startswith("You said: ")
     assert bot.chat("Are you there?").text == "You said: Are you there?"
 
 
 @pytest.mark.parametrize(
     "message",
-    ["half a pair \ud83d", [{"type": "input_text", "text": "half a pair \ud83d"}], [{"type": "input_text", "text": {1}}]],
+    [
+        "half a pair \ud83d",
+        [{"type": "input_text", "text": "half a pair \ud83d"}],
+        [{"type": "input_text", "text": {1}}],
+    ],
     ids=["half a pair", "half a pair in a part", "no JSON"],
 )
 def test_a_message_that_cannot_be_sent_is_refused_and_not_booked(world: World, message: Any) -> None:

@@ -204,7 +204,7 @@ def test_the_assistants_own_file_search_gets_the_store_too(world: World) -> None
     bot = world.bot(sandbox, [VectorStoreReuse()], assistant=assistant)
     store = bot.attach_files(upload(world, bot, "returns"))
     bot.try_chat("Hello")
-    (tool,) = [request for request in sandbox.requests if request.endpoint == "POST /responses"][0].body["tools"]
+    (tool,) = next(request for request in sandbox.requests if request.endpoint == "POST /responses").body["tools"]
     assert tool == {"type": "file_search", "vector_store_ids": ["vs_own", store], "max_num_results": 3}
 
 
@@ -241,6 +241,6 @@ def test_two_threads_that_attach_the_same_set_at_once_share_a_store(world: World
     bot, sandbox = start(world, embedding=Embedding(seconds=0.1))
     files = upload(world, bot, "returns")
     threads = [bot.thread() for _ in range(4)]
-    stores = bot.at_once(*(lambda thread=thread: thread.attach_files(files) for thread in threads))  # type: ignore[misc]
+    stores = bot.at_once(*(lambda thread=thread: thread.attach_files(files) for thread in threads))
     assert len(set(stores)) == 1
     assert sandbox.billing.vector_stores_created == 1

@@ -37,8 +37,7 @@ def blocking(warm: None) -> Iterator[World]:
 
 
 async def until(event: threading.Event) -> None:
-    while not event.is_set():
-        await asyncio.sleep(0.005)
+    assert await asyncio.to_thread(event.wait, 5)
 
 
 def task_cancel(chat: Coroutine[Any, Any, Any], ready: threading.Event) -> Coroutine[Any, Any, None]:
@@ -157,7 +156,7 @@ def test_an_event_loop_that_ends_settles_the_books(asynchronous: World) -> None:
     bots: list[AsyncAssistantGuard] = []
 
     async def main() -> None:
-        from assistantguard import Assistant  # noqa: PLC0415
+        from assistantguard import Assistant
 
         async with sandbox.async_client() as client:
             bot = AsyncAssistantGuard(client, Assistant(model="gpt-6-luna"), [], sinks=[])
@@ -243,7 +242,7 @@ def test_a_waiting_chat_that_is_cancelled_leaves_the_queue(asynchronous: World) 
     sandbox = asynchronous.sandbox(slow, model_in_thread=True)
     bot = asynchronous.bot(sandbox, [RETRY])
 
-    async def scenario() -> list[Any]:
+    async def scenario() -> Any:
         first = asyncio.ensure_future(bot.guard.chat("Slowly: one"))
         await until(slow.asked)
         second = asyncio.ensure_future(bot.guard.chat("two"))

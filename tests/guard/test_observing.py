@@ -122,7 +122,7 @@ class Weekend(Policy):
 def test_a_users_own_policy_is_one_class_with_one_method(world: World) -> None:
     sandbox = world.sandbox()
     bot = world.bot(sandbox, [Weekend()])
-    with pytest.raises(PolicyRefused, match="Weekend refused.*we are closed") as caught:
+    with pytest.raises(PolicyRefused, match=r"Weekend refused.*we are closed") as caught:
         bot.chat("It is the weekend")
     assert caught.value.policy == "Weekend"
     assert not paths(sandbox, "POST /responses")

@@ -65,7 +65,9 @@ def test_the_tail_and_the_digest_arrive_in_the_new_conversation(world: World) ->
     bot.chat("Where is order W2378156?")
     bot.chat("Thank you, that will do.")
     bot.chat("What was my customer number?")
-    seeds = sandbox.requests[[request.endpoint for request in sandbox.requests].index("GET /conversations/{id}/items") + 1]
+    seeds = sandbox.requests[
+        [request.endpoint for request in sandbox.requests].index("GET /conversations/{id}/items") + 1
+    ]
     assert seeds.endpoint == "POST /conversations"
     first, *tail = seeds.body["items"]
     assert {item["role"] for item in seeds.body["items"]} <= {"user", "assistant"}

@@ -65,7 +65,8 @@ class Bot:
         self, world: World, guard: AssistantGuard | AsyncAssistantGuard, events: list[Event], ledger: WatchedLedger
     ) -> None:
         self.world = world
-        self.guard = guard
+        self.guard: Any = guard
+        """Of either colour, so without a type of its own."""
         self.events = events
         self.ledger = ledger
 
@@ -79,19 +80,20 @@ class Bot:
         try:
             return self.chat(message, thread)
         except AssistantGuardError as error:
-            assert type(error) is not AssistantGuardError, "an error has no name of its own"
+            if type(error) is AssistantGuardError:
+                raise AssertionError("the error has no name of its own") from error
             return error
 
     def attach_files(self, file_ids: Sequence[str], thread: Thread | None = None) -> str:
         return cast("str", self.world.wait((thread or self.guard).attach_files(file_ids)))
 
     def thread(self, *args: Any, **kwargs: Any) -> Thread:
-        return self.guard.thread(*args, **kwargs)
+        return cast("Thread", self.guard.thread(*args, **kwargs))
 
     @property
     def default(self) -> Thread:
         """The default thread."""
-        return self.guard.thread(self.guard.thread_id)
+        return self.thread(self.guard.thread_id)
 
     @property
     def session_account(self) -> str:

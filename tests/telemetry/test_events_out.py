@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -197,21 +199,6 @@ def test_the_library_prints_nothing_unasked(world: World, capfd: pytest.CaptureF
     assert (out, err) == ("", "")
 
 
-def test_structlog_is_not_imported_by_a_guard_that_logs() -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
-
-    script = (
-        "import sys\n"
-        "from assistantguard import StructlogSink\n"
-        "from assistantguard.events import RunStarted\n"
-        "StructlogSink()(RunStarted(0.0, 's', 't', 'r', 'm'))\n"
-        "assert 'structlog' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def test_a_sink_that_raises_is_logged_and_ends_no_run(world: World, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[Event] = []
 
@@ -236,8 +223,8 @@ def test_every_run_that_starts_settles_exactly_once(world: World) -> None:
         assert cancelled.run_id in settled
 
 
-def event(kind: type[Event], **values: Any) -> Event:
-    filled = {
+def event(kind: type[Event], /, **values: Any) -> Event:
+    made: dict[type[Event], dict[str, Any]] = {
         RequestSettled: {
             "run_id": "r",
             "model": "m",
@@ -251,8 +238,8 @@ def event(kind: type[Event], **values: Any) -> Event:
             "exact": False,
         },
         TurnStarted: {"turn": 1, "generation": 1, "generation_turns": 0, "context_tokens": 0},
-    }.get(kind, {})
-    return kind(time=1.0, session_id="s", thread_id="t", **{**filled, **values})
+    }
+    return kind(time=1.0, session_id="s", thread_id="t", **{**made.get(kind, {}), **values})
 
 
 def test_a_record_is_flat_and_ready_for_json() -> None:
@@ -325,18 +312,21 @@ def test_a_json_lines_file_is_appended_to(tmp_path: Path) -> None:
     assert [line.get("turn") for line in lines] == [None, 0, 1]
 
 
-def test_a_json_lines_file_is_whole_after_the_program_just_ends(tmp_path: Path) -> None:
-    import subprocess  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+SCRIPT = """
+import sys
+from assistantguard import JsonLinesSink, StructlogSink
+from assistantguard.events import RunStarted
+log, sink = StructlogSink(), JsonLinesSink(sys.argv[1])
+for number in range(500):
+    for out in (log, sink):
+        out(RunStarted(float(number), "s", "t", "r", "m"))
+assert "structlog" not in sys.modules
+"""
 
+
+def test_a_program_that_just_ends_has_written_all_and_printed_nothing(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    script = (
-        "import sys\n"
-        "from assistantguard import JsonLinesSink\n"
-        "from assistantguard.events import RunStarted\n"
-        "sink = JsonLinesSink(sys.argv[1])\n"
-        "for number in range(500): sink(RunStarted(float(number), 's', 't', 'r', 'm'))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, os.fspath(path)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, os.fspath(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(path.read_text(encoding="utf-8").splitlines()) == 500

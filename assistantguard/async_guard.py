@@ -1,0 +1,217 @@
+"""`AsyncAssistantGuard`: conversations whose cost is bounded, around your own async client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import openai
+from typing_extensions import Self
+
+from assistantguard._asyncio import AsyncioDriver, AsyncioPort
+from assistantguard._calling import ToolCalling
+from assistantguard._core import (
+    GuardCore,
+    Message,
+    Options,
+    Summary,
+    check_client,
+    check_message,
+    new_thread_state,
+    overridden,
+    run_tool,
+    without_retries,
+)
+from assistantguard._threads import in_thread
+from assistantguard.backends import ResponsesBackend
+from assistantguard.engine import Engine
+from assistantguard.models import Assistant, Reply, ThreadState, ToolCall
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from assistantguard.ledger import Ledger
+    from assistantguard.policies import Policy
+    from assistantguard.prices import Price, PriceBook
+    from assistantguard.telemetry import Sink
+
+__all__ = ["AsyncAssistantGuard", "AsyncGuardedThread"]
+
+
+class AsyncAssistantGuard:
+    """Conversations under policies, over an async client. The same face as `AssistantGuard`, with ``await``.
+
+    Tools may be async or plain functions; plain ones run in threads. Safe to share between the tasks of an event loop.
+
+    Args:
+        client: Your own ``openai.AsyncOpenAI``.
+        assistant: As for `AssistantGuard`.
+        policies: As for `AssistantGuard`.
+        max_turns: As for `AssistantGuard`.
+        max_tool_call_steps: As for `AssistantGuard`.
+        max_transient_retries: As for `AssistantGuard`.
+        session_token_ceiling: As for `AssistantGuard`.
+        run_timeout: As for `AssistantGuard`.
+        tool_timeout: As for `AssistantGuard`.
+        max_parallel_tools: As for `AssistantGuard`.
+        prices: As for `AssistantGuard`.
+        ledger: As for `AssistantGuard`.
+        sinks: As for `AssistantGuard`.
+        events: As for `AssistantGuard`.
+
+    Raises:
+        ConfigurationError: A value cannot work; the message says which, why, and what to do.
+    """
+
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        assistant: Assistant,
+        policies: Sequence[Policy] | None = None,
+        *,
+        max_turns: int | None = None,
+        max_tool_call_steps: int | None = None,
+        max_transient_retries: int | None = None,
+        session_token_ceiling: int | None = None,
+        run_timeout: float = 300.0,
+        tool_timeout: float | None = 60.0,
+        max_parallel_tools: int = 8,
+        prices: Mapping[str, Price] | PriceBook | None = None,
+        ledger: Ledger | None = None,
+        sinks: Sequence[Sink] | None = None,
+        events: str | os.PathLike[str] | None = None,
+    ) -> None:
+        check_client(client, openai.AsyncOpenAI, openai.OpenAI, "use AssistantGuard, or pass openai.AsyncOpenAI()")
+        dispatches = overridden(self, AsyncAssistantGuard)
+        options = Options(
+            policies,
+            max_turns,
+            max_tool_call_steps,
+            max_transient_retries,
+            session_token_ceiling,
+            run_timeout,
+            tool_timeout,
+            max_parallel_tools,
+            prices,
+            ledger,
+            sinks,
+            events,
+        )
+        self._core = GuardCore(assistant, options, allows_async_tools=True, dispatches_tools=bool(dispatches))
+        self._client = client
+        calling = ToolCalling(
+            self._core.toolbox,
+            self.dispatch_tool,
+            self.dispatch_tools if "dispatch_tools" in dispatches else None,
+            self._core.tool_timeout,
+            self._core.parallel,
+        )
+        self._engine = Engine(
+            self._core.session,
+            AsyncioDriver(calling, self._core.session.cleanup_timeout),
+            ResponsesBackend(AsyncioPort(without_retries(client))),
+        )
+        self._threads: dict[str, AsyncGuardedThread] = {}
+        self._default: AsyncGuardedThread | None = None
+
+    @property
+    def client(self) -> openai.AsyncOpenAI:
+        """The client that was passed in."""
+        return self._client
+
+    @property
+    def assistant(self) -> Assistant:
+        """The assistant that answers."""
+        return self._core.session.assistant
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books."""
+        return self._core.ledger
+
+    @property
+    def thread_id(self) -> str:
+        """The id of the default thread."""
+        return self._default_thread().id
+
+    async def dispatch_tool(self, call: ToolCall) -> Any:
+        """Answer one tool call. Override it, async or plain, to run your own tools. See `AssistantGuard`."""
+        if self._core.toolbox.is_async(call.name):
+            result = run_tool(self._core.toolbox, call)
+            return await result if asyncio.iscoroutine(result) else result
+        return await asyncio.wrap_future(in_thread(lambda: run_tool(self._core.toolbox, call)))
+
+    async def dispatch_tools(self, calls: Sequence[ToolCall]) -> Any:
+        """Answer all calls of a step. Override it, async or plain, to run them together. See `AssistantGuard`."""
+        return [await self.dispatch_tool(call) for call in calls]
+
+    async def chat(self, message: Message) -> Reply:
+        """Answer a message on the default thread. See `AssistantGuard.chat`."""
+        return await self._default_thread().chat(message)
+
+    async def attach_files(self, file_ids: Sequence[str]) -> str:
+        """Make files searchable on the default thread. See `GuardedThread.attach_files`."""
+        return await self._default_thread().attach_files(file_ids)
+
+    def thread(self, thread_id: str | None = None, *, conversation_id: str | None = None) -> AsyncGuardedThread:
+        """Another conversation, or the one with this id. See `AssistantGuard.thread`."""
+        if thread_id is not None and thread_id in self._threads:
+            return self._threads[thread_id]
+        state = new_thread_state(thread_id, conversation_id, time.time())
+        thread = self._threads[state.id] = AsyncGuardedThread(self._engine, state)
+        return thread
+
+    def summary(self) -> Summary:
+        """Totals of this guard's session, and the state of its default thread."""
+        return self._core.summary(None if self._default is None else self._default.state)
+
+    async def close(self) -> None:
+        """Write queued events. The client stays open: it is yours."""
+        await asyncio.to_thread(self._core.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _default_thread(self) -> AsyncGuardedThread:
+        if self._default is None:
+            self._default = self.thread()
+        return self._default
+
+
+class AsyncGuardedThread:
+    """One conversation of an `AsyncAssistantGuard`. Made by `AsyncAssistantGuard.thread`."""
+
+    def __init__(self, engine: Engine, state: ThreadState) -> None:
+        self._engine = engine
+        self._state = state
+        self._turns = asyncio.Lock()
+
+    @property
+    def id(self) -> str:
+        """The conversation's stable id; rotations do not change it."""
+        return self._state.id
+
+    @property
+    def state(self) -> ThreadState:
+        """Turns, context size, generation and usage, as they are now. Read it, do not change it."""
+        return self._state
+
+    async def chat(self, message: Message) -> Reply:
+        """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
+        checked = check_message(message)
+        async with self._turns:
+            return await self._engine.turn(self._state, checked)
+
+    async def attach_files(self, file_ids: Sequence[str]) -> str:
+        """Make files searchable on this thread. See `GuardedThread.attach_files`."""
+        async with self._turns:
+            return await self._engine.files.attach(self._state, file_ids)

@@ -1,0 +1,151 @@
+"""The README cannot lie: its Python runs, its commands and defaults exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import openai
+import pytest
+import typer.core
+import typer.main
+
+import assistantguard
+from assistantguard import default_policies
+from assistantguard.cli.app import app
+from assistantguard.sandbox import FunctionCall, ModelRequest, Sandbox
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def model(request: ModelRequest) -> FunctionCall | str:
+    """Looks the order up that the user names, and answers."""
+    order = re.search(r"W\d+", request.last_user_text)
+    functions = [tool["name"] for tool in request.tools if tool["type"] == "function"]
+    if order and functions and request.items[-1]["type"] == "message":
+        return FunctionCall(functions[0], {"order_id": order[0]})
+    return "It is on its way."
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
+    with Sandbox(model) as sandbox:
+        monkeypatch.setenv("OPENAI_BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", sandbox.api_key)
+        monkeypatch.chdir(tmp_path)
+        yield sandbox
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[openai.OpenAI]]:
+    """Clients that the snippets open and leave open are closed."""
+    opened: list[openai.OpenAI] = []
+    construct = openai.OpenAI.__init__
+
+    def note(self: openai.OpenAI, *args: Any, **options: Any) -> None:
+        construct(self, *args, **options)
+        opened.append(self)
+
+    monkeypatch.setattr(openai.OpenAI, "__init__", note)
+    yield opened
+    for client in opened:
+        client.close()
+
+
+def run_snippets(sandbox: Sandbox) -> dict[str, Any]:
+    """Run all of them in order, as one program, with the names that the text says are the reader's own."""
+    lookups: list[str] = []
+
+    def look_up_order(order_id: str) -> dict[str, str]:
+        """Look up an order."""
+        lookups.append(order_id)
+        return {"order_id": order_id, "status": "sent"}
+
+    client = sandbox.client()
+    ids = [client.files.create(file=(f"{n}.txt", b"text"), purpose="assistants").id for n in range(2)]
+    names: dict[str, Any] = {
+        "__name__": "readme",
+        "orders": SimpleNamespace(lookup=look_up_order),
+        "lookup": look_up_order,
+        "look_up_order": look_up_order,
+        "lookups": lookups,
+    }
+    for number, source in enumerate(blocks("python"), 1):
+        code = source.replace("file-abc", ids[0]).replace("file-def", ids[1])
+        exec(compile(code, f"README.md, Python block {number}", "exec", dont_inherit=True), names)
+        names[f"after_{number}"] = dict(names)
+    return names
+
+
+def test_every_python_block_runs_in_the_order_in_which_it_stands(
+    sandbox: Sandbox, clients: list[openai.OpenAI], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    names = run_snippets(sandbox)
+    first = names["after_1"]
+    assert first["reply"].text == "It is on its way."
+    assert first["lookups"] == ["W2378156"]
+    assert sandbox.billing.vector_stores_created == 1
+    assert "It is on its way." in capsys.readouterr().out
+    assert (tmp_path / "events.jsonl").read_text().count("run.settled") == 1
+    with pytest.raises(assistantguard.PolicyRefused):
+        names["strict"].chat("Do my homework")
+    assert clients
+
+
+def test_the_face_stands_in_the_first_python_block_in_fifteen_lines() -> None:
+    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(lines) <= 15
+    assert README.index("make demo") < README.index("make test") < README.index(lines[0])
+
+
+def test_the_table_shows_the_default_policies_as_they_are() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", README, re.MULTILINE)
+    shown = {name: default.strip("`") for name, default in rows}
+    real = {policy.name: policy for policy in default_policies()}
+    assert {name for name, default in shown.items() if default != "off"} == set(real)
+    for name, policy in real.items():
+        assert vars(eval(shown[name], vars(assistantguard).copy())) == vars(policy)
+
+
+def test_every_command_shown_exists_with_its_options() -> None:
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    shown = re.findall(r"assistantguard (demo|replay|report|sandbox)([^\n`]*)", "\n".join(blocks("sh")) + README)
+    assert {name for name, _ in shown} >= {"replay", "report", "sandbox"}
+    for name, rest in shown:
+        options = {option for parameter in command.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[\w-]+", rest)) <= options
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_every_name_in_the_error_tree_is_an_error_below_the_one_it_stands_under() -> None:
+    tree = next(text for text in blocks("text") if "AssistantGuardError" in text)
+    group: type[BaseException] = assistantguard.AssistantGuardError
+    shown = 0
+    for line in tree.splitlines()[1:]:
+        for name in re.findall(r"\b[A-Z]\w+", line):
+            error = getattr(assistantguard, name, None)
+            if error is None:
+                assert name == "ValueError"
+                continue
+            shown += 1
+            if line.startswith(("├", "└")) and line[4:].startswith(name):
+                group = assistantguard.AssistantGuardError
+            assert issubclass(error, group)
+            if group is assistantguard.AssistantGuardError:
+                group = error
+    assert shown == 17
+
+
+def test_it_names_no_path_of_a_machine() -> None:
+    assert not re.search(r"/(work|home|tmp|root)/", README)
