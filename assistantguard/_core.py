@@ -218,11 +218,17 @@ def check_message(message: Any) -> str | list[dict[str, Any]]:
     Raises:
         ConfigurationError: It is empty, or something else.
     """
+    checked: str | list[dict[str, Any]] = ""
     if isinstance(message, str):
-        if message.strip():
-            return message
-    elif isinstance(message, Sequence) and message and all(isinstance(part, Mapping) for part in message):
-        return [dict(part) for part in message]
+        checked = message if message.strip() else ""
+    elif isinstance(message, Sequence) and all(isinstance(part, Mapping) for part in message):
+        checked = [dict(part) for part in message]
+    if checked:
+        try:
+            json.dumps(checked, ensure_ascii=False).encode()
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"the message cannot be sent: {error}; give valid text and JSON values") from error
+        return checked
     raise ConfigurationError(
         f"the message is {message!r}: give a text that is not empty, or a list of content parts such as"
         " {'type': 'input_text', 'text': '…'}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeVar
 
@@ -15,8 +17,33 @@ __all__ = ["FairLock", "in_thread"]
 T = TypeVar("T")
 
 
+class _Worker:
+    """A daemon thread that does one piece of work after another, and rests among the idle ones in between."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._serve, name="assistantguard-tool", daemon=True).start()
+
+    def give(self, work: Callable[[], None]) -> None:
+        self._work.put(work)
+
+    def _serve(self) -> None:
+        while True:
+            self._work.get()()
+            if len(_idle) >= _MOST_IDLE:
+                return
+            _idle.append(self)
+
+
+_idle: deque[_Worker] = deque()
+_MOST_IDLE = 32
+
+
 def in_thread(work: Callable[[], T]) -> Future[T]:
-    """Run `work` in a daemon thread with a copy of the caller's context variables."""
+    """Run `work` in a daemon thread with a copy of the caller's context variables.
+
+    Threads that have finished are used again, the last one first. One whose work never ends is simply lost.
+    """
     future: Future[T] = Future()
     context = contextvars.copy_context()
 
@@ -30,8 +57,16 @@ def in_thread(work: Callable[[], T]) -> Future[T]:
         else:
             future.set_result(result)
 
-    threading.Thread(target=run, name="assistantguard-tool", daemon=True).start()
+    try:
+        worker = _idle.pop()
+    except IndexError:
+        worker = _Worker()
+    worker.give(run)
     return future
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)
 
 
 class FairLock:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from assistantguard.carryover.digest import choose
 from assistantguard.carryover.frame import Note, defuse, is_frame, write_frame
 from assistantguard.carryover.history import read_history, turn_starts
-from assistantguard.carryover.settings import CarryOver
+from assistantguard.models.carry_over import CarryOver
 from assistantguard.models.items import Item, user_message
 
 __all__ = ["build_carry_over"]

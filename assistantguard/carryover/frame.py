@@ -6,6 +6,7 @@ block's own delimiters is defused.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ _HEAD = (
 )
 _VALUES = "also seen"
 _BETWEEN = " | "
-_FORGED = re.compile(r"[<\uff1c\u2039\u3008](?=[\W_]*" + r"[\W_]*".join("carriedover") + ")", re.IGNORECASE)
 _LINE = re.compile(r"- ([^:\n]{1,80}): (.+)")
 
 
@@ -38,14 +38,20 @@ class Note:
     text: str
 
 
-def defuse(text: str) -> str:
-    """Text without anything that could pass for the block's delimiters."""
-    return _FORGED.sub("(", text)
+def defuse(text: str, tag: str = _TAG) -> str:
+    """Text without anything that could pass for a tag's delimiters."""
+    return _forged(tag).sub("(", text)
 
 
 def one_line(text: str) -> str:
     """Defused text without line breaks."""
     return defuse(" ".join(text.split()))
+
+
+@functools.cache
+def _forged(tag: str) -> re.Pattern[str]:
+    letters = r"[\W_]*".join(character for character in tag if character.isalpha())
+    return re.compile(rf"[<\uff1c\u2039\u3008](?=[\W_]*{letters})", re.IGNORECASE)
 
 
 def write_frame(notes: Iterable[Note] = (), values: Iterable[str] = (), summary: str = "") -> str:

@@ -22,6 +22,8 @@ _MAX_DEPTH = 12
 _MAX_INLINE = 4
 """A nested object with at most so many scalar members is written within its parent's record."""
 _SENTENCE = re.compile(r"\s+\u2026\s+|(?<=[.!?\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")
+_ALPHANUMERIC = re.compile(r"[^\W_]")
+_DIGIT = re.compile(r"\d")
 _NOTHING = frozenset({"true", "false", "null", "none"})
 
 
@@ -62,13 +64,15 @@ def record_values(line: str, words: set[str]) -> Iterator[str]:
 
 
 def _cut(line: str) -> Iterator[str]:
-    while len(line) > _MAX_PIECE:
-        place = line.rfind(" ", _MAX_PIECE // 2, _MAX_PIECE)
-        place = _MAX_PIECE if place < 0 else place
-        yield line[:place]
-        line = line[place:].lstrip()
-    if any(map(str.isalnum, line)):
-        yield line
+    start = 0
+    while len(line) - start > _MAX_PIECE:
+        place = line.rfind(" ", start + _MAX_PIECE // 2, start + _MAX_PIECE)
+        place = start + _MAX_PIECE if place < 0 else place
+        yield line[start:place].strip()
+        start = place
+    rest = line[start:].strip()
+    if _ALPHANUMERIC.search(rest):
+        yield rest
 
 
 def _walk(data: Any, path: str, depth: int) -> Iterator[tuple[str, list[str]]]:
@@ -129,7 +133,7 @@ def _pair_values(key: str, value: str) -> Iterator[str]:
 
 
 def _key_values(key: str) -> Iterator[str]:
-    return (part for part in key.split(".") if any(map(str.isdigit, part)))
+    return (part for part in key.split(".") if _DIGIT.search(part)) if _DIGIT.search(key) else iter(())
 
 
 def _is_nested(value: Any) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from assistantguard.carryover.frame import is_frame, one_line, read_frame
-from assistantguard.carryover.settings import CarryOver
+from assistantguard.carryover.frame import defuse, is_frame, one_line, read_frame
+from assistantguard.models.carry_over import CarryOver
 from assistantguard.models.items import Item
 
 __all__ = ["summary_prompt"]
 
+_TAG = "transcript"
 _MAX_DATA = 2_000
 """Characters of one tool call or tool output that the summary's writer reads."""
 
@@ -30,8 +31,8 @@ def summary_prompt(items: Sequence[Item], settings: CarryOver) -> tuple[str, str
     """
     names = {item.call_id: item.name or "tool" for item in items if item.type == "function_call"}
     lines: list[str] = []
-    for item in items:
-        if is_frame(item):
+    for index, item in enumerate(items):
+        if index == 0 and is_frame(item):
             notes, listed = read_frame(item)
             lines += [f"{note.label}: {note.text}" for note in notes]
             if listed:
@@ -43,7 +44,8 @@ def summary_prompt(items: Sequence[Item], settings: CarryOver) -> tuple[str, str
         elif item.type == "function_call_output":
             lines.append(f"{names.get(item.call_id, 'tool')} returned: {_clip(item.text)}")
     instructions = _INSTRUCTIONS.format(words=max(50, settings.summary_tokens * 2 // 3))
-    return instructions, "<transcript>\n" + "\n".join(lines) + "\n</transcript>"
+    transcript = "\n".join(defuse(line, _TAG) for line in lines)
+    return instructions, f"<{_TAG}>\n{transcript}\n</{_TAG}>"
 
 
 def _clip(text: str) -> str:

@@ -18,6 +18,7 @@ _QUOTED = re.compile(
     r"\"([^\"\n]{2,60})\"|`([^`\n]{2,60})`|\u201c([^\u201d\n]{2,60})\u201d|\u00ab([^\u00bb\n]{2,60})\u00bb"
     r"|[\u300c\u300e\u300a]([^\u300d\u300f\u300b\n]{2,60})[\u300d\u300f\u300b]|(?<!\w)'([^'\n]{2,60})'(?!\w)"
 )
+_QUOTE = re.compile(r"[\"`'\u00ab\u201c\u300a\u300c\u300e]")
 _UNCASED = re.compile(r"[\u0590-\u109f\u1100-\u11ff\u1780-\u18af\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _CASED_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.@:/+#$%]*[A-Za-z0-9]|[0-9]")
 _EDGE = ".:!?-_/\\~\u0964\u061f"
@@ -43,6 +44,14 @@ def find_values(text: str, words: set[str] | None = None) -> Iterator[str]:
         if not token:
             continue
         ends_sentence = raw[-1] in _ENDS_SENTENCE
+        if token.isalpha() and token.islower() and token.isascii():
+            if name:
+                yield " ".join(name)
+                name = []
+            if words is not None:
+                words.add(token)
+            new_sentence = ends_sentence
+            continue
         follows = text[match.end() : match.end() + 2]
         if _is_capitalised(token):
             # The first word of a sentence is capitalised anyway: it begins a name if another capital follows.
@@ -65,7 +74,7 @@ def find_values(text: str, words: set[str] | None = None) -> Iterator[str]:
         new_sentence = ends_sentence
     if name:
         yield " ".join(name)
-    for groups in _QUOTED.findall(text):
+    for groups in _QUOTED.findall(text) if _QUOTE.search(text) else ():
         yield from (group.strip() for group in groups if group.strip())
 
 
@@ -76,7 +85,7 @@ def worth(value: str) -> float:
     if _NUMBER.fullmatch(value):
         digits = sum(character.isdigit() for character in value)
         return 0.1 if digits < 3 else 0.4 if digits < 5 else 0.9
-    has_capital = any(character.isupper() for character in value)
+    has_capital = value.lower() != value
     if " " in value and not has_capital:
         return 0.25
     if "@" in value or "_" in value or "://" in value:
@@ -95,4 +104,4 @@ def _is_capitalised(token: str) -> bool:
 def _is_identifier(token: str) -> bool:
     if _DIGIT.search(token) or "@" in token or "_" in token or "://" in token:
         return True
-    return any(character.isupper() for character in token[1:]) and not token.isupper()
+    return not token[1:].islower() and not token.isupper() and any(map(str.isupper, token[1:]))

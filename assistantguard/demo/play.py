@@ -151,6 +151,6 @@ def _show_bills(stage: Stage, unguarded: Bill, guarded: Bill) -> None:
 
 
 def _change(before: float | Decimal | None, after: float | Decimal | None) -> str:
-    if not before or after is None:
+    if not before or after is None or before == after:
         return ""
     return f"{float(after) / float(before) - 1:+.0%}"

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
-from assistantguard.carryover import CarryOver, build_carry_over, summary_prompt
 from assistantguard.engine.admission import framing
 from assistantguard.engine.healing import plan_repair
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import Refused, RunFailed
 from assistantguard.events import ThreadRotated
 from assistantguard.models import Item
+from assistantguard.models.carry_over import CarryOver
 from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Rotation:
         self, thread: ThreadState, run: RunState, items: list[Item], decision: Rotate
     ) -> tuple[Sequence[Item], str]:
         """The items that the new generation starts with, and a remark where something was left out."""
+        from assistantguard.carryover import build_carry_over
+
         model = self._session.assistant.model
         settings = decision.carry_over
         if settings is not None and not isinstance(settings, CarryOver):
@@ -121,6 +123,8 @@ class Rotation:
     async def _summarise(
         self, thread: ThreadState, run: RunState, items: list[Item], settings: CarryOver
     ) -> tuple[str | None, str]:
+        from assistantguard.carryover import summary_prompt
+
         assert settings.summary_model is not None
         instructions, text = summary_prompt(items, settings)
         request = ModelRequest(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.policies.base import Cap, Counting, Decision, Limit, Policy, View
+
+if TYPE_CHECKING:
+    from assistantguard.models import Assistant
+    from assistantguard.prices import PriceBook
 
 __all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PolicySet", "Ruling", "observe"]
 
@@ -27,6 +31,10 @@ class Observed(Policy):
         """The inner policy's name."""
         return self.policy.name
 
+    def check(self, assistant: Assistant, prices: PriceBook) -> None:
+        """As the inner policy does: one that cannot work would observe nothing."""
+        self.policy.check(assistant, prices)
+
 
 def observe(policy: Policy) -> Policy:
     """Let `policy` report what it would have done (``policy.observed`` events) without being enforced.
@@ -38,7 +46,7 @@ def observe(policy: Policy) -> Policy:
         raise ConfigurationError(
             f"observe() got {policy!r}: give it a policy, for example observe(TokenCap(session=1))"
         )
-    return Observed(policy)
+    return policy if isinstance(policy, Observed) else Observed(policy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from assistantguard.errors import ConfigurationError
-from assistantguard.tools.signature import Arguments, arguments_of, documentation_of
-from assistantguard.tools.strict import allows_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from assistantguard.tools.signature import Arguments
 
 __all__ = ["FunctionTool", "check_name", "tool"]
 
@@ -70,6 +70,9 @@ class FunctionTool:
         description: str | None = None,
         timeout: float | None = None,
     ) -> None:
+        from assistantguard.tools.signature import arguments_of, documentation_of
+        from assistantguard.tools.strict import allows_strict
+
         _check_callable(function)
         marked = _marked(function)
         own_name = check_name(name or marked.name or _name_of(function), function)

@@ -283,7 +283,7 @@ def test_a_message_that_is_too_long_by_itself_ends_in_a_named_error(world: World
 def test_what_a_late_answer_left_behind_does_not_stand_twice(world: World) -> None:
     slow = SlowModel()
     sandbox = world.sandbox(slow, model_in_thread=True)
-    bot = world.bot(sandbox, [TransientRetry(100, wait=tenacity.wait_fixed(0.02))], run_timeout=1.0)
+    bot = world.bot(sandbox, [TransientRetry(100, wait=tenacity.wait_fixed(0.02))], run_timeout=0.3)
     with slow.released_after(), pytest.raises(AssistantGuardError):
         bot.chat("Slowly: where is order 1?")
     slow.wait_until_answered(sandbox)

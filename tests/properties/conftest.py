@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from assistantguard import tokens
 
 _UNHURRIED = [HealthCheck.too_slow]
-settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=_UNHURRIED)
+settings.register_profile("default", deadline=None, max_examples=100, suppress_health_check=_UNHURRIED)
 settings.register_profile("ci", deadline=None, max_examples=1_500, suppress_health_check=_UNHURRIED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

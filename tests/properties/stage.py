@@ -7,7 +7,9 @@ at each of them in turn. Nothing here does I/O.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from typing import Any, Literal, TypeVar, cast
 
@@ -112,6 +114,9 @@ class ScriptedDriver:
 
     async def protect(self, work: Coroutine[Any, Any, T]) -> T:
         return await self._real.protect(work)
+
+    def exclusive(self, key: str) -> AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
 
     async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
         assert deadline is not None

@@ -45,6 +45,8 @@ class World:
         for policy in self.policies if currently_in_test_context() else ():
             note(f"{policy.name} {vars(policy)}")
         self.stage = Stage(self.colour)
+        self.raised: BaseException | None = None
+        """What came out of the last turn. (Before Python 3.11 a task hands on another CancelledError than it got.)"""
         self.server = ScriptedServer(
             self.stage, self.acts, self.chores, density=self.density, obedient=self.obedient, counts=self.counts
         )
@@ -71,12 +73,21 @@ class World:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end in this world's colour."""
+        self.raised = None
         if self.colour == "blocking":
-            return block_on(work)
+            try:
+                return block_on(work)
+            except BaseException as error:
+                self.raised = error
+                raise
 
         async def main() -> T:
             self.stage.task = asyncio.current_task()
-            return await work
+            try:
+                return await work
+            except BaseException as error:
+                self.raised = error
+                raise
 
         return asyncio.run(main())
 

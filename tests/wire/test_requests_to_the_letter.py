@@ -107,7 +107,7 @@ def test_a_tool_round_sends_every_output_and_the_schema_again(wire: Wire) -> Non
 def test_the_assistants_settings_are_sent_and_nothing_that_is_not_set(wire: Wire) -> None:
     assistant = Assistant(
         model=MODEL,
-        tools=[{"type": "web_search"}],
+        tools=[{"type": "web_search_preview"}],
         max_output_tokens=500,
         temperature=0.5,
         top_p=0.9,
@@ -127,7 +127,7 @@ def test_the_assistants_settings_are_sent_and_nothing_that_is_not_set(wire: Wire
             "model": MODEL,
             "conversation": "conv_1",
             "input": [_user("Hi")],
-            "tools": [{"type": "web_search"}],
+            "tools": [{"type": "web_search_preview"}],
             "tool_choice": "required",
             "max_output_tokens": 500,
             "temperature": 0.5,
@@ -197,7 +197,8 @@ def test_wrapping_up_forbids_tools_and_keeps_their_schema(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tools", "expected"), [([lookup], None), ([lookup, {"type": "web_search"}], 4), ([{"type": "web_search"}], 4)]
+    ("tools", "expected"),
+    [([lookup], None), ([lookup, {"type": "web_search_preview"}], 4), ([{"type": "web_search_preview"}], 4)],
 )
 def test_the_ceiling_bounds_built_in_tools_and_says_so_only_where_there_are_some(
     wire: Wire, tools: list[Any], expected: int | None
