@@ -176,10 +176,11 @@ def test_every_module_says_what_it_is(name: str) -> None:
 
 SCRIPT = f"""
 import sys, threading
-import assistantguard
-loaded = set({SLOW!r}) & set(sys.modules)
-assert not loaded, loaded
 import openai
+before = set(sys.modules)
+import assistantguard
+loaded = set({SLOW!r}) & (set(sys.modules) - before)
+assert not loaded, loaded
 assistantguard.AssistantGuard(openai.OpenAI(api_key="sk-x"), assistantguard.Assistant(model="gpt-6-luna"))
 others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
 assert all(thread.daemon for thread in others), others

@@ -37,6 +37,7 @@ def answer_of(response: Any) -> ModelAnswer:
     calls: list[ToolCall] = []
     builtin: dict[str, int] = {}
     last_id: str | None = None
+    hidden = False
     for entry in output:
         kind = get(entry, "type")
         last_id = get(entry, "id") or last_id
@@ -44,7 +45,9 @@ def answer_of(response: Any) -> ModelAnswer:
             texts.append(_message_text(entry))
         elif kind == "function_call":
             calls.append(_tool_call(entry))
-        elif kind in _CALLS_OF_BUILTIN_TOOLS:
+        else:
+            hidden = True
+        if kind in _CALLS_OF_BUILTIN_TOOLS:
             name = str(kind).removesuffix("_call")
             builtin[name] = builtin.get(name, 0) + 1
     text = "\n\n".join(part for part in texts if part)
@@ -63,6 +66,7 @@ def answer_of(response: Any) -> ModelAnswer:
         builtin,
         len(output),
         last_id,
+        hidden,
     )
 
 

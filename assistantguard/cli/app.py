@@ -16,7 +16,7 @@ from assistantguard.cli.replay_command import replay
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["app"]
+__all__ = ["app", "demo", "report", "sandbox"]
 
 _SHOW_PROGRESS_FROM = 32 << 20
 """Bytes."""

@@ -61,6 +61,14 @@ def replay(
         int | None,
         typer.Option(help="custom: turns before a rotation.", callback=within(1), rich_help_panel="Custom row"),
     ] = None,
+    max_history_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="custom: context without instructions and tools before a rotation.",
+            callback=within(256),
+            rich_help_panel="Custom row",
+        ),
+    ] = None,
     max_context_tokens: Annotated[
         int | None,
         typer.Option(help="custom: context before a rotation.", callback=within(256), rich_help_panel="Custom row"),
@@ -107,6 +115,7 @@ def replay(
             row,
             replaying.custom_row(
                 max_turns=max_turns,
+                max_history_tokens=max_history_tokens,
                 max_context_tokens=max_context_tokens,
                 tail_turns=tail_turns,
                 tail_tokens=tail_tokens,

@@ -22,7 +22,8 @@ def replay_view(rows: Sequence[ComparedRow]) -> Table:
     table = Table(
         caption="saving: share of the input cost of none that is not spent (in all: output counted too)."
         " argument recall: share of the values in tool arguments, said earlier in the thread, that still"
-        " stood in the model's context. stops: runs that the guard ended before their recorded answer.",
+        " stood in the model's context. stops: runs that the guard ended before their recorded answer; what they"
+        " would have cost further is in no sum.",
         caption_justify="left",
     )
     table.add_column("row", no_wrap=True)

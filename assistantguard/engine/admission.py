@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from assistantguard.engine.ports import Backend, Driver, ModelRequest
     from assistantguard.engine.session import Session
 
-__all__ = ["Admission", "Expectation", "framing"]
+__all__ = ["FILE_SEARCH_TOOL", "Admission", "Expectation", "framing"]
 
 _FRAMING = 16
 """Tokens that an item costs beside its text, at the very most; a message really costs about four."""
+FILE_SEARCH_TOOL = Estimate(64, 1_024, exact=False)
+"""What the file search tool adds to the tools, where it is added for a thread's own store."""
 _ENOUGH_OUTPUT = 1_024
 """While other requests hold the rest of a cap, an answer that could not reach this length is not begun."""
 _BUSY_POLL = 0.05
@@ -128,19 +130,27 @@ class Admission:
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
         """Estimate the input of `request`."""
+        estimate = self.content(thread, request)
+        if request.generation_id is None or thread.context_known:
+            return estimate
+        return estimate + self.fixed(thread)
+
+    def content(self, thread: ThreadState, request: ModelRequest) -> Estimate:
+        """Estimate the input of `request` beside the instructions and tools of the assistant."""
         estimate = framing(1)
         for item in request.input:
             estimate += tokens.estimate(text_of(item), request.model) + framing(1)
         if request.generation_id is None:
             return estimate + tokens.estimate(request.instructions, request.model) + framing(1)
-        estimate += Estimate(thread.context_tokens, thread.context_at_most, exact=False)
-        return estimate if thread.context_known else estimate + self.fixed()
+        return estimate + Estimate(thread.context_tokens, thread.context_at_most, exact=False)
 
-    def fixed(self) -> Estimate:
+    def fixed(self, thread: ThreadState) -> Estimate:
         """What every request reads before any conversation: instructions and tools."""
         session = self._session
         estimate = tokens.estimate(session.assistant.instructions, session.assistant.model)
         estimate += tokens.estimate(session.tools_text, session.assistant.model)
+        if thread.vector_store_id is not None:
+            estimate += FILE_SEARCH_TOOL
         return estimate + framing(1 + len(session.tools))
 
     def time_left(self, run: RunState) -> float:

@@ -32,6 +32,8 @@ class Outcome:
     """The SDK's own exception, where there was one."""
     usage: Usage = field(default_factory=Usage)
     """What was booked."""
+    fixed_tokens: int | None = None
+    """What instructions and tools cost, where this request was the first to tell."""
     context_at_most: int = 0
     """A bound on what the conversation holds after an answer, instructions and tools included."""
 
@@ -65,6 +67,8 @@ class Books:
             Refused: A policy or a cap does not allow the request; nothing was sent.
             RunTimedOut: The run's deadline has passed; nothing was sent.
         """
+        first = purpose == "run" and not thread.context_known
+        content = self._admission.content(thread, request).tokens if first else 0
         expectation = await self._admission.admit(thread, run, request, message)
         assert run.hold_id is not None
         time_left = self._admission.time_left(run)
@@ -77,7 +81,8 @@ class Books:
                 raise
             return Outcome(None, failure, error, await self._settle(run, None, failure))
         usage = await self._settle(run, answer, answer.failure)
-        return Outcome(answer, answer.failure, None, usage, _context_at_most(answer, usage, expectation))
+        fixed_tokens = max(0, usage.input_tokens - content) if first and not usage.estimated else None
+        return Outcome(answer, answer.failure, None, usage, fixed_tokens, _context_at_most(answer, usage, expectation))
 
     async def settle_unknown(self, run: RunState) -> None:
         """End the hold of a run that was interrupted.
@@ -167,11 +172,12 @@ def _usage(answer: ModelAnswer | None, expectation: Expectation, request: ModelR
     """What was billed; where the server does not say, a bound marked as an estimate."""
     if answer is not None and answer.usage is not None:
         return answer.usage
-    if answer is not None and answer.status == "completed":
+    if answer is not None and answer.status == "completed" and not answer.hidden_output:
         wrote = tokens.estimate(answer.text, request.model)
         for text in _call_texts(answer):
             wrote += tokens.estimate(text, request.model)
-        read, written = expectation.input.at_most, min(wrote.tokens, expectation.output_at_most)
+        shown = wrote.tokens + framing(answer.output_items).at_most
+        read, written = expectation.input.at_most, min(shown, expectation.output_at_most)
     else:
         read, written = expectation.input.at_most, expectation.output_at_most
     return Usage(input_tokens=read, output_tokens=written, estimated_tokens=read + written, requests=1)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from assistantguard.engine.admission import FILE_SEARCH_TOOL
 from assistantguard.errors import ConfigurationError, VectorStoreFailed
 from assistantguard.events import VectorStoreCreated, VectorStoreReused
 from assistantguard.policies import EmbedFiles
@@ -138,9 +139,7 @@ class Files:
         return info
 
     def _note(self, thread: ThreadState, info: VectorStoreInfo) -> None:
-        if thread.vector_store_id != info.id:
-            thread.context_known = thread.context_known and thread.vector_store_id is not None
-            if thread.generation_id is not None:
-                thread.context_at_most += 1_024
+        if thread.vector_store_id != info.id and thread.context_known:
+            thread.context_at_most += FILE_SEARCH_TOOL.at_most
         thread.vector_store_id = info.id
         thread.vector_store_expires_at = info.expires_at

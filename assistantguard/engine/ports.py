@@ -62,6 +62,8 @@ class ModelAnswer:
     """How many items the answer adds to the conversation."""
     last_item_id: str | None = None
     """The id of the newest of them."""
+    hidden_output: bool = False
+    """Whether it wrote more than its text and calls show, such as reasoning."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ NOT_RUN = "Not run: the limit of tool calls for this request is reached. Answer 
 _TAIL = 100
 """How many of the newest items are read to heal a conversation: the most that one page holds."""
 _CALL_TIMEOUT = 30.0
+_OUTPUTS_AT_ONCE = 20
+"""What one call takes, so that outputs are handed over whole or stay in the backlog."""
 
 T = TypeVar("T")
 
@@ -162,11 +164,11 @@ class Recovery:
             found = await self.repair(thread, run, thread.unsettled, "the run did not end well", patient=False)
             if found or not unsure:
                 thread.suspect, thread.unsettled = False, []
-        if thread.backlog:
-            outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog]
-            thread.context_at_most += sum(len(output.output.encode("utf-8", "replace")) + 16 for output in outputs)
-            thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)
+        while thread.backlog:
+            outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
             thread.last_item_id = await self._steady.backend.add_outputs(
                 generation_id, outputs, self._steady.session.cleanup_timeout
             )
-            thread.backlog = []
+            thread.backlog = thread.backlog[len(outputs) :]
+            thread.context_at_most += sum(len(output.output.encode("utf-8", "replace")) + 16 for output in outputs)
+            thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)

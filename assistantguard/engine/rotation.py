@@ -116,7 +116,8 @@ class Rotation:
             return tokens.estimate(text, model).tokens
 
         seeds = await self._driver.blocking(
-            lambda: build_carry_over(items, settings, count, summary), at_once=len(items) < 60
+            lambda: build_carry_over(items, settings, count, summary, first=thread.generation <= 1),
+            at_once=len(items) < 60,
         )
         return seeds, trouble
 

@@ -227,6 +227,8 @@ class Engine:
         thread.context_tokens = outcome.usage.total_tokens
         thread.context_at_most = outcome.context_at_most
         thread.context_known = True
+        if outcome.fixed_tokens is not None:
+            thread.fixed_tokens = outcome.fixed_tokens
 
     async def _after_tool_calls(self, thread: ThreadState, run: RunState, calls: Sequence[ToolCall]) -> None:
         """The model asks for tools: step N runs, step N + 1 does not."""

@@ -41,7 +41,8 @@ class ThreadState:
     backlog: list[dict[str, Any]] = field(default_factory=list)
     """Tool outputs that the server must still be given: they go ahead of the next request's input."""
     fixed_tokens: int = 0
-    """The part of the context that every request carries and no rotation removes (instructions and tools)."""
+    """The part of the context that every request carries and no rotation removes (instructions and tools), from the
+    first usage of the generation."""
     rereads: int = 0
     """Input tokens of this generation that were read before, summed over its requests: what re-reading cost."""
     file_ids: tuple[str, ...] = ()

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-__all__ = ["BadConversationError", "ChatMessage", "ChatRecord", "ChatToolCall", "parse_chat"]
+__all__ = [
+    "BadConversationError",
+    "ChatFunction",
+    "ChatMessage",
+    "ChatRecord",
+    "ChatToolCall",
+    "ContentPart",
+    "parse_chat",
+]
 
 _IGNORE = ConfigDict(extra="ignore", frozen=True)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from assistantguard.replay.recording import RecordedTurn
 
-__all__ = ["Recordings", "make_threads", "read_recordings"]
+__all__ = ["Recordings", "make_threads", "read_recordings", "small_tools"]
 
 LONGEST_LINE = 256 << 20
 """Bytes."""

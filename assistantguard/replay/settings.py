@@ -45,6 +45,7 @@ class RowSettings:
     rotation_only: bool = False
     """Whether `ThreadRotation` is the only policy. Otherwise it is one of the default policies."""
     max_turns: int | None = None
+    max_history_tokens: int | None = None
     max_context_tokens: int | None = None
     carry_over: CarryOver | CarryOverFunction | None = None
     """None carries the default."""
@@ -57,16 +58,17 @@ class RowSettings:
         Raises:
             ConfigurationError: A value is outside its limits.
         """
-        changes_rotation = (self.max_turns, self.max_context_tokens, self.carry_over) != (None, None, None)
+        limits = (self.max_turns, self.max_history_tokens, self.max_context_tokens)
+        changes_rotation = self.carry_over is not None or any(limit is not None for limit in limits)
         policies = default_policies(max_tool_call_steps=self.max_steps)
         if not changes_rotation:
             return policies
         default = next(policy for policy in policies if isinstance(policy, ThreadRotation))
-        unbounded = self.max_turns is None and self.max_context_tokens is None
         rotation = ThreadRotation(
-            default.max_turns if unbounded else self.max_turns,
-            max_context_tokens=default.max_context_tokens if unbounded else self.max_context_tokens,
-            carry_over=default.carry_over if self.carry_over is None else self.carry_over,
+            self.max_turns,
+            max_history_tokens=self.max_history_tokens,
+            max_context_tokens=self.max_context_tokens,
+            carry_over=self.carry_over,
         )
         if self.rotation_only:
             return [rotation]
@@ -89,6 +91,7 @@ def standard_rows() -> list[RowSettings]:
 def custom_row(
     *,
     max_turns: int | None = None,
+    max_history_tokens: int | None = None,
     max_context_tokens: int | None = None,
     tail_turns: int | None = None,
     tail_tokens: int | None = None,
@@ -99,7 +102,8 @@ def custom_row(
 
     Args:
         max_turns: Turns before a rotation.
-        max_context_tokens: Context before a rotation. With neither, the default rotation's limits stay.
+        max_history_tokens: History before a rotation, instructions and tools not counted.
+        max_context_tokens: Context before a rotation. With none of the three, the default rule stays.
         tail_turns: See `CarryOver`, as the next two.
         tail_tokens: See above.
         digest_tokens: See above.
@@ -110,11 +114,12 @@ def custom_row(
     """
     tail = {"tail_turns": tail_turns, "tail_tokens": tail_tokens, "digest_tokens": digest_tokens}
     given: dict[str, Any] = {name: value for name, value in tail.items() if value is not None}
-    if not given and max_turns is None and max_context_tokens is None and max_steps is None:
+    if not given and all(value is None for value in (max_turns, max_history_tokens, max_context_tokens, max_steps)):
         return None
     return RowSettings(
         "custom",
         max_turns=max_turns,
+        max_history_tokens=max_history_tokens,
         max_context_tokens=max_context_tokens,
         carry_over=CarryOver(**given) if given else None,
         max_steps=max_steps,

@@ -17,7 +17,7 @@ from assistantguard.reports.tally import RunLine, StepCounts, Tally, Top
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Report", "read_report"]
+__all__ = ["Books", "Report", "ToolTally", "read_report"]
 
 LONGEST_LINE = 1 << 20
 """Bytes. Events carry no content, so a longer line is no event."""

@@ -13,7 +13,17 @@ from assistantguard.sandbox.problems import ApiError, not_found, rejected
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Chain", "ConversationState", "Ids", "Item", "State", "StoredResponse", "check_pairs"]
+__all__ = [
+    "Chain",
+    "ConversationState",
+    "Ids",
+    "Item",
+    "State",
+    "StoredResponse",
+    "check_pairs",
+    "open_call",
+    "orphaned_output",
+]
 
 
 class Ids:

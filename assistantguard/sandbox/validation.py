@@ -25,6 +25,7 @@ __all__ = [
     "array",
     "boolean",
     "check_body",
+    "check_fields",
     "enumeration",
     "integer",
     "metadata",

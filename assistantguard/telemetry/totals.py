@@ -44,7 +44,7 @@ class Totals:
             elif isinstance(event, RunSettled):
                 self.run_count += 1
                 self._retried.discard(event.run_id)
-            elif isinstance(event, RunRetried):
+            elif isinstance(event, RunRetried) and event.run_id:
                 self.retries += 1
                 if event.run_id not in self._retried:
                     self._retried.add(event.run_id)

@@ -14,11 +14,19 @@ import anyio
 import pytest
 import tenacity
 
-from assistantguard import AsyncAssistantGuard, TokenCap, TransientRetry
-from assistantguard.events import RunCancelled, RunSettled
-from assistantguard.sandbox import FunctionCall, Sandbox, ToolCalls
+from assistantguard import (
+    Assistant,
+    AsyncAssistantGuard,
+    CarryOver,
+    ThreadRotation,
+    TokenCap,
+    TransientRetry,
+    VectorStoreReuse,
+)
+from assistantguard.events import RunCancelled, RunRetried, RunSettled
+from assistantguard.sandbox import Embedding, Fault, FunctionCall, ModelRequest, Sandbox, ToolCalls
 from tests.support.checks import check_all, check_holds, check_thread
-from tests.support.models import Lookups, SlowModel
+from tests.support.models import Lookups, SlowModel, order_desk
 from tests.support.world import Bot, World
 
 RETRY = TransientRetry(100, wait=tenacity.wait_fixed(0.02))
@@ -156,7 +164,6 @@ def test_an_event_loop_that_ends_settles_the_books(asynchronous: World) -> None:
     bots: list[AsyncAssistantGuard] = []
 
     async def main() -> None:
-        from assistantguard import Assistant
 
         async with sandbox.async_client() as client:
             bot = AsyncAssistantGuard(client, Assistant(model="gpt-6-luna"), [], sinks=[])
@@ -259,3 +266,105 @@ def test_a_waiting_chat_that_is_cancelled_leaves_the_queue(asynchronous: World) 
     assert isinstance(two, asyncio.CancelledError)
     assert "two" not in str(sandbox.conversation(bot.default.state.generation_id or ""))
     check_all(bot, sandbox)
+
+
+def test_a_chat_that_is_cancelled_while_it_backs_off_costs_nothing_more(asynchronous: World) -> None:
+    sandbox = asynchronous.sandbox(["Here I am."], faults=[Fault.rate_limit(retry_after=60, at=1)])
+    bot = asynchronous.bot(sandbox, [RETRY])
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(bot.guard.chat("Hello?"))
+        while not bot.all(RunRetried):  # noqa: ASYNC110 - an event of the guard is no event of asyncio
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asynchronous.wait(scenario())
+    check_abandoned(bot, sandbox, estimated=False)
+    assert bot.chat("Are you there?").text == "Here I am."
+    check_all(bot, sandbox)
+
+
+def test_ctrl_c_while_it_backs_off_costs_nothing_more(blocking: World) -> None:
+    sandbox = blocking.sandbox(["Here I am."], faults=[Fault.rate_limit(retry_after=60, at=1)])
+    bot = blocking.bot(sandbox, [RETRY])
+    main = threading.get_ident()
+
+    def press() -> None:
+        while not bot.all(RunRetried):
+            time.sleep(0.005)
+        time.sleep(0.05)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        bot.chat("Hello?")
+    presser.join()
+    check_abandoned(bot, sandbox, estimated=False)
+    assert bot.chat("Are you there?").text == "Here I am."
+    check_all(bot, sandbox)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rotation_that_is_cancelled_at_its_summary_leaves_the_old_conversation(
+    asynchronous: World, way: Callable[..., Coroutine[Any, Any, None]]
+) -> None:
+    slow = SlowModel()
+
+    def model(request: ModelRequest) -> str | FunctionCall:
+        if request.conversation is None:
+            slow.asked.set()
+            slow.release.wait(slow.longest)
+            return "SUMMARY"
+        return order_desk(request)
+
+    sandbox = asynchronous.sandbox(model, model_in_thread=True)
+    rotation = ThreadRotation(max_turns=1, carry_over=CarryOver(summary_model="gpt-5-nano"))
+    bot = asynchronous.bot(sandbox, [RETRY, rotation])
+    bot.chat("Hello")
+    old = bot.default.state.generation_id
+    with slow.released_after():
+        asynchronous.wait(way(bot.guard.chat("Are you there?"), slow.asked))
+        check_holds(bot)
+    assert sandbox.conversations == [old]
+    assert bot.guard.summary()["estimated_tokens"] > 0
+    assert bot.guard.summary()["cancelled_runs"] == 1
+    slow.wait_until_answered(sandbox, 2)
+    assert bot.chat("Are you there?").text == "Done: Are you there?"
+    assert bot.guard.summary()["rotations"] == 1
+    assert sandbox.conversations == [bot.default.state.generation_id]
+    assert bot.guard.summary()["session_tokens_used"]["total"] >= sandbox.billing.totals.total_tokens
+    check_thread(sandbox, bot.default)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_attachment_that_is_cancelled_is_found_again(
+    asynchronous: World, way: Callable[..., Coroutine[Any, Any, None]]
+) -> None:
+    sandbox = asynchronous.sandbox(embedding=Embedding(seconds=0.5))
+    bot = asynchronous.bot(sandbox, [VectorStoreReuse()])
+    file = asynchronous.wait(bot.guard.client.files.create(file=("a.txt", b"a"), purpose="assistants"))
+    polled = Polled(sandbox)
+    asynchronous.wait(way(bot.guard.attach_files([file.id]), polled))
+    assert bot.guard.summary()["vector_store_id"] is None
+    assert bot.attach_files([file.id])
+    assert sandbox.billing.vector_stores_created == 1
+
+
+class Polled(threading.Event):
+    """Set once the sandbox was asked how far a vector store is."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__()
+        self._sandbox = sandbox
+
+    def is_set(self) -> bool:
+        return any(request.endpoint == "GET /vector_stores/{id}" for request in self._sandbox.requests)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = time.monotonic() + (timeout or 5)
+        while not self.is_set() and time.monotonic() < until:
+            time.sleep(0.005)
+        return self.is_set()

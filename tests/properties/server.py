@@ -294,6 +294,7 @@ class ScriptedServer:
             "max_output_tokens" if act.status == "incomplete" else None,
             output_items=len(items),
             last_item_id=items[-1].id if items else None,
+            hidden_output=output_tokens > sum(len(item.text.encode()) for item in items),
         )
 
     def _input_tokens(self, request: ModelRequest) -> int:
