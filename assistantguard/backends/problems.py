@@ -14,10 +14,14 @@ import openai
 from assistantguard.failures import Facts, Phase, classify
 from assistantguard.models import Failure
 
-__all__ = ["failure_of"]
+__all__ = ["UnreadableAnswerError", "failure_of"]
 
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 """Transport errors (by class name, since the transport is httpx or httpx2) that come before a request leaves."""
+
+
+class UnreadableAnswerError(Exception):
+    """The server answered with success and something that is not what was asked for, such as a login page."""
 
 
 def failure_of(error: Exception) -> Failure | None:
@@ -39,7 +43,7 @@ def failure_of(error: Exception) -> Failure | None:
     if isinstance(error, openai.APIConnectionError):
         phase: Phase = "connect" if type(error.__cause__).__name__ in _NEVER_SENT else "request"
         return classify(Facts(phase, f"{error} ({type(error.__cause__).__name__})"))
-    if isinstance(error, (openai.APIError, TimeoutError, json.JSONDecodeError)):
+    if isinstance(error, (openai.APIError, TimeoutError, json.JSONDecodeError, UnreadableAnswerError)):
         return classify(Facts("request", str(error) or type(error).__name__))
     return None
 

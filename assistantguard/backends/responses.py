@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
-from assistantguard.backends.problems import failure_of
+from assistantguard.backends.problems import UnreadableAnswerError, failure_of
 from assistantguard.backends.reading import answer_of, get, item_of, vector_store_of
 from assistantguard.engine.ports import ModelAnswer, ModelRequest, VectorStoreInfo
 
@@ -48,7 +48,9 @@ class ResponsesBackend:
         params = [_message_param(item) for item in items]
         first = {"items": params[:_ITEMS_PER_CALL]} if params else {}
         conversation = await self._port.call("conversations.create", timeout, metadata=dict(metadata), **first)
-        conversation_id = str(get(conversation, "id"))
+        conversation_id = get(conversation, "id")
+        if not isinstance(conversation_id, str) or not conversation_id:
+            raise UnreadableAnswerError("the server made a conversation without an id: check the base URL")
         try:
             await self._add_items(conversation_id, params[_ITEMS_PER_CALL:], timeout)
         except Exception:
@@ -113,6 +115,8 @@ class ResponsesBackend:
         params = _create_params(request)
         headers = {"X-Client-Request-Id": request.client_request_id} if request.client_request_id else None
         response = await self._port.call("responses.create", timeout, extra_headers=headers, **params)
+        if not isinstance(get(response, "output"), list) and get(response, "status") is None:
+            raise UnreadableAnswerError("the server's answer is no response object: check the base URL")
         return answer_of(response)
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:

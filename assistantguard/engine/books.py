@@ -189,7 +189,9 @@ def _context_at_most(answer: ModelAnswer, usage: Usage, expectation: Expectation
     if not usage.estimated:
         return usage.total_tokens + items
     written = sum(len(text.encode("utf-8", "replace")) for text in (answer.text, *_call_texts(answer)))
-    return expectation.input.at_most + min(written, expectation.output_at_most) + items
+    if answer.hidden_output:
+        written = expectation.output_at_most
+    return max(expectation.input.at_most + min(written, expectation.output_at_most), usage.total_tokens) + items
 
 
 def _call_texts(answer: ModelAnswer) -> list[str]:
