@@ -127,9 +127,18 @@ ENDINGS = {
 }
 
 
-@pytest.mark.parametrize("place", ["first request", "request after tools"])
+@pytest.mark.parametrize(
+    ("told", "place"),
+    [
+        ("reported", "first request"),
+        ("reported", "request after tools"),
+        ("reported", "second turn"),
+        ("unreported", "request after tools"),
+        ("free", "first request"),
+        ("free and unreported", "second turn"),
+    ],
+)
 @pytest.mark.parametrize("appended", [False, True], ids=["nothing appended", "half a turn appended"])
-@pytest.mark.parametrize("told", ["reported", "unreported", "free", "free and unreported"])
 @pytest.mark.parametrize("code", ENDINGS)
 def test_a_failed_response_is_booked_and_leaves_no_trace(
     world: World, code: str, told: str, *, appended: bool, place: str

@@ -104,7 +104,8 @@ WRONG: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "a sink into a folder": (lambda: JsonLinesSink("/"), ["'/'"]),
     "ThreadRotation 0": (lambda: ThreadRotation(0), ["max_turns", "0", "at least 1"]),
     "ThreadRotation half": (lambda: ThreadRotation(1.5), ["1.5", "whole number"]),  # type: ignore[arg-type]
-    "ThreadRotation nothing": (lambda: ThreadRotation(None), ["never rotates"]),
+    "ThreadRotation history": (lambda: ThreadRotation(max_history_tokens=5), ["max_history_tokens", "5", "256"]),
+    "ThreadRotation min_turns": (lambda: ThreadRotation(min_turns=0), ["min_turns", "0"]),
     "ThreadRotation context": (lambda: ThreadRotation(max_context_tokens=10), ["10", "256"]),
     "ThreadRotation age": (lambda: ThreadRotation(max_age=0.5), ["max_age", "0.5"]),
     "ThreadRotation old": (lambda: ThreadRotation(old="burn"), ["'burn'", "'keep'"]),  # type: ignore[arg-type]

@@ -113,7 +113,7 @@ def test_a_fault_at_every_second_request_is_got_over(world: World) -> None:
     check_all(bot, sandbox)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_random_faults_everywhere_never_break_books_or_thread(world: World, seed: int) -> None:
     lookups = Lookups()
     faults = [
@@ -126,8 +126,8 @@ def test_random_faults_everywhere_never_break_books_or_thread(world: World, seed
     ]
     sandbox = world.sandbox(order_desk, faults=faults)
     bot = world.bot(sandbox, [RETRY, ToolStepCeiling(3), ThreadRotation(max_turns=3)], tools=[lookups.lookup])
-    outcomes = [bot.try_chat(f"Where is order {number}?") for number in range(14)]
-    assert sandbox.faults_fired > 3
+    outcomes = [bot.try_chat(f"Where is order {number}?") for number in range(10)]
+    assert sandbox.faults_fired > 2
     assert sum(isinstance(outcome, Reply) for outcome in outcomes) > 3
     assert set(lookups.counts.values()) == {1}
     # Every fault is spent by now, or will be: the thread must come back.

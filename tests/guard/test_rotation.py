@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from assistantguard import (
+    Assistant,
     BudgetExceeded,
     CarryOver,
     CostCap,
@@ -22,7 +23,7 @@ from assistantguard.sandbox import Fault, ModelRequest, Sandbox
 from tests.support.checks import check_all, check_holds, paths, user_texts
 from tests.support.clock import Clock
 from tests.support.models import Lookups, order_desk
-from tests.support.world import Bot, World
+from tests.support.world import MODEL, Bot, World
 
 SUMMARY_MODEL = "gpt-5-nano"
 
@@ -137,6 +138,22 @@ def test_a_context_that_grew_too_large_is_left(world: World) -> None:
     # What the guard believes about the context is what the server billed last.
     last = sandbox.billing.calls[-1]
     assert sizes[-1] == last.input_tokens + last.output_tokens
+    check_all(bot, sandbox)
+
+
+def test_a_history_that_is_no_longer_worth_re_reading_is_left(world: World) -> None:
+    sandbox = world.sandbox(order_desk)
+    assistant = Assistant(model=MODEL, instructions="You know all about orders. " * 200)
+    bot = world.bot(sandbox, [ThreadRotation(max_history_tokens=600, min_turns=2)], assistant=assistant)
+    for number in range(7):
+        bot.chat(f"Hello {number}. " + "Please tell me in detail. " * 25)
+    rotations = bot.all(ThreadRotated)
+    assert rotations
+    # The instructions alone are longer than the limit; they are no history.
+    fixed = bot.default.state.fixed_tokens
+    assert fixed > 1_000
+    assert all(event.turns >= 2 for event in rotations)
+    assert all(event.context_tokens - fixed >= 600 for event in rotations)
     check_all(bot, sandbox)
 
 

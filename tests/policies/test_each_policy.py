@@ -41,6 +41,23 @@ from tests.support.views import NOW, calls, failed, make_view
         (ThreadRotation(1), {"generation_turns": 5, "generation_id": None}, False),
         (ThreadRotation(None, max_context_tokens=1_000), {"context_tokens": 1_000}, False),
         (ThreadRotation(None, max_context_tokens=1_000), {"context_tokens": 1_001}, True),
+        (
+            ThreadRotation(max_history_tokens=500, min_turns=2),
+            {"context_tokens": 899, "fixed_tokens": 400, "generation_turns": 2},
+            False,
+        ),
+        (
+            ThreadRotation(max_history_tokens=500, min_turns=2),
+            {"context_tokens": 900, "fixed_tokens": 400, "generation_turns": 2},
+            True,
+        ),
+        (
+            ThreadRotation(max_history_tokens=500, min_turns=2),
+            {"context_tokens": 9_000, "fixed_tokens": 400, "generation_turns": 1},
+            False,
+        ),
+        (ThreadRotation(), {"context_tokens": 100_000, "fixed_tokens": 99_000, "generation_turns": 90}, False),
+        (ThreadRotation(), {"context_tokens": 100_000, "fixed_tokens": 0, "generation_turns": 90}, True),
         (ThreadRotation(None, max_age=60), {"generation_started_at": NOW - 60}, False),
         (ThreadRotation(None, max_age=60), {"generation_started_at": NOW - 61}, True),
         (ThreadRotation(None, max_age=timedelta(minutes=1)), {"generation_started_at": NOW - 61}, True),
