@@ -178,6 +178,8 @@ class ResponsesBackend:
             metadata={_FILES_KEY: digest},
         )
         info = vector_store_of(store)
+        if not info.id:
+            raise UnreadableAnswerError("the server made a vector store without an id: check the base URL")
         for start in range(_FILES_PER_CALL, len(file_ids), _FILES_PER_CALL):
             chunk = list(file_ids[start : start + _FILES_PER_CALL])
             await self._port.call("vector_stores.file_batches.create", timeout, info.id, file_ids=chunk)

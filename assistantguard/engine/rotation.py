@@ -78,24 +78,28 @@ class Rotation:
         for item in seeds:
             carried += tokens.estimate(item.text, self._session.assistant.model) + framing(1)
         self._enter(thread, generation_id, carried, len(seeds))
-        fate = await self._leave(old_id, decision, readable=readable)
-        self._session.emit(
-            ThreadRotated(
-                self._driver.now(),
-                self._session.id,
-                thread.id,
-                thread.generation,
-                old_id,
-                generation_id,
-                turns,
-                context,
-                carried.tokens,
-                len(seeds),
-                fate,
-                policy,
-                reason,
+        fate: Fate = "undeleted"
+        try:
+            fate = await self._leave(old_id, decision, readable=readable)
+        finally:
+            session = self._session
+            session.emit(
+                ThreadRotated(
+                    self._driver.now(),
+                    session.id,
+                    thread.id,
+                    thread.generation,
+                    old_id,
+                    generation_id,
+                    turns,
+                    context,
+                    carried.tokens,
+                    len(seeds),
+                    fate,
+                    policy,
+                    reason,
+                )
             )
-        )
 
     async def _carry(
         self, thread: ThreadState, run: RunState, items: list[Item], decision: Rotate

@@ -74,7 +74,7 @@ def repeated_cancel(chat: Coroutine[Any, Any, Any], ready: threading.Event) -> C
 def wait_for(chat: Coroutine[Any, Any, Any], ready: threading.Event) -> Coroutine[Any, Any, None]:
     async def scenario() -> None:
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(chat, 0.2)
+            await asyncio.wait_for(chat, 1.5)
         assert ready.is_set()
 
     return scenario()
@@ -82,10 +82,15 @@ def wait_for(chat: Coroutine[Any, Any, Any], ready: threading.Event) -> Coroutin
 
 def anyio_scope(chat: Coroutine[Any, Any, Any], ready: threading.Event) -> Coroutine[Any, Any, None]:
     async def scenario() -> None:
-        with anyio.move_on_after(0.2) as scope:
+        async def cancel_when_ready(scope: anyio.CancelScope) -> None:
+            await until(ready)
+            scope.cancel()
+
+        with anyio.CancelScope() as scope:
+            canceller = asyncio.ensure_future(cancel_when_ready(scope))
             await chat
+        await canceller
         assert scope.cancelled_caught
-        assert ready.is_set()
 
     return scenario()
 
