@@ -82,7 +82,7 @@ class Admission:
             Refused: A policy or a cap does not allow the request.
             RunTimedOut: The run's deadline has passed.
         """
-        driver, ledger = self._driver, self._session.ledger
+        driver = self._driver
         time_left = self.time_left(run)
         expected = self.expect(thread, request)
         view = replace(self._asking.view(thread, run, message, request.model), input=expected)
@@ -112,12 +112,8 @@ class Admission:
             output = min(wanted, room.output)
             claims = self._claims(view, ruling.caps, expected, output, request.model)
             hold_id = run.hold_id = f"hold_{uuid.uuid4().hex}"
-            expires_at = driver.now() + time_left + _HOLD_GRACE
             try:
-                await driver.blocking(
-                    lambda hold_id=hold_id, claims=claims, at=expires_at: ledger.reserve(hold_id, claims, at),  # type: ignore[misc]
-                    at_once=ledger.in_process,
-                )
+                await self._reserve(hold_id, claims, time_left)
             except LedgerRefusal:  # another request was quicker: look again at what is left
                 run.hold_id = None
                 await driver.sleep(_RACE_POLL)
@@ -127,6 +123,16 @@ class Admission:
             if len(caps) < len(ruling.caps):
                 await self._report_observed(view, ruling.caps)
             return Expectation(expected, output, driver.now())
+
+    async def _reserve(self, hold_id: str, claims: Sequence[Claim], time_left: float) -> None:
+        """Reserve, once holds whose owner never came back are ended."""
+        ledger, now = self._session.ledger, self._driver.now()
+
+        def expire_and_reserve() -> None:
+            ledger.expire(now)
+            ledger.reserve(hold_id, claims, now + time_left + _HOLD_GRACE)
+
+        await self._driver.blocking(expire_and_reserve, at_once=ledger.in_process)
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
         """Estimate the input of `request`."""

@@ -180,6 +180,5 @@ class Rotation:
         thread.seed_items = seed_items
         thread.adopted = False
         thread.unsettled = []
-        thread.rereads = 0
         thread.suspect = False
         thread.backlog = []

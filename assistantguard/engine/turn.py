@@ -223,7 +223,6 @@ class Engine:
         thread.backlog = []
         thread.last_item_id, thread.seed_items = answer.last_item_id, None
         thread.adopted = False
-        thread.rereads += min(thread.context_tokens, outcome.usage.input_tokens)
         thread.context_tokens = outcome.usage.total_tokens
         thread.context_at_most = outcome.context_at_most
         thread.context_known = True

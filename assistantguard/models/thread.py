@@ -43,8 +43,6 @@ class ThreadState:
     fixed_tokens: int = 0
     """The part of the context that every request carries and no rotation removes (instructions and tools), from the
     first usage of the generation."""
-    rereads: int = 0
-    """Input tokens of this generation that were read before, summed over its requests: what re-reading cost."""
     file_ids: tuple[str, ...] = ()
     """Files that the assistant may search on this thread."""
     vector_store_id: str | None = None
