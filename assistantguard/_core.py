@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from assistantguard import tokens
+from assistantguard._calling import ToolCalling
 from assistantguard.engine import Session
 from assistantguard.errors import ConfigurationError
 from assistantguard.ledger import Ledger, MemoryLedger
@@ -36,7 +36,6 @@ __all__ = [
     "check_client",
     "check_message",
     "new_thread_state",
-    "overridden",
     "run_tool",
     "without_retries",
 ]
@@ -99,15 +98,18 @@ _SHORT_FORM = ("max_turns", "max_tool_call_steps", "max_transient_retries", "ses
 
 
 class GuardCore:
-    """Builds a session out of a guard's arguments, and keeps its threads."""
+    """Builds a session out of a guard's arguments.
+
+    Args:
+        guard: The guard itself, whose ``dispatch_tool`` and ``dispatch_tools`` answer tool calls.
+        face: The class whose methods they are unless a subclass overrides them.
+        assistant: Its assistant.
+        options: Its other arguments.
+        allows_async_tools: Whether tools may be coroutine functions.
+    """
 
     def __init__(
-        self,
-        assistant: Assistant,
-        options: Options,
-        *,
-        allows_async_tools: bool,
-        dispatches_tools: bool,
+        self, guard: Any, face: type, assistant: Assistant, options: Options, *, allows_async_tools: bool
     ) -> None:
         if not isinstance(assistant, Assistant):
             raise ConfigurationError(
@@ -117,7 +119,8 @@ class GuardCore:
         self.toolbox = Toolbox(assistant.tools)
         if not allows_async_tools:
             _refuse_async_tools(self.toolbox)
-        if self.toolbox.schema_only and not dispatches_tools:
+        overridden = _overridden(guard, face)
+        if self.toolbox.schema_only and not overridden:
             raise ConfigurationError(
                 f"the tool {self.toolbox.schema_only[0]!r} is given as a schema, and nothing runs it: override"
                 " dispatch_tool, or give the Python function instead"
@@ -151,7 +154,13 @@ class GuardCore:
             fan_out(sinks),
             run_timeout,
         )
-        self._lock = threading.Lock()
+        self.calling = ToolCalling(
+            self.toolbox,
+            guard.dispatch_tool,
+            guard.dispatch_tools if "dispatch_tools" in overridden else None,
+            self.tool_timeout,
+            self.parallel,
+        )
         tokens.warm_up()
         warm_up_prices()
 
@@ -275,10 +284,10 @@ def _refuse_async_tools(toolbox: Toolbox) -> None:
             )
 
 
-def overridden(guard: object, base: type) -> set[str]:
+def _overridden(guard: object, face: type) -> set[str]:
     """Which of the override points a subclass overrides."""
     points = ("dispatch_tool", "dispatch_tools")
-    return {name for name in points if getattr(type(guard), name) is not getattr(base, name)}
+    return {name for name in points if getattr(type(guard), name) is not getattr(face, name)}
 
 
 def without_retries(client: Any) -> Any:

@@ -13,7 +13,6 @@ import openai
 from typing_extensions import Self
 
 from assistantguard._asyncio import AsyncioDriver, AsyncioPort
-from assistantguard._calling import ToolCalling
 from assistantguard._core import (
     GuardCore,
     Message,
@@ -22,7 +21,6 @@ from assistantguard._core import (
     check_client,
     check_message,
     new_thread_state,
-    overridden,
     run_tool,
     without_retries,
 )
@@ -86,7 +84,6 @@ class AsyncAssistantGuard:
         events: str | os.PathLike[str] | None = None,
     ) -> None:
         check_client(client, openai.AsyncOpenAI, openai.OpenAI, "use AssistantGuard, or pass openai.AsyncOpenAI()")
-        dispatches = overridden(self, AsyncAssistantGuard)
         options = Options(
             policies,
             max_turns,
@@ -101,18 +98,11 @@ class AsyncAssistantGuard:
             sinks,
             events,
         )
-        self._core = GuardCore(assistant, options, allows_async_tools=True, dispatches_tools=bool(dispatches))
+        self._core = GuardCore(self, AsyncAssistantGuard, assistant, options, allows_async_tools=True)
         self._client = client
-        calling = ToolCalling(
-            self._core.toolbox,
-            self.dispatch_tool,
-            self.dispatch_tools if "dispatch_tools" in dispatches else None,
-            self._core.tool_timeout,
-            self._core.parallel,
-        )
         self._engine = Engine(
             self._core.session,
-            AsyncioDriver(calling, self._core.session.cleanup_timeout),
+            AsyncioDriver(self._core.calling, self._core.session.cleanup_timeout),
             ResponsesBackend(AsyncioPort(without_retries(client))),
         )
         self._threads: dict[str, AsyncGuardedThread] = {}

@@ -13,7 +13,7 @@ import openai
 from typing_extensions import Self
 
 from assistantguard._blocking import BlockingDriver, BlockingPort, block_on
-from assistantguard._calling import ToolCalling, is_async
+from assistantguard._calling import is_async
 from assistantguard._core import (
     GuardCore,
     Message,
@@ -22,7 +22,6 @@ from assistantguard._core import (
     check_client,
     check_message,
     new_thread_state,
-    overridden,
     run_tool,
     without_retries,
 )
@@ -97,7 +96,6 @@ class AssistantGuard:
                     f"{type(self).__name__}.{name} is async, and AssistantGuard is not: make it a plain function, or"
                     " derive from AsyncAssistantGuard"
                 )
-        dispatches = overridden(self, AssistantGuard)
         options = Options(
             policies,
             max_turns,
@@ -112,18 +110,11 @@ class AssistantGuard:
             sinks,
             events,
         )
-        self._core = GuardCore(assistant, options, allows_async_tools=False, dispatches_tools=bool(dispatches))
+        self._core = GuardCore(self, AssistantGuard, assistant, options, allows_async_tools=False)
         self._client = client
-        calling = ToolCalling(
-            self._core.toolbox,
-            self.dispatch_tool,
-            self.dispatch_tools if "dispatch_tools" in dispatches else None,
-            self._core.tool_timeout,
-            self._core.parallel,
-        )
         self._engine = Engine(
             self._core.session,
-            BlockingDriver(calling),
+            BlockingDriver(self._core.calling),
             ResponsesBackend(BlockingPort(without_retries(client))),
         )
         self._threads: dict[str, GuardedThread] = {}
