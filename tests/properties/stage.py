@@ -34,7 +34,6 @@ class WatchingLedger(MemoryLedger):
         super().__init__()
         self.limits: dict[tuple[str, Metric], Decimal] = {}
         self.reserved: list[str] = []
-        self.largest_share = Decimal(0)
 
     def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
         hold = super().reserve(hold_id, claims, expires_at)
@@ -53,7 +52,6 @@ class WatchingLedger(MemoryLedger):
         for (account, metric), limit in self.limits.items():
             balance = self.balance(account, metric)
             taken = balance.committed + balance.held
-            self.largest_share = max(self.largest_share, taken / limit)
             if taken > limit:
                 raise AssertionError(f"{account}: {balance} passes the cap of {limit} {metric}")
 
@@ -97,7 +95,6 @@ class ScriptedDriver:
         self._real = BlockingDriver(nothing) if stage.colour == "blocking" else AsyncioDriver(nothing, cleanup_timeout)
         self.steps: list[tuple[str, ...]] = []
         """The call ids of every step that reached the tools."""
-        self.failing_tools = False
 
     def now(self) -> float:
         return self._stage.now
@@ -123,4 +120,4 @@ class ScriptedDriver:
         await self._stage.point("tools")
         self.steps.append(tuple(call.id for call in calls))
         await self._stage.point("tools done")
-        return [ToolOutput(call.id, f"found {call.arguments['n']}", failed=self.failing_tools) for call in calls]
+        return [ToolOutput(call.id, f"found {call.arguments['n']}") for call in calls]
