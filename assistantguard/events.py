@@ -33,7 +33,7 @@ __all__ = [
 Level = Literal["debug", "info", "warning"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Event:
     """What every event carries."""
 
@@ -44,6 +44,17 @@ class Event:
     """Unix time, seconds."""
     session_id: str
     thread_id: str
+
+    # Equality and text are written once, since generating them for each class doubles the cost of importing this.
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Event) and self.record() == other.record()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.time, self.thread_id))
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self))
+        return f"{type(self).__name__}({fields})"
 
     def record(self) -> dict[str, Any]:
         """The event as one flat, JSON-ready object: ``event`` first, usage fields spread, None left out.
@@ -63,7 +74,7 @@ class Event:
         return out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TurnStarted(Event):
     """A user's message was taken up."""
 
@@ -75,7 +86,7 @@ class TurnStarted(Event):
     context_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RunStarted(Event):
     """The model's work on a turn begins."""
 
@@ -84,7 +95,7 @@ class RunStarted(Event):
     model: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RequestSettled(Event):
     """One paid model call is on the books, whatever it ended in."""
 
@@ -108,7 +119,7 @@ class RequestSettled(Event):
     price_source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RunStep(Event):
     """The model asked for tools."""
 
@@ -123,7 +134,7 @@ class RunStep(Event):
     """Their names."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ToolSettled(Event):
     """One tool call was answered."""
 
@@ -136,7 +147,7 @@ class ToolSettled(Event):
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RunRetried(Event):
     """An attempt failed and another follows."""
 
@@ -156,7 +167,7 @@ class RunRetried(Event):
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RunCancelled(Event):
     """The guard ended a run, or the caller walked away from it."""
 
@@ -170,7 +181,7 @@ class RunCancelled(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RunSettled(Event):
     """A run has ended and is on the books. Exactly one for every `RunStarted`."""
 
@@ -193,7 +204,7 @@ class RunSettled(Event):
     incomplete_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ThreadRotated(Event):
     """A thread left its generation for a new one."""
 
@@ -216,7 +227,7 @@ class ThreadRotated(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ThreadHealed(Event):
     """A generation was made usable again."""
 
@@ -230,7 +241,7 @@ class ThreadHealed(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class VectorStoreCreated(Event):
     """A set of files was embedded."""
 
@@ -244,7 +255,7 @@ class VectorStoreCreated(Event):
     """The expired store that it was built in place of, or None."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class VectorStoreReused(Event):
     """A set of files was already embedded; nothing was spent."""
 
@@ -254,7 +265,7 @@ class VectorStoreReused(Event):
     files: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BudgetRefusedEvent(Event):
     """A request was not sent, since a cap does not allow it."""
 
@@ -271,7 +282,7 @@ class BudgetRefusedEvent(Event):
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PolicyObserved(Event):
     """A policy under `observe` would have acted."""
 

@@ -62,11 +62,9 @@ _CACHE_CHARACTERS = 4_000_000
 _CACHE_ENTRIES = 20_000
 _PARSED_AT_ONCE = 4_096
 
-_O200K = re.compile(r"(?:gpt-4o|chatgpt-4o|gpt-4\.[15]|gpt-5(?:\.\d+)?|o[13]|o4-mini)(?:-.*)?")
-_HARMONY = re.compile(r"gpt-oss(?:-.*)?")
-_CL100K = re.compile(
-    r"(?:gpt-4|gpt-3\.5|gpt-35)(?:-.*)?|text-embedding-(?:ada-002|3-small|3-large)|(?:davinci|babbage)-002"
-)
+_O200K = r"(?:gpt-4o|chatgpt-4o|gpt-4\.[15]|gpt-5(?:\.\d+)?|o[13]|o4-mini)(?:-.*)?"
+_HARMONY = r"gpt-oss(?:-.*)?"
+_CL100K = r"(?:gpt-4|gpt-3\.5|gpt-35)(?:-.*)?|text-embedding-(?:ada-002|3-small|3-large)|(?:davinci|babbage)-002"
 _COUNTED_EXACTLY = frozenset({"o200k_base", "o200k_harmony"})
 """Encodings with the shipped ranks. They differ in special tokens only."""
 
@@ -104,11 +102,11 @@ def encoding_name(model: str | None) -> tuple[str, bool]:
     name = model.strip().lower()
     if name.startswith("ft:"):
         name = name.split(":")[1]
-    if _O200K.fullmatch(name):
+    if re.fullmatch(_O200K, name):
         return "o200k_base", True
-    if _CL100K.fullmatch(name):
+    if re.fullmatch(_CL100K, name):
         return "cl100k_base", True
-    if _HARMONY.fullmatch(name):
+    if re.fullmatch(_HARMONY, name):
         return "o200k_harmony", True
     return "o200k_base", False
 

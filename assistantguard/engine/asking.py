@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Asking"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Asking:
     """Asks the session's policies."""
 

@@ -22,7 +22,7 @@ __all__ = ["Books", "Outcome", "Purpose"]
 Purpose = Literal["run", "summary"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What came of a paid request, all of it on the books: an answer, a failure, or an answer that failed."""
 
@@ -38,7 +38,7 @@ class Outcome:
     """A bound on what the conversation holds after an answer, instructions and tools included."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _InFlight:
     """A request that was sent and is not settled."""
 

@@ -18,7 +18,7 @@ __all__ = ["Backend", "Driver", "ModelAnswer", "ModelRequest", "VectorStoreInfo"
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ModelRequest:
     """One paid model call."""
 
@@ -40,7 +40,7 @@ class ModelRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ModelAnswer:
     """What came of a paid model call that the server answered."""
 
@@ -66,7 +66,7 @@ class ModelAnswer:
     """Whether it wrote more than its text and calls show, such as reasoning."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class VectorStoreInfo:
     """A vector store's state."""
 

@@ -21,7 +21,7 @@ __all__ = ["Steady"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Steady:
     """Calls that may be repeated: nothing is billed, and doing them twice harms nothing."""
 
