@@ -86,8 +86,9 @@ def anyio_scope(chat: Coroutine[Any, Any, Any], ready: threading.Event) -> Corou
             await until(ready)
             scope.cancel()
 
-        with anyio.CancelScope() as scope:
-            canceller = asyncio.ensure_future(cancel_when_ready(scope))
+        scope = anyio.CancelScope()
+        canceller = asyncio.ensure_future(cancel_when_ready(scope))
+        with scope:
             await chat
         await canceller
         assert scope.cancelled_caught
