@@ -69,7 +69,6 @@ class Engine:
     def __init__(self, session: Session, driver: Driver, backend: Backend) -> None:
         self.session = session
         self._driver = driver
-        self._backend = backend
         self._steady = Steady(session, driver, backend)
         self._asking = Asking(session, driver)
         self._books = Books(session, driver, backend, self._asking)
