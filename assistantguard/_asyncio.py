@@ -95,14 +95,14 @@ class AsyncioDriver:
         if calling.step is not None:
             began = time.perf_counter()
             results = await _bounded(calling.step, calls, limit_of(calling, None, deadline))
-            return outputs_of_step(calls, results, time.perf_counter() - began)
+            return outputs_of_step(calling, calls, results, time.perf_counter() - began)
         places = asyncio.Semaphore(calling.parallel)
 
         async def answer(call: ToolCall) -> ToolOutput:
             async with places:
                 began = time.perf_counter()
                 result = await _bounded(calling.one, call, limit_of(calling, call, deadline))
-                return answered(call, result, time.perf_counter() - began)
+                return answered(calling, call, result, time.perf_counter() - began)
 
         if len(calls) == 1:
             return [await answer(calls[0])]

@@ -90,7 +90,7 @@ class BlockingDriver:
             began = time.perf_counter()
             step = calling.step
             results = _bounded(lambda: step(calls), limit_of(calling, None, deadline))
-            return outputs_of_step(calls, results, time.perf_counter() - began)
+            return outputs_of_step(calling, calls, results, time.perf_counter() - began)
         if len(calls) == 1 or calling.parallel == 1:
             return [self._answer(call, deadline) for call in calls]
         places = threading.BoundedSemaphore(calling.parallel)
@@ -104,7 +104,7 @@ class BlockingDriver:
     def _answer(self, call: ToolCall, deadline: float | None) -> ToolOutput:
         began = time.perf_counter()
         result = _bounded(lambda: self._calling.one(call), limit_of(self._calling, call, deadline))
-        return answered(call, result, time.perf_counter() - began)
+        return answered(self._calling, call, result, time.perf_counter() - began)
 
 
 def _bounded(work: Callable[[], Any], limit: float | None) -> Any:

@@ -40,7 +40,7 @@ def limit_of(calling: ToolCalling, call: ToolCall | None, deadline: float | None
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def answered(call: ToolCall, result: Any, seconds: float) -> ToolOutput:
+def answered(calling: ToolCalling, call: ToolCall, result: Any, seconds: float) -> ToolOutput:
     """The output of a call, from what its tool returned or the exception that it raised."""
     from assistantguard.tools import failure_of, output_of
 
@@ -48,26 +48,27 @@ def answered(call: ToolCall, result: Any, seconds: float) -> ToolOutput:
         return replace(result, call_id=call.id, seconds=seconds)
     if isinstance(result, Exception):
         return replace(failure_of(call, result), seconds=seconds)
-    return replace(output_of(call, result), seconds=seconds)
+    output = output_of(call, result, max_characters=calling.toolbox.max_tool_output_characters)
+    return replace(output, seconds=seconds)
 
 
-def outputs_of_step(calls: Sequence[ToolCall], results: Any, seconds: float) -> list[ToolOutput]:
+def outputs_of_step(calling: ToolCalling, calls: Sequence[ToolCall], results: Any, seconds: float) -> list[ToolOutput]:
     """The outputs of a step whose ``dispatch_tools`` returned `results`, or raised it.
 
     `results` are as many values as there are calls, in their order, or a mapping from call id to value. A call that
     got none is answered with a failure.
     """
     if isinstance(results, Exception):
-        return [answered(call, results, seconds) for call in calls]
+        return [answered(calling, call, results, seconds) for call in calls]
     if isinstance(results, Mapping):
         missing = LookupError("dispatch_tools gave no output for this call")
-        return [answered(call, results.get(call.id, missing), seconds) for call in calls]
+        return [answered(calling, call, results.get(call.id, missing), seconds) for call in calls]
     values = list(results) if isinstance(results, Sequence) and not isinstance(results, (str, bytes)) else None
     if values is None or len(values) != len(calls):
         count = "no list" if values is None else f"{len(values)}"
         wrong = TypeError(f"dispatch_tools returned {count} for {len(calls)} calls")
-        return [answered(call, wrong, seconds) for call in calls]
-    return [answered(call, value, seconds) for call, value in zip(calls, values, strict=True)]
+        return [answered(calling, call, wrong, seconds) for call in calls]
+    return [answered(calling, call, value, seconds) for call, value in zip(calls, values, strict=True)]
 
 
 def is_async(function: Callable[..., Any]) -> bool:

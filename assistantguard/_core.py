@@ -56,6 +56,7 @@ class Options:
     run_timeout: float
     tool_timeout: float | None
     max_parallel_tools: int
+    max_tool_output_characters: int | None
     prices: Mapping[str, Price] | PriceBook | None
     ledger: Ledger | None
     sinks: Sequence[Sink] | None
@@ -116,7 +117,7 @@ class GuardCore:
                 f"assistant is {assistant!r}: give an Assistant(model=…, instructions=…, tools=[…])"
             )
         self.prices = options.prices if isinstance(options.prices, PriceBook) else PriceBook(options.prices)
-        self.toolbox = Toolbox(assistant.tools)
+        self.toolbox = Toolbox(assistant.tools, max_tool_output_characters=options.max_tool_output_characters)
         if not allows_async_tools:
             _refuse_async_tools(self.toolbox)
         overridden = _overridden(guard, face)

@@ -56,6 +56,7 @@ class AsyncAssistantGuard:
         run_timeout: As for `AssistantGuard`.
         tool_timeout: As for `AssistantGuard`.
         max_parallel_tools: As for `AssistantGuard`.
+        max_tool_output_characters: As for `AssistantGuard`.
         prices: As for `AssistantGuard`.
         ledger: As for `AssistantGuard`.
         sinks: As for `AssistantGuard`.
@@ -78,6 +79,7 @@ class AsyncAssistantGuard:
         run_timeout: float = 300.0,
         tool_timeout: float | None = 60.0,
         max_parallel_tools: int = 8,
+        max_tool_output_characters: int | None = None,
         prices: Mapping[str, Price] | PriceBook | None = None,
         ledger: Ledger | None = None,
         sinks: Sequence[Sink] | None = None,
@@ -93,6 +95,7 @@ class AsyncAssistantGuard:
             run_timeout,
             tool_timeout,
             max_parallel_tools,
+            max_tool_output_characters,
             prices,
             ledger,
             sinks,

@@ -62,6 +62,8 @@ class AssistantGuard:
         run_timeout: Seconds that a run may take, tools and retries included.
         tool_timeout: Seconds that a tool call may take; None leaves only the run's limit.
         max_parallel_tools: How many calls of one step run at once; 1 runs one after another.
+        max_tool_output_characters: The longest tool output that the model gets, since it is billed again with every
+            later request; the rest is cut off, and the model is told so. None sets no limit.
         prices: Prices to add or override, by model name, or a `PriceBook`.
         ledger: The books; None keeps them in memory.
         sinks: Where events go, instead of `StructlogSink`.
@@ -84,6 +86,7 @@ class AssistantGuard:
         run_timeout: float = 300.0,
         tool_timeout: float | None = 60.0,
         max_parallel_tools: int = 8,
+        max_tool_output_characters: int | None = None,
         prices: Mapping[str, Price] | PriceBook | None = None,
         ledger: Ledger | None = None,
         sinks: Sequence[Sink] | None = None,
@@ -105,6 +108,7 @@ class AssistantGuard:
             run_timeout,
             tool_timeout,
             max_parallel_tools,
+            max_tool_output_characters,
             prices,
             ledger,
             sinks,

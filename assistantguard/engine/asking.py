@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from assistantguard.events import PolicyObserved
-from assistantguard.models import RunState, ThreadState
-from assistantguard.policies import Refuse, Ruling, View
+from assistantguard.events import PolicyObserved, RunRetried
+from assistantguard.models import Failure, RunState, ThreadState
+from assistantguard.policies import Refuse, Retry, Ruling, View
 
 if TYPE_CHECKING:
     from assistantguard.engine.ports import Driver
@@ -44,6 +44,44 @@ class Asking:
             error.policy = ruling.policy
             raise error
         return ruling
+
+    def retry(self, thread: ThreadState, run: RunState, failure: Failure) -> float | None:
+        """Ask whether a call whose attempt ``run.attempt`` failed transiently is tried again, and announce it.
+
+        Returns:
+            Seconds to wait before the next attempt; None where no policy wants one, or it would come too late.
+        """
+        view = replace(self.view(thread, run, "", run.model), failure=failure)
+        ruling = self.rule("on_failure", view)
+        if not isinstance(ruling.decision, Retry):
+            return None
+        wait = ruling.decision.wait
+        if run.deadline is not None and view.now + wait >= run.deadline:
+            return None
+        self.report_retry(thread, run, failure, wait, ruling.policy, ruling.decision.reason)
+        return wait
+
+    def report_retry(
+        self, thread: ThreadState, run: RunState, failure: Failure, wait: float, policy: str, reason: str
+    ) -> None:
+        """Emit that attempt ``run.attempt`` failed and another follows."""
+        self.session.emit(
+            RunRetried(
+                self.driver.now(),
+                self.session.id,
+                thread.id,
+                run.id,
+                run.model,
+                run.attempt,
+                failure.kind,
+                wait,
+                policy,
+                reason,
+                failure.code,
+                failure.status_code,
+                failure.request_id,
+            )
+        )
 
     def report(self, view: View, policy: str, checkpoint: str, verb: str, reason: str) -> None:
         """Emit what an observed policy would have done."""

@@ -34,7 +34,6 @@ from assistantguard.errors import (
 )
 from assistantguard.events import (
     RunCancelled,
-    RunRetried,
     RunSettled,
     RunStarted,
     RunStep,
@@ -51,7 +50,7 @@ from assistantguard.models import (
     ToolCall,
     ToolOutput,
 )
-from assistantguard.policies import Retry, Rotate, Stop, WrapUp
+from assistantguard.policies import Rotate, Stop, WrapUp
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
@@ -69,8 +68,8 @@ class Engine:
     def __init__(self, session: Session, driver: Driver, backend: Backend) -> None:
         self.session = session
         self._driver = driver
-        self._steady = Steady(session, driver, backend)
         self._asking = Asking(session, driver)
+        self._steady = Steady(session, driver, backend, self._asking)
         self._books = Books(session, driver, backend, self._asking)
         self._rotation = Rotation(self._books, self._steady)
         self.files = Files(self._asking, self._steady)
@@ -286,11 +285,11 @@ class Engine:
             thread.suspect, thread.unsettled = False, []
         if failure.mend is not None and run.mends < _MENDS_PER_RUN:
             await self._recovery.mend(thread, run, failure)
+            self._asking.report_retry(thread, run, failure, 0.0, "healing", failure.mend)
             run.mends += 1
             run.retries += 1
             run.attempt += 1
             run.status = "queued"
-            self._report_retry(thread, run, failure, 0.0, "healing", failure.mend)
             return
         if failure.kind == "ambiguous":
             thread.suspect = True
@@ -298,44 +297,18 @@ class Engine:
                 raise timed_out(run, self.session.run_timeout) from outcome.error
         if failure.kind != "transient":
             raise error from outcome.error
-        view = replace(self._asking.view(thread, run, "", run.model), failure=failure)
-        ruling = self._asking.rule("on_failure", view)
-        if not isinstance(ruling.decision, Retry):
+        wait = self._asking.retry(thread, run, failure)
+        if wait is None:
             raise error from outcome.error
-        retry_at = self._driver.now() + ruling.decision.wait
-        if run.deadline is not None and retry_at >= run.deadline:
-            raise error from outcome.error
-        self._report_retry(thread, run, failure, ruling.decision.wait, ruling.policy, ruling.decision.reason)
         run.retries += 1
         run.attempt += 1
-        run.retry_at = retry_at
+        run.retry_at = self._driver.now() + wait
         run.status = "queued"
 
     def _queue_outputs(self, run: RunState, outputs: Sequence[ToolOutput]) -> None:
         run.input = [output_item(output) for output in outputs]
         run.tool_calls = ()
         run.status = "queued"
-
-    def _report_retry(
-        self, thread: ThreadState, run: RunState, failure: Failure, wait: float, policy: str, reason: str
-    ) -> None:
-        self.session.emit(
-            RunRetried(
-                self._driver.now(),
-                self.session.id,
-                thread.id,
-                run.id,
-                run.model,
-                run.attempt,
-                failure.kind,
-                wait,
-                policy,
-                reason,
-                failure.code,
-                failure.status_code,
-                failure.request_id,
-            )
-        )
 
     def _report_cancelled(self, thread: ThreadState, run: RunState, policy: str, error: str) -> None:
         session, now = self.session, self._driver.now()

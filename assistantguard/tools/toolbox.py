@@ -24,7 +24,7 @@ class Toolbox:
     Args:
         tools: Python functions, `FunctionTool` objects, function schemas as dictionaries (flat as in Responses, or
             nested as in Chat Completions and Assistants), or built-in tools such as ``{"type": "web_search"}``.
-        max_output_characters: The longest output that the model gets of one call; the rest is cut off, and the
+        max_tool_output_characters: The longest output that the model gets of one call; the rest is cut off, and the
             output says so. None for no bound.
 
     Raises:
@@ -35,14 +35,14 @@ class Toolbox:
         self,
         tools: Iterable[Callable[..., Any] | Mapping[str, Any]] = (),
         *,
-        max_output_characters: int | None = None,
+        max_tool_output_characters: int | None = None,
     ) -> None:
-        if max_output_characters is not None and max_output_characters < _LEAST_OUTPUT:
+        if max_tool_output_characters is not None and max_tool_output_characters < _LEAST_OUTPUT:
             raise ConfigurationError(
-                f"max_output_characters is {max_output_characters}, the least is {_LEAST_OUTPUT}:"
+                f"max_tool_output_characters is {max_tool_output_characters}, the least is {_LEAST_OUTPUT}:"
                 " raise it, or leave it out"
             )
-        self.max_output_characters = max_output_characters
+        self.max_tool_output_characters = max_tool_output_characters
         """The longest output of one call, in characters; None for no bound."""
         self._schemas: list[dict[str, Any]] = []
         self._functions: dict[str, FunctionTool] = {}

@@ -88,6 +88,10 @@ WRONG: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "run_timeout as text": (lambda: guard(run_timeout="180"), ["run_timeout", "'180'"]),
     "tool_timeout": (lambda: guard(tool_timeout=-1), ["tool_timeout", "-1"]),
     "max_parallel_tools": (lambda: guard(max_parallel_tools=0), ["max_parallel_tools", "0", "at least 1"]),
+    "max_tool_output_characters": (
+        lambda: guard(max_tool_output_characters=3),
+        ["max_tool_output_characters", "3", "200"],
+    ),
     "an unpriced model under a dollar cap": (
         lambda: guard([CostCap(session=1)], Assistant(model="house-1")),
         ["house-1", "prices="],

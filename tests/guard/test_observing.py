@@ -193,3 +193,12 @@ def test_a_policy_that_raises_leaves_a_usable_thread(world: World) -> None:
     assert bot.chat("Please rotate").text == "Hello again."
     assert bot.guard.summary()["rotations"] == 1
     check_all(bot, sandbox)
+
+
+def test_an_observed_retry_reports_on_unpaid_calls_too(world: World) -> None:
+    sandbox = world.sandbox(["Hello."], faults=[Fault.server_error(at=1, endpoint="POST /conversations")])
+    bot = world.bot(sandbox, [observe(TransientRetry(max_attempts=3, wait=tenacity.wait_none()))])
+    with pytest.raises(RetriesExhausted):
+        bot.chat("Hi")
+    assert [(event.checkpoint, event.decision) for event in bot.all(PolicyObserved)] == [("on_failure", "retry")]
+    assert bot.chat("Hi").text == "Hello."

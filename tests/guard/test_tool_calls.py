@@ -382,3 +382,13 @@ def test_a_step_may_mix_async_and_plain_tools() -> None:
         sandbox = world.sandbox([step, "Done."])
         world.bot(sandbox, tools=[weigh, lookups.lookup]).chat("Go")
         assert outputs(sandbox) == ['{"grams":7}', "order 1 was sent"]
+
+
+def test_a_long_output_is_cut_to_the_guards_limit_and_says_so(world: World) -> None:
+    def lookup() -> str:
+        return "x" * 5_000
+
+    output, _ = one_call(world, lookup, max_tool_output_characters=1_000)
+    assert len(output) <= 1_000
+    assert output.startswith("xxx")
+    assert "5000" in output.replace(",", "")

@@ -116,8 +116,8 @@ def test_asynchrony_and_time_limits_are_told_by_name() -> None:
 
 
 def test_an_output_bound_that_leaves_no_room_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="max_output_characters is 10, the least is 200"):
-        Toolbox(max_output_characters=10)
+    with pytest.raises(ConfigurationError, match="max_tool_output_characters is 10, the least is 200"):
+        Toolbox(max_tool_output_characters=10)
 
 
 def test_an_empty_toolbox_has_no_schemas() -> None:
