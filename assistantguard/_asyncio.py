@@ -12,6 +12,7 @@ import anyio
 
 from assistantguard._calling import ToolCalling, answered, is_async, limit_of, outputs_of_step
 from assistantguard._threads import in_thread
+from assistantguard.backends.port import END
 from assistantguard.models import ToolCall, ToolOutput
 
 __all__ = ["AsyncioDriver", "AsyncioPort"]
@@ -39,6 +40,42 @@ class AsyncioPort:
             params["timeout"] = timeout
         with anyio.fail_after(timeout):
             return await getter(self._client)(*args, **params)
+
+    async def open(self, path: str, timeout: float, /, *args: Any, **params: Any) -> AsyncioEvents:
+        """See `ClientPort.open`."""
+        deadline = time.monotonic() + timeout
+        return AsyncioEvents(await self.call(path, timeout, *args, stream=True, **params), deadline)
+
+
+class AsyncioEvents:
+    """`EventStream` over an ``openai.AsyncStream``.
+
+    Args:
+        stream: The SDK's stream.
+        deadline: Until when it must have ended, by `time.monotonic`.
+    """
+
+    def __init__(self, stream: Any, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    @property
+    def request_id(self) -> str | None:
+        """See `EventStream.request_id`."""
+        found: str | None = self._stream.response.headers.get("x-request-id")
+        return found
+
+    async def next(self) -> Any:
+        """See `EventStream.next`."""
+        with anyio.fail_after(self._deadline - time.monotonic()):
+            try:
+                return await self._stream.__anext__()
+            except StopAsyncIteration:
+                return END
+
+    async def close(self) -> None:
+        """See `EventStream.close`."""
+        await self._stream.close()
 
 
 class AsyncioDriver:

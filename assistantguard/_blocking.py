@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from assistantguard._calling import ToolCalling, answered, limit_of, outputs_of_step
 from assistantguard._threads import FairLock, in_thread
+from assistantguard._watch import watch
+from assistantguard.backends.port import END
 from assistantguard.models import ToolCall, ToolOutput
 
 __all__ = ["BlockingDriver", "BlockingPort", "block_on"]
@@ -49,6 +51,48 @@ class BlockingPort:
         if path != "post":
             params["timeout"] = timeout
         return getter(self._client)(*args, **params)
+
+    async def open(self, path: str, timeout: float, /, *args: Any, **params: Any) -> BlockingEvents:
+        """See `ClientPort.open`."""
+        deadline = time.monotonic() + timeout
+        return BlockingEvents(await self.call(path, timeout, *args, stream=True, **params), deadline)
+
+
+class BlockingEvents:
+    """`EventStream` over an ``openai.Stream``.
+
+    Args:
+        stream: The SDK's stream.
+        deadline: Until when it must have ended, by `time.monotonic`. The transport's own limit bounds each wait and
+            begins anew with every byte, so the socket of a stream that is late is shut down, which ends the wait.
+    """
+
+    def __init__(self, stream: Any, deadline: float) -> None:
+        self._stream = stream
+        self._watched = watch(stream.response, deadline)
+
+    @property
+    def request_id(self) -> str | None:
+        """See `EventStream.request_id`."""
+        found: str | None = self._stream.response.headers.get("x-request-id")
+        return found
+
+    async def next(self) -> Any:
+        """See `EventStream.next`."""
+        try:
+            event = next(self._stream, END)
+        except Exception as error:
+            if self._watched.late:
+                raise TimeoutError("the stream did not end in time") from error
+            raise
+        if event is END and self._watched.late:
+            raise TimeoutError("the stream did not end in time")
+        return event
+
+    async def close(self) -> None:
+        """See `EventStream.close`."""
+        self._watched.over()
+        self._stream.close()
 
 
 class BlockingDriver:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing_extensions import TypedDict
 from assistantguard import tokens
 from assistantguard._calling import ToolCalling
 from assistantguard.engine import Session
-from assistantguard.errors import ConfigurationError
+from assistantguard.errors import ConfigurationError, RunTimedOut
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import Assistant, ThreadState
 from assistantguard.policies import Policy, PolicySet, default_policies
@@ -37,6 +38,8 @@ __all__ = [
     "check_message",
     "new_thread_state",
     "run_tool",
+    "until",
+    "waited_too_long",
     "without_retries",
 ]
 
@@ -61,6 +64,8 @@ class Options:
     ledger: Ledger | None
     sinks: Sequence[Sink] | None
     events: str | os.PathLike[str] | None
+    background: bool | None
+    cleanup_timeout: float
 
 
 class SessionTokens(TypedDict):
@@ -128,7 +133,9 @@ class GuardCore:
             )
         self.tool_timeout = _positive("tool_timeout", options.tool_timeout, optional=True)
         run_timeout = _positive("run_timeout", options.run_timeout)
+        cleanup_timeout = _positive("cleanup_timeout", options.cleanup_timeout)
         assert run_timeout is not None
+        assert cleanup_timeout is not None
         self.parallel = options.max_parallel_tools
         if isinstance(self.parallel, bool) or not isinstance(self.parallel, int) or self.parallel < 1:
             raise ConfigurationError(
@@ -154,6 +161,8 @@ class GuardCore:
             self.ledger,
             fan_out(sinks),
             run_timeout,
+            cleanup_timeout,
+            _background(options.background),
         )
         self.calling = ToolCalling(
             self.toolbox,
@@ -274,6 +283,32 @@ def _positive(name: str, value: Any, *, optional: bool = False) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ConfigurationError(f"{name} is {value!r}, it must be a number of seconds above 0: change it")
     return float(value)
+
+
+def _background(value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise ConfigurationError(f"background is {value!r}: give True, False, or None to use it where a run may take long")
+
+
+def until(deadline: float | None) -> float | None:
+    """Unix time at which a turn that begins now must have ended.
+
+    Raises:
+        ConfigurationError: `deadline` is no number of seconds above 0.
+    """
+    seconds = _positive("deadline", deadline, optional=True)
+    return None if seconds is None else time.time() + seconds
+
+
+def waited_too_long(thread_id: str) -> RunTimedOut:
+    """The error for a turn whose deadline passed while others had the thread."""
+    error = RunTimedOut(
+        f"the turn's deadline passed while it waited for earlier turns of the thread {thread_id}: nothing was sent;"
+        " allow more time, or send fewer messages at once"
+    )
+    error.policy, error.thread_id = "deadline", thread_id
+    return error
 
 
 def _refuse_async_tools(toolbox: Toolbox) -> None:

@@ -77,28 +77,49 @@ class FairLock:
         self._waiters: deque[threading.Event] = deque()
         self._taken = False
 
-    def __enter__(self) -> None:
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Take the lock when it is free and one's turn has come.
+
+        Args:
+            timeout: Seconds to wait; None waits without end.
+
+        Returns:
+            Whether it was taken.
+        """
         with self._guard:
             if not self._taken:
                 self._taken = True
-                return
+                return True
             turn = threading.Event()
             self._waiters.append(turn)
         try:
-            turn.wait()
+            came = turn.wait(timeout)
         except BaseException:
-            with self._guard:
-                if turn in self._waiters:
-                    self._waiters.remove(turn)
-                    raise
-            self.__exit__(None, None, None)
+            if not self._leave(turn):
+                self.release()
             raise
+        return came or not self._leave(turn)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def release(self) -> None:
+        """Hand the lock to the next waiter."""
         with self._guard:
             if self._waiters:
                 self._waiters.popleft().set()
             else:
                 self._taken = False
+
+    def _leave(self, turn: threading.Event) -> bool:
+        """Stop waiting; return False where the lock was handed over just then."""
+        with self._guard:
+            if turn not in self._waiters:
+                return False
+            self._waiters.remove(turn)
+            return True
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import openai
 from typing_extensions import Self
 
@@ -22,12 +24,15 @@ from assistantguard._core import (
     check_message,
     new_thread_state,
     run_tool,
+    until,
+    waited_too_long,
     without_retries,
 )
 from assistantguard._threads import in_thread
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
-from assistantguard.models import Assistant, Reply, ThreadState, ToolCall
+from assistantguard.models import Assistant, Reply, StreamEvent, ThreadState, ToolCall
+from assistantguard.streams import AsyncRunStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +66,8 @@ class AsyncAssistantGuard:
         ledger: As for `AssistantGuard`.
         sinks: As for `AssistantGuard`.
         events: As for `AssistantGuard`.
+        background: As for `AssistantGuard`.
+        cleanup_timeout: As for `AssistantGuard`.
 
     Raises:
         ConfigurationError: A value cannot work; the message says which, why, and what to do.
@@ -84,6 +91,8 @@ class AsyncAssistantGuard:
         ledger: Ledger | None = None,
         sinks: Sequence[Sink] | None = None,
         events: str | os.PathLike[str] | None = None,
+        background: bool | None = None,
+        cleanup_timeout: float = 15.0,
     ) -> None:
         check_client(client, openai.AsyncOpenAI, openai.OpenAI, "use AssistantGuard, or pass openai.AsyncOpenAI()")
         options = Options(
@@ -100,6 +109,8 @@ class AsyncAssistantGuard:
             ledger,
             sinks,
             events,
+            background,
+            cleanup_timeout,
         )
         self._core = GuardCore(self, AsyncAssistantGuard, assistant, options, allows_async_tools=True)
         self._client = client
@@ -142,9 +153,17 @@ class AsyncAssistantGuard:
         """Answer all calls of a step. Override it, async or plain, to run them together. See `AssistantGuard`."""
         return [await self.dispatch_tool(call) for call in calls]
 
-    async def chat(self, message: Message) -> Reply:
+    async def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
         """Answer a message on the default thread. See `AssistantGuard.chat`."""
-        return await self._default_thread().chat(message)
+        return await self._default_thread().chat(message, deadline=deadline)
+
+    def stream(self, message: Message, *, deadline: float | None = None) -> AsyncRunStream:
+        """Answer a message on the default thread, and tell what happens. See `AssistantGuard.stream`."""
+        return self._default_thread().stream(message, deadline=deadline)
+
+    async def heal(self) -> bool:
+        """Make the default thread usable. See `GuardedThread.heal`."""
+        return await self._default_thread().heal()
 
     async def attach_files(self, file_ids: Sequence[str]) -> str:
         """Make files searchable on the default thread. See `GuardedThread.attach_files`."""
@@ -198,13 +217,44 @@ class AsyncGuardedThread:
         """Turns, context size, generation and usage, as they are now. Read it, do not change it."""
         return self._state
 
-    async def chat(self, message: Message) -> Reply:
+    async def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
         """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
-        checked = check_message(message)
+        checked, end = check_message(message), until(deadline)
+        await self._take_turn(end)
+        try:
+            return await self._engine.turn(self._state, checked, end)
+        finally:
+            self._turns.release()
+
+    def stream(self, message: Message, *, deadline: float | None = None) -> AsyncRunStream:
+        """Answer a message and tell what happens as it happens. See `AssistantGuard.stream`."""
+        return AsyncRunStream(self._events(check_message(message), until(deadline)))
+
+    async def heal(self) -> bool:
+        """Make the thread usable. See `GuardedThread.heal`."""
         async with self._turns:
-            return await self._engine.turn(self._state, checked)
+            return await self._engine.heal(self._state)
 
     async def attach_files(self, file_ids: Sequence[str]) -> str:
         """Make files searchable on this thread. See `GuardedThread.attach_files`."""
         async with self._turns:
             return await self._engine.files.attach(self._state, file_ids)
+
+    async def _take_turn(self, end: float | None) -> None:
+        """Take the thread; the turns before this one go first."""
+        try:
+            with anyio.fail_after(None if end is None else max(0.0, end - time.time())):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise waited_too_long(self.id) from None
+
+    async def _events(
+        self, message: str | list[dict[str, Any]], end: float | None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        await self._take_turn(end)
+        try:
+            async with aclosing(self._engine.stream(self._state, message, end)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._turns.release()

@@ -26,6 +26,7 @@ __all__ = [
     "ThreadRotated",
     "ToolSettled",
     "TurnStarted",
+    "UsageCorrected",
     "VectorStoreCreated",
     "VectorStoreReused",
 ]
@@ -59,14 +60,17 @@ class Event:
     def record(self) -> dict[str, Any]:
         """The event as one flat, JSON-ready object: ``event`` first, usage fields spread, None left out.
 
+        Those of a usage that is not the event's `usage` are named after it: ``before_input_tokens``.
+
         Costs are strings, since a float cannot hold a sum of money.
         """
         out: dict[str, Any] = {"event": self.name}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Usage):
+                prefix = "" if field.name == "usage" else f"{field.name}_"
                 for usage_field in dataclasses.fields(value):
-                    out[usage_field.name] = getattr(value, usage_field.name)
+                    out[prefix + usage_field.name] = getattr(value, usage_field.name)
             elif isinstance(value, Decimal):
                 out[field.name] = str(value)
             elif value is not None:
@@ -117,6 +121,27 @@ class RequestSettled(Event):
     request_id: str | None = None
     service_tier: str | None = None
     price_source: str | None = None
+    background: bool = False
+    """Whether the server worked on it in the background, where it can be cancelled."""
+    mode_reason: str | None = None
+    """Why it did, or did not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class UsageCorrected(Event):
+    """The server told late what a request had used whose usage was booked as an estimate."""
+
+    name: ClassVar[str] = "usage.corrected"
+    level: ClassVar[Level] = "info"
+    run_id: str
+    model: str
+    response_id: str
+    usage: Usage
+    """What stands on the books now."""
+    before: Usage
+    """What stood there until now."""
+    cost: Decimal | None
+    before_cost: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

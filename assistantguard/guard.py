@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,16 @@ from assistantguard._core import (
     check_message,
     new_thread_state,
     run_tool,
+    until,
+    waited_too_long,
     without_retries,
 )
 from assistantguard._threads import FairLock
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
 from assistantguard.errors import ConfigurationError
-from assistantguard.models import Assistant, Reply, ThreadState, ToolCall
+from assistantguard.models import Assistant, Reply, StreamEvent, ThreadState, ToolCall
+from assistantguard.streams import RunStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +72,10 @@ class AssistantGuard:
         ledger: The books; None keeps them in memory.
         sinks: Where events go, instead of `StructlogSink`.
         events: A file that gets every event as a JSON line, in addition.
+        background: Whether answers are made in the background at the server, where they can be cancelled and outlive
+            a lost connection. None chooses it where an answer may take long: high reasoning effort, built-in tools
+            that work on their own, or a `max_output_tokens` of 16,384 and more.
+        cleanup_timeout: Seconds that settling and healing may take after a run was interrupted.
 
     Raises:
         ConfigurationError: A value cannot work; the message says which, why, and what to do.
@@ -91,6 +99,8 @@ class AssistantGuard:
         ledger: Ledger | None = None,
         sinks: Sequence[Sink] | None = None,
         events: str | os.PathLike[str] | None = None,
+        background: bool | None = None,
+        cleanup_timeout: float = 15.0,
     ) -> None:
         check_client(client, openai.OpenAI, openai.AsyncOpenAI, "use AsyncAssistantGuard, or pass openai.OpenAI()")
         for name in ("dispatch_tool", "dispatch_tools"):
@@ -113,6 +123,8 @@ class AssistantGuard:
             ledger,
             sinks,
             events,
+            background,
+            cleanup_timeout,
         )
         self._core = GuardCore(self, AssistantGuard, assistant, options, allows_async_tools=False)
         self._client = client
@@ -160,18 +172,38 @@ class AssistantGuard:
         """
         return [self.dispatch_tool(call) for call in calls]
 
-    def chat(self, message: Message) -> Reply:
+    def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
         """Answer a message on the default thread.
 
         Args:
             message: Text, or content parts as the Responses API takes them.
+            deadline: Seconds that the whole turn may take, waiting for earlier turns of the thread included; None
+                leaves `run_timeout`. Cleaning up after it may take `cleanup_timeout` more.
 
         Raises:
             Refused: A cap or a policy does not allow it; nothing was spent for what was refused.
             RunStopped: A policy or the deadline ended the run.
             RunFailed: The server ended it.
         """
-        return self._default_thread().chat(message)
+        return self._default_thread().chat(message, deadline=deadline)
+
+    def stream(self, message: Message, *, deadline: float | None = None) -> RunStream:
+        """Answer a message on the default thread, and tell what happens as it happens.
+
+        The same turn as `chat` makes, under the same policies and with the same reply and books.
+
+        Args:
+            message: As for `chat`.
+            deadline: As for `chat`.
+
+        Returns:
+            A context manager to iterate over; what `chat` raises is raised while it is read.
+        """
+        return self._default_thread().stream(message, deadline=deadline)
+
+    def heal(self) -> bool:
+        """Make the default thread usable. See `GuardedThread.heal`."""
+        return self._default_thread().heal()
 
     def attach_files(self, file_ids: Sequence[str]) -> str:
         """Make files searchable on the default thread. See `GuardedThread.attach_files`."""
@@ -236,11 +268,30 @@ class GuardedThread:
         """Turns, context size, generation and usage, as they are now. Read it, do not change it."""
         return self._state
 
-    def chat(self, message: Message) -> Reply:
+    def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
         """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
-        checked = check_message(message)
+        checked, end = check_message(message), until(deadline)
+        with self._turn(end):
+            return block_on(self._engine.turn(self._state, checked, end))
+
+    def stream(self, message: Message, *, deadline: float | None = None) -> RunStream:
+        """Answer a message and tell what happens as it happens. See `AssistantGuard.stream`."""
+        return RunStream(self._events(check_message(message), until(deadline)))
+
+    def heal(self) -> bool:
+        """Make the thread usable, which someone else may have broken, and learn usage that was told late.
+
+        Function calls without an output are answered, a half turn of ours is removed. A conversation that cannot be
+        healed is left for a new one, which the ``thread.rotated`` event says.
+
+        Returns:
+            Whether anything was done.
+
+        Raises:
+            RunFailed: The server refused.
+        """
         with self._turns:
-            return block_on(self._engine.turn(self._state, checked))
+            return block_on(self._engine.heal(self._state))
 
     def attach_files(self, file_ids: Sequence[str]) -> str:
         """Make files searchable on this thread, in addition to those it has; return the vector store's id.
@@ -258,3 +309,26 @@ class GuardedThread:
         """
         with self._turns:
             return block_on(self._engine.files.attach(self._state, file_ids))
+
+    @contextmanager
+    def _turn(self, end: float | None) -> Generator[None, None, None]:
+        """Hold the thread; the turns before this one go first."""
+        if not self._turns.acquire(None if end is None else max(0.0, end - time.time())):
+            raise waited_too_long(self.id)
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def _events(self, message: str | list[dict[str, Any]], end: float | None) -> Generator[StreamEvent, None, None]:
+        with self._turn(end):
+            events = self._engine.stream(self._state, message, end)
+            try:
+                while True:
+                    try:
+                        event = block_on(events.__anext__())
+                    except StopAsyncIteration:
+                        return
+                    yield event
+            finally:
+                block_on(events.aclose())

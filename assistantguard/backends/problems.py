@@ -14,14 +14,25 @@ import openai
 from assistantguard.failures import Facts, Phase, classify
 from assistantguard.models import Failure
 
-__all__ = ["UnreadableAnswerError", "failure_of"]
+__all__ = ["StreamCutError", "UnreadableAnswerError", "failure_of"]
 
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 """Transport errors (by class name, since the transport is httpx or httpx2) that come before a request leaves."""
 
 
+_TRANSPORTS = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "anyio", "h11", "ssl"})
+"""Whose exceptions the SDK lets through while a stream is read."""
+
+
 class UnreadableAnswerError(Exception):
     """The server answered with success and something that is not what was asked for, such as a login page."""
+
+
+class StreamCutError(Exception):
+    """A stream ended, without an error, before its answer was complete. The SDK does not tell this from a good end."""
+
+
+_UNREADABLE = (openai.APIError, TimeoutError, json.JSONDecodeError, UnreadableAnswerError, StreamCutError)
 
 
 def failure_of(error: Exception) -> Failure | None:
@@ -43,7 +54,7 @@ def failure_of(error: Exception) -> Failure | None:
     if isinstance(error, openai.APIConnectionError):
         phase: Phase = "connect" if type(error.__cause__).__name__ in _NEVER_SENT else "request"
         return classify(Facts(phase, f"{error} ({type(error.__cause__).__name__})"))
-    if isinstance(error, (openai.APIError, TimeoutError, json.JSONDecodeError, UnreadableAnswerError)):
+    if isinstance(error, _UNREADABLE) or type(error).__module__.partition(".")[0] in _TRANSPORTS:
         return classify(Facts("request", str(error) or type(error).__name__))
     return None
 

@@ -30,8 +30,14 @@ def get(value: Any, *names: str) -> Any:
     return value
 
 
-def answer_of(response: Any) -> ModelAnswer:
-    """A Response object, reduced to what the engine must know."""
+def answer_of(response: Any, request_id: str | None = None) -> ModelAnswer:
+    """A Response object, reduced to what the engine must know.
+
+    Args:
+        response: The SDK's object, or the like.
+        request_id: The ``x-request-id`` of the answer, where `response` does not carry it.
+    """
+    request_id = get(response, "_request_id") or request_id
     output = get(response, "output") or []
     texts: list[str] = []
     calls: list[ToolCall] = []
@@ -59,10 +65,10 @@ def answer_of(response: Any) -> ModelAnswer:
         tuple(calls),
         _usage(get(response, "usage"), produced=bool(text or calls)),
         str(get(response, "model") or ""),
-        _failure(response, status),
+        _failure(response, status, request_id),
         get(response, "incomplete_details", "reason"),
         get(response, "service_tier"),
-        get(response, "_request_id"),
+        request_id,
         builtin,
         len(output),
         last_id,
@@ -114,12 +120,9 @@ def _status(response: Any) -> RunStatus:
     return "failed" if get(response, "error") is not None else "completed"
 
 
-def _failure(response: Any, status: RunStatus) -> Failure | None:
-    if status in {"completed", "incomplete"}:
+def _failure(response: Any, status: RunStatus, request_id: str | None) -> Failure | None:
+    if status not in {"failed", "cancelled"}:
         return None
-    request_id = get(response, "_request_id")
-    if status in {"queued", "in_progress"}:
-        return classify(Facts("request", f"the server answered before it was done ({status})", request_id=request_id))
     code = get(response, "error", "code") or ("server_error" if status == "failed" else status)
     message = get(response, "error", "message") or f"the response ended {status}"
     return classify(Facts("response", str(message), code=str(code), request_id=request_id))
@@ -139,21 +142,7 @@ def _usage(usage: Any, *, produced: bool) -> Usage | None:
 def _tool_call(entry: Any) -> ToolCall:
     text = get(entry, "arguments")
     text = text if isinstance(text, str) else json.dumps(text if text is not None else {})
-    invalid: str | None = None
-    arguments: Any = {}
-    try:
-        arguments = json.loads(text) if text.strip() else {}
-    except ValueError as error:
-        invalid = f"the arguments are not JSON: {error}"
-    if not isinstance(arguments, dict):
-        arguments, invalid = {}, "the arguments are not a JSON object"
-    return ToolCall(
-        str(get(entry, "call_id") or get(entry, "id") or ""),
-        str(get(entry, "name") or ""),
-        arguments,
-        text,
-        invalid,
-    )
+    return ToolCall.of(str(get(entry, "call_id") or get(entry, "id") or ""), str(get(entry, "name") or ""), text)
 
 
 def _message_text(entry: Any) -> str:

@@ -16,7 +16,8 @@ import openai
 
 from assistantguard.backends.problems import UnreadableAnswerError, failure_of
 from assistantguard.backends.reading import answer_of, get, item_of, vector_store_of
-from assistantguard.engine.ports import ModelAnswer, ModelRequest, VectorStoreInfo
+from assistantguard.backends.streaming import ResponseStream
+from assistantguard.engine.ports import AnswerStream, ModelAnswer, ModelRequest, VectorStoreInfo
 
 if TYPE_CHECKING:
     from assistantguard.backends.port import ClientPort
@@ -112,12 +113,30 @@ class ResponsesBackend:
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
         """See `Backend.respond`."""
-        params = _create_params(request)
-        headers = {"X-Client-Request-Id": request.client_request_id} if request.client_request_id else None
-        response = await self._port.call("responses.create", timeout, extra_headers=headers, **params)
-        if not isinstance(get(response, "output"), list) and get(response, "status") is None:
-            raise UnreadableAnswerError("the server's answer is no response object: check the base URL")
-        return answer_of(response)
+        return _answer(await self._port.call("responses.create", timeout, **_create_params(request, headers=True)))
+
+    async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
+        """See `Backend.stream`."""
+        return ResponseStream(
+            await self._port.open("responses.create", timeout, **_create_params(request, headers=True))
+        )
+
+    async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
+        """See `Backend.resume`."""
+        events = await self._port.open("responses.retrieve", timeout, response_id, starting_after=sequence_number)
+        return ResponseStream(events, response_id)
+
+    async def look_up(self, response_id: str, timeout: float) -> ModelAnswer:
+        """See `Backend.look_up`."""
+        return _answer(await self._port.call("responses.retrieve", timeout, response_id))
+
+    async def cancel(self, response_id: str, timeout: float) -> ModelAnswer:
+        """See `Backend.cancel`."""
+        return _answer(await self._port.call("responses.cancel", timeout, response_id))
+
+    def refuses_background(self, failure: Failure) -> bool:
+        """See `Backend.refuses_background`. The API names no code for it; the message speaks of it."""
+        return failure.status_code in _REFUSALS and "background" in failure.message.lower()
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
         """See `Backend.count_input`. A server that lacks the route is not asked again."""
@@ -216,10 +235,21 @@ _COUNTED_PARAMS = frozenset(
 """What ``/responses/input_tokens`` takes, of what ``/responses`` does."""
 
 
-def _create_params(request: ModelRequest) -> dict[str, Any]:
-    """The parameters of ``responses.create``; what is not set is not sent."""
+_REFUSALS = frozenset({400, 403, 404, 405, 422, 501})
+
+
+def _answer(response: Any) -> ModelAnswer:
+    if not isinstance(get(response, "output"), list) and get(response, "status") is None:
+        raise UnreadableAnswerError("the server's answer is no response object: check the base URL")
+    return answer_of(response)
+
+
+def _create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:
+    """The parameters of ``responses.create``, its headers if asked for; what is not set is not sent."""
     assistant = request.assistant
     params: dict[str, Any] = {"model": request.model, "input": request.input}
+    if headers and request.client_request_id:
+        params["extra_headers"] = {"X-Client-Request-Id": request.client_request_id}
     if request.instructions:
         params["instructions"] = request.instructions
     if request.generation_id is not None:
@@ -235,6 +265,8 @@ def _create_params(request: ModelRequest) -> dict[str, Any]:
             params["tool_choice"] = request.tool_choice
         if request.max_tool_calls is not None:
             params["max_tool_calls"] = request.max_tool_calls
+    if request.background:
+        params["background"] = True
     if request.max_output_tokens is not None:
         params["max_output_tokens"] = request.max_output_tokens
     if request.cache_key is not None:

@@ -1,149 +1,93 @@
-"""Paid requests: each is admitted and reserved, sent, and settled with what it really used."""
+"""The books: each paid request is settled with what it really used, and corrected when the server tells it late."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
-from assistantguard.engine.admission import Admission, Expectation, framing
-from assistantguard.events import RequestSettled
+from assistantguard.engine.admission import Expectation, framing
+from assistantguard.events import RequestSettled, UsageCorrected
 from assistantguard.ledger import Entry
 from assistantguard.models import Failure, RunState, ThreadState, Usage
+from assistantguard.models.thread import LateUsage
 
 if TYPE_CHECKING:
-    from assistantguard.engine.asking import Asking
+    from assistantguard.engine.modes import Mode
     from assistantguard.engine.ports import Backend, Driver, ModelAnswer, ModelRequest
     from assistantguard.engine.session import Session
 
-__all__ = ["Books", "Outcome", "Purpose"]
+__all__ = ["Books", "Purpose", "Sent", "context_bound", "usage_of"]
 
 Purpose = Literal["run", "summary"]
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What came of a paid request, all of it on the books: an answer, a failure, or an answer that failed."""
-
-    answer: ModelAnswer | None = None
-    failure: Failure | None = None
-    error: Exception | None = None
-    """The SDK's own exception, where there was one."""
-    usage: Usage = field(default_factory=Usage)
-    """What was booked."""
-    fixed_tokens: int | None = None
-    """What instructions and tools cost, where this request was the first to tell."""
-    context_at_most: int = 0
-    """A bound on what the conversation holds after an answer, instructions and tools included."""
+_LOOKS = 3
+"""How often an answer is asked for its usage, one turn after another."""
+_VAIN_LOOKS = 5
+"""After so many looks in a row that brought nothing, a server is taken to be one that never tells."""
+_MOST_LATE = 16
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _InFlight:
-    """A request that was sent and is not settled."""
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A request that was admitted, until it is settled."""
 
     thread: ThreadState
+    run: RunState
     request: ModelRequest
     expectation: Expectation
     purpose: Purpose
+    mode: Mode
+    hold_id: str
 
 
 class Books:
-    """Sends and settles paid requests."""
+    """Settles paid requests."""
 
-    def __init__(self, session: Session, driver: Driver, backend: Backend, asking: Asking) -> None:
+    def __init__(self, session: Session, driver: Driver, backend: Backend) -> None:
         self._session = session
         self._driver = driver
         self._backend = backend
-        self._admission = Admission(session, driver, backend, asking)
-        self._in_flight: dict[str, _InFlight] = {}
+        self._vain_looks = 0
 
-    async def ask(
-        self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: Purpose = "run"
-    ) -> Outcome:
-        """Reserve, send, settle.
-
-        Raises:
-            Refused: A policy or a cap does not allow the request; nothing was sent.
-            RunTimedOut: The run's deadline has passed; nothing was sent.
-        """
-        first = purpose == "run" and not thread.context_known
-        content = self._admission.content(thread, request).tokens if first else 0
-        expectation = await self._admission.admit(thread, run, request, message)
-        assert run.hold_id is not None
-        time_left = self._admission.time_left(run)
-        self._in_flight[run.hold_id] = _InFlight(thread, request, expectation, purpose)
-        try:
-            answer = await self._backend.respond(request, time_left)
-        except Exception as error:
-            failure = self._backend.classify(error)
-            if failure is None:
-                raise
-            return Outcome(None, failure, error, await self._settle(run, None, failure))
-        usage = await self._settle(run, answer, answer.failure)
-        fixed_tokens = max(0, usage.input_tokens - content) if first and not usage.estimated else None
-        return Outcome(answer, answer.failure, None, usage, fixed_tokens, _context_at_most(answer, usage, expectation))
-
-    async def settle_unknown(self, run: RunState) -> None:
-        """End the hold of a run that was interrupted.
-
-        A request that was sent commits its whole hold, marked as an estimate; one that was not sent gives it back.
-        """
-        hold_id = run.hold_id
-        if hold_id is None:
-            return
-        if hold_id in self._in_flight:
-            await self._settle(run, None, None)
-        else:
-            run.hold_id = None
-            ledger = self._session.ledger
-            await self._driver.blocking(lambda: ledger.release(hold_id), at_once=ledger.in_process)
-
-    async def _settle(self, run: RunState, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
-        """End the hold by what is known, keep the row, tell the world. Not to be interrupted half-way."""
-        if self._session.ledger.in_process:
-            return await self._settle_now(run, answer, failure)
-        return await self._driver.protect(self._settle_now(run, answer, failure))
-
-    async def _settle_now(self, run: RunState, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
-        session, driver = self._session, self._driver
-        hold_id = run.hold_id
+    async def release(self, run: RunState) -> None:
+        """End the hold of a request that was not sent."""
+        ledger, hold_id = self._session.ledger, run.hold_id
         assert hold_id is not None
-        sent = self._in_flight[hold_id]
-        thread, request, expectation = sent.thread, sent.request, sent.expectation
-        ledger = session.ledger
+        run.hold_id = None
+        await self._driver.blocking(lambda: ledger.release(hold_id), at_once=ledger.in_process)
+
+    async def settle(self, sent: Sent, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
+        """End the hold by what is known, keep the row, tell the world. Not to be interrupted half-way.
+
+        Without an answer, a failure that is not ambiguous was billed nothing; everything else may have been.
+        """
+        if self._session.ledger.in_process:
+            return await self._settle(sent, answer, failure)
+        return await self._driver.protect(self._settle(sent, answer, failure))
+
+    async def _settle(self, sent: Sent, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
+        session, driver, run, thread, request = self._session, self._driver, sent.run, sent.thread, sent.request
+        ledger, hold_id = session.ledger, sent.hold_id
+        price_source = None
         if answer is None and failure is not None and failure.kind != "ambiguous":
             await driver.blocking(lambda: ledger.release(hold_id), at_once=ledger.in_process)
             usage, status = Usage(), "error"
             cost: Decimal | None = Decimal(0)
-            price_source = None
         else:
-            usage = _usage(answer, expectation, request)
-            tier = answer.service_tier if answer is not None else session.assistant.service_tier
-            cost = session.prices.cost(
-                usage, request.model, tier, tool_calls=None if answer is None else answer.builtin_calls
-            )
-            price = session.prices.price(request.model, tier)
-            price_source = None if price is None else price.origin
-            entry = Entry(
-                driver.now(),
-                thread.id,
-                run.id,
-                run.attempt,
-                request.model,
-                usage,
-                cost,
-                sent.purpose,
-                None if answer is None else answer.id,
-                price_source,
-            )
+            usage = usage_of(answer, sent.expectation, request)
+            entry = self._entry(sent, usage, answer)
+            cost, price_source = entry.cost, entry.price_source
             await driver.blocking(lambda: ledger.commit(hold_id, entry), at_once=ledger.in_process)
             status = "unknown" if answer is None else answer.status
-        del self._in_flight[hold_id]
         run.hold_id = None
         run.usage += usage
         run.cost = None if run.cost is None or cost is None else run.cost + cost
         thread.usage += usage
+        response_id = (answer.id if answer is not None else None) or run.open_response_id
+        if usage.estimated:
+            self._note_late(sent, usage, cost, response_id)
         session.emit(
             RequestSettled(
                 driver.now(),
@@ -156,19 +100,155 @@ class Books:
                 status,
                 usage,
                 cost,
-                driver.now() - expectation.sent_at,
-                expectation.input.tokens,
-                expectation.input.exact,
-                None if answer is None else answer.id,
+                driver.now() - sent.expectation.sent_at,
+                sent.expectation.input.tokens,
+                sent.expectation.input.exact,
+                response_id,
                 answer.request_id if answer is not None else failure.request_id if failure is not None else None,
                 None if answer is None else answer.service_tier,
                 price_source,
+                sent.mode.background,
+                sent.mode.reason,
             )
         )
         return usage
 
+    def _entry(self, sent: Sent, usage: Usage, answer: ModelAnswer | None) -> Entry:
+        request = sent.request
+        cost, price_source = self._priced(request.model, usage, answer)
+        return Entry(
+            self._driver.now(),
+            sent.thread.id,
+            sent.run.id,
+            sent.run.attempt,
+            request.model,
+            usage,
+            cost,
+            sent.purpose,
+            None if answer is None else answer.id,
+            price_source,
+        )
 
-def _usage(answer: ModelAnswer | None, expectation: Expectation, request: ModelRequest) -> Usage:
+    def _priced(self, model: str, usage: Usage, answer: ModelAnswer | None) -> tuple[Decimal | None, str | None]:
+        """What `usage` costs, and by whose price."""
+        session = self._session
+        tier = answer.service_tier if answer is not None else session.assistant.service_tier
+        cost = session.prices.cost(usage, model, tier, tool_calls=None if answer is None else answer.builtin_calls)
+        price = session.prices.price(model, tier)
+        return cost, None if price is None else price.origin
+
+    def _note_late(self, sent: Sent, usage: Usage, cost: Decimal | None, response_id: str | None) -> None:
+        """Remember an estimate that the server may yet replace."""
+        run, late = sent.run, sent.thread.late
+        late.append(
+            LateUsage(
+                sent.hold_id,
+                response_id or "",
+                run.id,
+                run.attempt,
+                sent.request.model,
+                sent.purpose,
+                usage,
+                cost,
+            )
+        )
+        del late[:-_MOST_LATE]
+
+    async def ask_late(self, thread: ThreadState, timeout: float) -> bool:
+        """Ask the server for usage that it did not tell, and correct the books.
+
+        Args:
+            thread: Whose answers are asked for.
+            timeout: Seconds for each.
+
+        Returns:
+            Whether an answer turns out to have been completed after it was given up.
+        """
+        completed = False
+        for late in tuple(thread.late):
+            if not late.response_id or late.looks >= _LOOKS or self._vain_looks >= _VAIN_LOOKS:
+                thread.late.remove(late)
+                continue
+            late.looks += 1
+            try:
+                answer = await self._backend.look_up(late.response_id, timeout)
+            except Exception as error:
+                failure = self._backend.classify(error)
+                if failure is None:
+                    raise
+                if failure.status_code == 404:
+                    thread.late.remove(late)
+                continue
+            if answer.usage is None:
+                self._vain_looks += 1
+                continue
+            self._vain_looks = 0
+            completed = completed or answer.status == "completed"
+            await self.correct(thread, late, answer)
+        return completed
+
+    async def correct(
+        self,
+        thread: ThreadState,
+        late: LateUsage,
+        answer: ModelAnswer,
+        usage: Usage | None = None,
+        run: RunState | None = None,
+    ) -> None:
+        """Replace an estimate on the books.
+
+        Args:
+            thread: Whose estimate it is.
+            late: The estimate.
+            answer: What the server told; its usage is what counts.
+            usage: A better estimate, where `answer` carries no usage.
+            run: The run, while it lasts.
+        """
+        session, ledger = self._session, self._session.ledger
+        better = answer.usage or usage
+        assert better is not None
+        cost, price_source = self._priced(late.model, better, answer)
+        entry = Entry(
+            self._driver.now(),
+            thread.id,
+            late.run_id,
+            late.attempt,
+            late.model,
+            better,
+            cost,
+            late.purpose,
+            answer.id or None,
+            price_source,
+        )
+        if late in thread.late:
+            thread.late.remove(late)
+        done = await self._driver.blocking(lambda: ledger.correct(late.hold_id, entry), at_once=ledger.in_process)
+        if not done:
+            return
+        thread.usage += better - late.booked
+        if run is not None:
+            run.usage += better - late.booked
+            if run.cost is None or cost is None or late.cost is None:
+                run.cost = None
+            else:
+                run.cost += cost - late.cost
+        session.emit(
+            UsageCorrected(
+                self._driver.now(),
+                session.id,
+                thread.id,
+                late.run_id,
+                late.model,
+                answer.id,
+                better,
+                late.booked,
+                cost,
+                late.cost,
+            )
+        )
+
+
+def usage_of(answer: ModelAnswer | None, expectation: Expectation, request: ModelRequest) -> Usage:
     """What was billed; where the server does not say, a bound marked as an estimate."""
     if answer is not None and answer.usage is not None:
         return answer.usage
@@ -183,7 +263,7 @@ def _usage(answer: ModelAnswer | None, expectation: Expectation, request: ModelR
     return Usage(input_tokens=read, output_tokens=written, estimated_tokens=read + written, requests=1)
 
 
-def _context_at_most(answer: ModelAnswer, usage: Usage, expectation: Expectation) -> int:
+def context_bound(answer: ModelAnswer, usage: Usage, expectation: Expectation) -> int:
     """A bound on what the conversation holds after `answer`, from its usage or, where that is unknown, its text."""
     items = framing(answer.output_items + 1).at_most
     if not usage.estimated:

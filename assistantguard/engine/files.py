@@ -62,7 +62,7 @@ class Files:
             return
         old = thread.vector_store_id
         if not gone:
-            info = await self._steady.call(thread, lambda: self._backend.vector_store(old, _CALL_TIMEOUT))
+            info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(old, timeout))
             if info.status != "expired":
                 self._note(thread, info)
                 return
@@ -78,7 +78,7 @@ class Files:
         began = driver.now()
         deadline = began + terms.timeout
         if terms.reuse:
-            found = await self._steady.call(thread, lambda: self._backend.find_vector_store(file_ids, _CALL_TIMEOUT))
+            found = await self._steady.call(thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout))
             if found is not None and found.id != replaces:
                 found = await self._wait(thread, found, deadline, terms.timeout)
                 self._note(thread, found)
@@ -86,7 +86,7 @@ class Files:
                 return found
         info = await self._steady.call(
             thread,
-            lambda: self._backend.create_vector_store(file_ids, terms.expires_after_days, _CALL_TIMEOUT),
+            lambda timeout: self._backend.create_vector_store(file_ids, terms.expires_after_days, timeout),
         )
         info = await self._wait(thread, info, deadline, terms.timeout)
         self._note(thread, info)
@@ -123,7 +123,7 @@ class Files:
             store_id = info.id
             info = await self._steady.call(
                 thread,
-                lambda: self._backend.vector_store(store_id, _CALL_TIMEOUT),  # noqa: B023 - called at once
+                lambda timeout: self._backend.vector_store(store_id, timeout),  # noqa: B023 - called at once
             )
         if info.failed:
             reasons: list[str] = []

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from assistantguard.engine.input import text_of
-from assistantguard.models import Item, ToolOutput
+from assistantguard.engine.ports import ModelAnswer
+from assistantguard.models import Item, ToolCall, ToolOutput
 
-__all__ = ["UNANSWERED", "Repair", "plan_repair"]
+__all__ = ["UNANSWERED", "Repair", "answer_in_tail", "plan_repair"]
 
 UNANSWERED = "Not run: the run was ended before this call was answered."
 
@@ -73,13 +74,57 @@ def plan_repair(
     )
 
 
+def answer_in_tail(
+    newest_first: Sequence[Item],
+    unsettled: Sequence[Mapping[str, Any]],
+    last_item_id: str | None,
+    *,
+    seed_items: int | None = None,
+) -> ModelAnswer | None:
+    """The whole answer to `unsettled`, where a conversation holds one: an attempt whose own answer was lost was done.
+
+    Args:
+        newest_first: The conversation's newest items.
+        unsettled: Input items of the attempt.
+        last_item_id: See `plan_repair`.
+        seed_items: See `plan_repair`.
+    """
+    own = newest_first[: _left_behind(newest_first, unsettled, last_item_id, seed_items)][::-1]
+    produced = own[len(unsettled) :]
+    asked = [item for item in own[: len(unsettled)] if item.type != "function_call" and item.role != "assistant"]
+    if not produced or len(asked) != len(unsettled):
+        return None
+    if any(item.status in {"in_progress", "incomplete"} for item in produced):
+        return None
+    texts = [item.text for item in produced if item.type == "message" and item.role == "assistant" and item.text]
+    calls = [
+        ToolCall.of(item.call_id, item.name or "", item.text)
+        for item in produced
+        if item.type == "function_call" and item.call_id is not None
+    ]
+    if not texts and not calls:
+        return None
+    plain = sum(item.type in {"message", "function_call"} for item in produced)
+    return ModelAnswer(
+        "",
+        "completed",
+        "\n\n".join(texts),
+        tuple(calls),
+        None,
+        "",
+        output_items=len(produced),
+        last_item_id=produced[-1].id,
+        hidden_output=plain < len(produced),
+    )
+
+
 def _left_behind(
     newest_first: Sequence[Item],
     unsettled: Sequence[Mapping[str, Any]],
     last_item_id: str | None,
     seed_items: int | None,
 ) -> int:
-    """How many of the newest items stem from the attempt."""
+    """How many of the newest items stem from the attempt, what the model said to it included."""
     if not unsettled:
         return 0
     if last_item_id is not None:

@@ -20,15 +20,17 @@ Message = str | Sequence[dict[str, Any]]
 _MOST_METADATA = 16
 
 
-def new_run(thread: ThreadState, session: Session, message: Message, now: float) -> RunState:
-    """A run that will answer `message`."""
+def new_run(
+    thread: ThreadState, session: Session, message: Message, now: float, deadline: float | None = None
+) -> RunState:
+    """A run that will answer `message`, by the session's limit and until `deadline` at the latest."""
     content = message if isinstance(message, str) else [*message]
     return RunState(
         f"run_{uuid.uuid4().hex}",
         thread.id,
         session.assistant.model,
         started_at=now,
-        deadline=now + session.run_timeout,
+        deadline=now + session.run_timeout if deadline is None else min(deadline, now + session.run_timeout),
         input=[{"type": "message", "role": "user", "content": content}],
     )
 
@@ -53,7 +55,7 @@ def model_request(thread: ThreadState, run: RunState, session: Session) -> Model
         assistant.max_output_tokens,
         None,
         thread.id,
-        f"{run.id}-{len(run.response_ids)}-{run.attempt}",
+        f"{run.id}-{run.answers}-{run.attempt}",
         metadata,
     )
 

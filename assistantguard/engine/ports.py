@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, Item, RunStatus, ToolCall, ToolOutput, Usage
 
-__all__ = ["Backend", "Driver", "ModelAnswer", "ModelRequest", "VectorStoreInfo"]
+__all__ = ["AnswerStream", "Backend", "Driver", "ModelAnswer", "ModelRequest", "Piece", "VectorStoreInfo"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ class ModelRequest:
     client_request_id: str = ""
     """Sent as ``X-Client-Request-Id``, so that a lost call can be found in the server's logs."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    background: bool = False
+    """Whether the server shall work on it in the background, where it can be cancelled."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +66,37 @@ class ModelAnswer:
     """The id of the newest of them."""
     hidden_output: bool = False
     """Whether it wrote more than its text and calls show, such as reasoning."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A piece of output, as it arrives."""
+
+    text: str
+    shown: bool
+    """Whether it is text of the answer; else arguments of a call, or reasoning."""
+
+
+class AnswerStream(Protocol):
+    """A model call whose output arrives in pieces."""
+
+    @property
+    def response_id(self) -> str | None:
+        """The server's id of the answer, once it told it."""
+        ...
+
+    @property
+    def sequence_number(self) -> int | None:
+        """The number of the newest event, where the server numbers them."""
+        ...
+
+    async def next(self) -> Piece | ModelAnswer:
+        """The next piece, or the whole answer at its end. Raises where the stream ends without one."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection; a server that is not done ends the work. May be called at any time, and again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +169,27 @@ class Backend(Protocol):
         ...
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
-        """Make one paid model call and wait for its end."""
+        """Make one paid model call and wait for its end; one in the background comes back ``queued``."""
+        ...
+
+    async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
+        """Make one paid model call whose output arrives in pieces, all of them within `timeout` seconds."""
+        ...
+
+    async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
+        """Take up the stream of an answer that is made in the background, after the event of that number."""
+        ...
+
+    async def look_up(self, response_id: str, timeout: float) -> ModelAnswer:
+        """An answer as the server knows it now."""
+        ...
+
+    async def cancel(self, response_id: str, timeout: float) -> ModelAnswer:
+        """Cancel an answer that is made in the background; return it as it is then."""
+        ...
+
+    def refuses_background(self, failure: Failure) -> bool:
+        """Whether `failure` says that this server, or this account, has no background mode."""
         ...
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:

@@ -43,7 +43,7 @@ class Recovery:
     async def mend(self, thread: ThreadState, run: RunState, failure: Failure) -> None:
         """Heal what the server complained of, so that another attempt makes sense."""
         if failure.mend == "answer_calls":
-            await self.repair(thread, run, [], "a function call had no output")
+            await self.repair(thread, run, [], "a function call had no output", whole=run.mends > 0)
         elif failure.mend == "vector_store":
             await self._files.keep_alive(thread, gone=True)
         else:
@@ -66,10 +66,11 @@ class Recovery:
                 thread, run, replace(decision, reason="the conversation is gone"), policy, readable=False
             )
 
-    async def heal_or_leave(self, thread: ThreadState, run: RunState) -> None:
-        """A former run's outcome was not learned: repair its conversation, or leave it when it cannot be repaired."""
+    async def heal_or_leave(self, thread: ThreadState, run: RunState, reason: str, *, whole: bool = False) -> bool:
+        """Repair a conversation, or leave it when it cannot be repaired; return whether anything was done."""
+        done = True
         try:
-            await self.repair(thread, run, thread.unsettled, "a former run's outcome was not learned")
+            done = (await self.repair(thread, run, thread.unsettled, reason, whole=whole)).needed
         except RunFailed as error:
             if error.failure is None or error.failure.kind == "transient":
                 raise
@@ -80,6 +81,13 @@ class Recovery:
                 thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
             )
         thread.suspect, thread.unsettled = False, []
+        return done
+
+    async def remove_strays(self, thread: ThreadState, run: RunState) -> None:
+        """Remove what an attempt that was given up, and made good by another, added to the conversation late."""
+        stray = [{"type": "message", "role": "user", "content": ""}]
+        await self.repair(thread, run, stray, "an attempt that was given up came late", by_id=True)
+        thread.strays = False
 
     async def repair(
         self,
@@ -88,8 +96,10 @@ class Recovery:
         unsettled: Sequence[Mapping[str, Any]],
         reason: str,
         *,
-        patient: bool = True,
-    ) -> bool:
+        until: float | None = None,
+        by_id: bool = False,
+        whole: bool = False,
+    ) -> Repair:
         """Read the conversation's tail, delete what an attempt left behind, answer open calls.
 
         Args:
@@ -97,10 +107,12 @@ class Recovery:
             run: The run that it happens in.
             unsettled: Input items of the attempt that did not end well.
             reason: For the event.
-            patient: Whether transient failures are tried again.
+            until: Unix time at which to give up, with nothing tried again; None tries transient failures again.
+            by_id: Delete only what stands behind the thread's `last_item_id`; nothing, where that is not found.
+            whole: Read the whole conversation and not only its tail.
 
         Returns:
-            Whether the attempt had left anything behind.
+            What was done.
 
         Raises:
             RunFailed: The server refused.
@@ -108,10 +120,14 @@ class Recovery:
         steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
         assert generation_id is not None
 
-        async def call(operation: Callable[[], Awaitable[T]]) -> T:
-            return await (steady.call(thread, operation, run) if patient else operation())
+        async def call(operation: Callable[[float], Awaitable[T]]) -> T:
+            if until is None:
+                return await steady.call(thread, operation, run)
+            return await operation(self._left(until))
 
-        items = await call(lambda: backend.history(generation_id, _CALL_TIMEOUT, limit=_TAIL))
+        items = await call(lambda timeout: backend.history(generation_id, timeout, limit=None if whole else _TAIL))
+        if by_id and all(item.id != thread.last_item_id for item in items):
+            return Repair()
         coming = [str(item["call_id"]) for item in [*thread.backlog, *run.input] if "call_id" in item]
         repair = plan_repair(
             items,
@@ -121,15 +137,21 @@ class Recovery:
             expected_outputs=coming,
         )
         if repair.delete:
-            await call(lambda: backend.delete_items(generation_id, repair.delete, _CALL_TIMEOUT))
+            await call(lambda timeout: backend.delete_items(generation_id, repair.delete, timeout))
         if repair.newest_kept is not None:
             thread.last_item_id = repair.newest_kept
         if repair.answer:
-            thread.last_item_id = await call(lambda: backend.add_outputs(generation_id, repair.answer, _CALL_TIMEOUT))
+            thread.last_item_id = await call(lambda timeout: backend.add_outputs(generation_id, repair.answer, timeout))
             thread.context_at_most += 64 * len(repair.answer)
         if repair.needed:
             self._report(thread, generation_id, repair, reason)
-        return bool(repair.delete)
+        return repair
+
+    def _left(self, until: float) -> float:
+        left = until - self._steady.driver.now()
+        if left <= 0:
+            raise TimeoutError("there was no time left to heal the thread")
+        return min(_CALL_TIMEOUT, left)
 
     def _report(self, thread: ThreadState, generation_id: str, repair: Repair, reason: str) -> None:
         self._steady.session.emit(
@@ -152,6 +174,7 @@ class Recovery:
         """
         generation_id = thread.generation_id
         assert generation_id is not None
+        until = self._steady.driver.now() + self._steady.session.cleanup_timeout
         backlog = [item for item in run.input if item.get("type") == "function_call_output"]
         answered = {item["call_id"] for item in backlog}
         backlog += [
@@ -161,14 +184,12 @@ class Recovery:
         unsettled, run.input, run.tool_calls = run.input, [], ()
         if thread.suspect:
             thread.unsettled += unsettled
-            found = await self.repair(thread, run, thread.unsettled, "the run did not end well", patient=False)
-            if found or not unsure:
+            found = await self.repair(thread, run, thread.unsettled, "the run did not end well", until=until)
+            if found.delete or not unsure:
                 thread.suspect, thread.unsettled = False, []
         while thread.backlog:
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
-            thread.last_item_id = await self._steady.backend.add_outputs(
-                generation_id, outputs, self._steady.session.cleanup_timeout
-            )
+            thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, self._left(until))
             thread.backlog = thread.backlog[len(outputs) :]
             thread.context_at_most += sum(len(output.output.encode("utf-8", "replace")) + 16 for output in outputs)
             thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)

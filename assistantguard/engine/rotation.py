@@ -16,7 +16,7 @@ from assistantguard.models.carry_over import CarryOver
 from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
-    from assistantguard.engine.books import Books
+    from assistantguard.engine.exchanges import Exchanges
     from assistantguard.engine.steady import Steady
     from assistantguard.models import RunState, ThreadState
     from assistantguard.policies import Rotate
@@ -31,8 +31,8 @@ Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
 class Rotation:
     """Begins generations."""
 
-    def __init__(self, books: Books, steady: Steady) -> None:
-        self._books = books
+    def __init__(self, exchanges: Exchanges, steady: Steady) -> None:
+        self._exchanges = exchanges
         self._steady = steady
         self._session = steady.session
         self._driver = steady.driver
@@ -66,7 +66,7 @@ class Rotation:
         reason = decision.reason
         seeds: Sequence[Item] = ()
         if readable and old_id is not None:
-            newest_first = await self._steady.call(thread, lambda: self._backend.history(old_id, _CALL_TIMEOUT), run)
+            newest_first = await self._steady.call(thread, lambda timeout: self._backend.history(old_id, timeout), run)
             half_turn = plan_repair(
                 newest_first, thread.unsettled, thread.last_item_id, seed_items=thread.seed_items
             ).left_behind
@@ -141,7 +141,7 @@ class Rotation:
             client_request_id=f"{run.id}-summary",
         )
         try:
-            outcome = await self._books.ask(thread, run, request, "", "summary")
+            outcome = await self._exchanges.ask(thread, run, request, "", "summary")
         except (Refused, RunFailed) as error:
             return None, f"; no summary ({type(error).__name__})"
         if outcome.answer is None or outcome.failure is not None or not outcome.answer.text:
@@ -152,7 +152,7 @@ class Rotation:
     async def _create(self, thread: ThreadState, run: RunState, seeds: Sequence[Item]) -> str:
         metadata = {"assistantguard_thread": thread.id}
         return await self._steady.call(
-            thread, lambda: self._backend.create_generation(seeds, metadata, _CALL_TIMEOUT), run
+            thread, lambda timeout: self._backend.create_generation(seeds, metadata, timeout), run
         )
 
     async def _leave(self, old_id: str | None, decision: Rotate, *, readable: bool) -> Fate:

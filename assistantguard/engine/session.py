@@ -34,3 +34,5 @@ class Session:
     """Seconds that a run may take."""
     cleanup_timeout: float = 15.0
     """Seconds that settling and healing after an interruption may take."""
+    background: bool | None = None
+    """Whether requests are made in the background; None leaves it to `Modes`."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from assistantguard.engine.failing import error_of
+from assistantguard.engine.failing import error_of, timed_out
 from assistantguard.models import RunState
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from assistantguard.models import ThreadState
 
 __all__ = ["Steady"]
+
+_CALL_TIMEOUT = 30.0
 
 T = TypeVar("T")
 
@@ -29,10 +31,18 @@ class Steady:
     backend: Backend
     asking: Asking
 
-    async def call(self, thread: ThreadState, operation: Callable[[], Awaitable[T]], run: RunState | None = None) -> T:
+    async def call(
+        self, thread: ThreadState, operation: Callable[[float], Awaitable[T]], run: RunState | None = None
+    ) -> T:
         """Do `operation`, again after transient failures and lost connections as the policies allow.
 
+        Args:
+            thread: Whose call it is.
+            operation: Makes the call; it is given the seconds that the call may take.
+            run: The run it belongs to, whose deadline bounds it.
+
         Raises:
+            RunTimedOut: The run's deadline has passed.
             RunFailed: It failed for good.
         """
         stand_in = run or RunState("", thread.id, self.session.assistant.model, started_at=self.driver.now())
@@ -40,7 +50,7 @@ class Steady:
         while True:
             attempt += 1
             try:
-                return await operation()
+                return await operation(self._limit(run))
             except Exception as error:
                 failure = self.backend.classify(error)
                 if failure is None:
@@ -55,3 +65,12 @@ class Steady:
                 if run is not None:
                     run.retries += 1
                 await self.driver.sleep(wait)
+
+    def _limit(self, run: RunState | None) -> float:
+        """Seconds that a call may take."""
+        if run is None or run.deadline is None:
+            return _CALL_TIMEOUT
+        left = run.deadline - self.driver.now()
+        if left <= 0:
+            raise timed_out(run, self.session.run_timeout)
+        return min(_CALL_TIMEOUT, left)

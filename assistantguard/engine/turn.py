@@ -10,15 +10,19 @@ message: that is `abandon`, which runs to its end however often it is interrupte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from assistantguard.engine.admission import Admission
 from assistantguard.engine.asking import Asking
-from assistantguard.engine.books import Books, Outcome
+from assistantguard.engine.books import Books
+from assistantguard.engine.exchanges import Earlier, Exchanges
 from assistantguard.engine.failing import error_of, timed_out
 from assistantguard.engine.files import Files
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
+from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation
@@ -42,24 +46,33 @@ from assistantguard.events import (
 )
 from assistantguard.models import (
     TERMINAL_STATUSES,
+    AttemptFailed,
     Failure,
     Reply,
+    ReplyReady,
     RunState,
     RunStatus,
+    StreamEvent,
+    TextDelta,
     ThreadState,
     ToolCall,
+    ToolCallRequested,
+    ToolCallSettled,
     ToolOutput,
 )
 from assistantguard.policies import Rotate, Stop, WrapUp
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
+    from assistantguard.engine.exchange import Exchange, Outcome
     from assistantguard.engine.ports import Backend, Driver
     from assistantguard.engine.session import Session
 
 __all__ = ["Engine"]
 
 _MENDS_PER_RUN = 3
+_LATE_TIMEOUT = 5.0
+"""Seconds that asking for late usage may hold a turn up."""
 
 
 class Engine:
@@ -70,26 +83,83 @@ class Engine:
         self._driver = driver
         self._asking = Asking(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
-        self._books = Books(session, driver, backend, self._asking)
-        self._rotation = Rotation(self._books, self._steady)
+        self._books = Books(session, driver, backend)
+        self._exchanges = Exchanges(
+            driver,
+            backend,
+            Admission(session, driver, backend, self._asking),
+            self._books,
+            Modes(session),
+            session.run_timeout,
+        )
+        self._rotation = Rotation(self._exchanges, self._steady)
         self.files = Files(self._asking, self._steady)
         self._recovery = Recovery(self._steady, self._rotation, self.files)
 
-    async def turn(self, thread: ThreadState, message: Message) -> Reply:
-        """Answer one message. The caller sees to it that a thread has one turn at a time."""
-        run = new_run(thread, self.session, message, self._driver.now())
+    async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:
+        """Answer one message. The caller sees to it that a thread has one turn at a time.
+
+        Args:
+            thread: Whose turn it is.
+            message: The user's message.
+            deadline: Unix time at which the turn must have ended; None leaves the run's own limit.
+        """
+        async with aclosing(self.stream(thread, message, deadline, in_pieces=False)) as events:
+            async for event in events:
+                if isinstance(event, ReplyReady):
+                    return event.reply
+        raise AssertionError("a turn ended without a reply or an error")
+
+    async def stream(
+        self, thread: ThreadState, message: Message, deadline: float | None = None, *, in_pieces: bool = True
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Answer one message and tell what happens; see `turn`. `in_pieces` asks the server for text as it arises."""
+        run = new_run(thread, self.session, message, self._driver.now(), deadline)
         try:
             await self.start(thread, run, message)
             while run.status not in TERMINAL_STATUSES:
                 if run.status == "requires_action":
+                    for call in run.tool_calls:
+                        yield ToolCallRequested(call)
                     outputs = await self._driver.call_tools(run.tool_calls, run.deadline)
                     await self.submit(thread, run, outputs)
-                else:
-                    await self.advance(thread, run)
+                    for output in outputs:
+                        yield ToolCallSettled(output)
+                    continue
+                exchange = await self.send(thread, run, in_pieces=in_pieces)
+                while (text := await exchange.next()) is not None:
+                    yield TextDelta(text, run.steps)
+                attempt = run.attempt
+                await self.conclude(thread, run, exchange.outcome)
+                failure = exchange.outcome.failure if exchange.outcome is not None else None
+                if failure is not None and run.status == "queued":
+                    wait = max(0.0, (run.retry_at or 0.0) - self._driver.now())
+                    yield AttemptFailed(attempt, failure.kind, failure.code, wait, exchange.shown_characters)
         except BaseException as cause:
             await self._driver.protect(self.abandon(thread, run, cause))
             raise
-        return Reply(run.text, run.usage, run.cost, run, thread.id)
+        yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
+
+    async def heal(self, thread: ThreadState) -> bool:
+        """Make a thread usable that someone else may have broken; see `GuardedThread.heal`.
+
+        Returns:
+            Whether anything was done.
+
+        Raises:
+            RunFailed: The server refused.
+        """
+        if thread.generation_id is None:
+            return False
+        now = self._driver.now()
+        stand_in = RunState("", thread.id, self.session.assistant.model, started_at=now)
+        stand_in.deadline = now + self.session.run_timeout
+        if thread.late and await self._books.ask_late(thread, _LATE_TIMEOUT):
+            thread.strays = True
+        done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True)
+        if thread.strays:
+            await self._recovery.remove_strays(thread, stand_in)
+        return done
 
     async def start(self, thread: ThreadState, run: RunState, message: Message) -> None:
         """Ask the policies, rotate or heal the thread, and queue the first request.
@@ -116,8 +186,12 @@ class Engine:
         if thread.generation_id is None:
             await self._rotation.begin(thread, run)
         else:
+            if thread.late and await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run))):
+                thread.strays = True
             if thread.suspect:
-                await self._recovery.heal_or_leave(thread, run)
+                await self._recovery.heal_or_leave(thread, run, "a former run's outcome was not learned")
+            elif thread.strays:
+                await self._recovery.remove_strays(thread, run)
             if isinstance(ruling.decision, Rotate):
                 await self._recovery.rotate(thread, run, ruling.decision, ruling.policy)
         await self.files.keep_alive(thread)
@@ -132,12 +206,33 @@ class Engine:
             RunStopped: A policy, or the deadline, ended the run.
             RunFailed: The server ended it.
         """
+        exchange = await self.send(thread, run)
+        await self.conclude(thread, run, await exchange.drain())
+
+    async def send(self, thread: ThreadState, run: RunState, *, in_pieces: bool = False) -> Exchange | Earlier:
+        """The first half of `advance`: admit the next request of a queued run. It is sent when it is asked for text.
+
+        Raises:
+            Refused: A cap or a policy does not allow the request.
+            RunTimedOut: The run's deadline has passed.
+            RunFailed: What an earlier attempt left behind could not be cleared up.
+        """
         if run.retry_at is not None:
             await self._driver.sleep(max(0.0, run.retry_at - self._driver.now()))
             run.retry_at = None
         request = model_request(thread, run, self.session)
+        if run.doubtful:
+            outcome = await self._exchanges.adopt(thread, run, request)
+            if outcome is not None:
+                run.doubtful = []
+                return Earlier(outcome)
+            await self._recovery.repair(thread, run, run.doubtful, "an attempt's outcome was not learned")
         run.status = "in_progress"
-        outcome = await self._books.ask(thread, run, request, user_text(run))
+        return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
+
+    async def conclude(self, thread: ThreadState, run: RunState, outcome: Outcome | None) -> None:
+        """The second half of `advance`: decide what follows from a request that is settled."""
+        assert outcome is not None
         if outcome.failure is not None:
             await self._after_failure(thread, run, outcome, outcome.failure)
             return
@@ -198,7 +293,7 @@ class Engine:
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
         try:
-            await self._books.settle_unknown(run)
+            await self._exchanges.abandon(run)
         except Exception as error:  # noqa: BLE001 - it must not replace the cause
             _note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
         if thread.generation_id is None:
@@ -213,8 +308,12 @@ class Engine:
 
     def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
         """An answer was accepted: its input and output are in the conversation now."""
-        run.response_ids.append(answer.id)
+        if answer.id:
+            run.response_ids.append(answer.id)
+        run.answers += 1
         run.attempt = 1
+        if run.doubtful:
+            thread.strays, run.doubtful = True, []
         run.input = []
         if answer.text:
             run.text = answer.text
@@ -292,9 +391,11 @@ class Engine:
             run.status = "queued"
             return
         if failure.kind == "ambiguous":
-            thread.suspect = True
+            # Its outcome was looked for and not found. It is looked for once more before anything is sent again.
             if run.deadline is not None and self._driver.now() >= run.deadline:
                 raise timed_out(run, self.session.run_timeout) from outcome.error
+            run.doubtful = [*thread.backlog, *run.input]
+            failure = replace(failure, kind="transient")
         if failure.kind != "transient":
             raise error from outcome.error
         wait = self._asking.retry(thread, run, failure)
@@ -317,7 +418,7 @@ class Engine:
     def _finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
         """The run has ended: count the turn and tell the world."""
         run.finished_at = self._driver.now()
-        if run.response_ids:
+        if run.answers:
             thread.turns += 1
             thread.generation_turns += 1
         session = self.session

@@ -101,7 +101,22 @@ class Ledger(Protocol):
         ...
 
     def commit(self, hold_id: str, entry: Entry) -> None:
-        """End a hold with what was used, and keep the row. Without effect on a hold that has ended."""
+        """End a hold with what was used, and keep the row.
+
+        A hold that has expired is corrected instead, since its estimate stands on the books. Without effect on one
+        that was committed or released.
+        """
+        ...
+
+    def correct(self, hold_id: str, entry: Entry) -> bool:
+        """Replace an estimate by what was really used.
+
+        An estimate is what stands for a hold that was committed with estimated tokens, or that expired.
+
+        Returns:
+            Whether it was done. A hold can be corrected as long as it stands on the books as an estimate, so that
+            nothing counts twice.
+        """
         ...
 
     def release(self, hold_id: str) -> None:

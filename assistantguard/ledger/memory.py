@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["MemoryLedger"]
 
 _Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Estimate:
+    """Amounts on the books that may yet be corrected."""
+
+    claims: tuple[Claim, ...]
+    entry: Entry | None
+    """The row that was committed; None where the hold expired, and its own amounts stand."""
 
 
 class MemoryLedger:
@@ -33,6 +43,8 @@ class MemoryLedger:
         self._held: dict[_Key, Decimal] = {}
         self._open: dict[str, Hold] = {}
         self._entries: deque[Entry] = deque(maxlen=keep_entries)
+        self._estimates: dict[str, _Estimate] = {}
+        self._most_estimates = keep_entries
 
     def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
         """See `Ledger.reserve`."""
@@ -55,10 +67,21 @@ class MemoryLedger:
         """See `Ledger.commit`."""
         with self._lock:
             hold = self._end(hold_id)
-            if hold is not None:
-                for claim in hold.claims:
-                    self._add(claim, entry.amount(claim.metric, claim.amount))
-                self._entries.append(entry)
+            if hold is None:
+                estimate = self._estimates.get(hold_id)
+                if estimate is not None and estimate.entry is None:
+                    self._correct(hold_id, entry)
+                return
+            for claim in hold.claims:
+                self._add(claim, entry.amount(claim.metric, claim.amount))
+            self._entries.append(entry)
+            if entry.usage.estimated_tokens:
+                self._note_estimate(hold, entry)
+
+    def correct(self, hold_id: str, entry: Entry) -> bool:
+        """See `Ledger.correct`. As many of the newest estimates can be corrected as rows are kept."""
+        with self._lock:
+            return self._correct(hold_id, entry)
 
     def release(self, hold_id: str) -> None:
         """See `Ledger.release`."""
@@ -79,6 +102,7 @@ class MemoryLedger:
                 self._end(hold.id)
                 for claim in hold.claims:
                     self._add(claim, claim.amount)
+                self._note_estimate(hold, None)
             return due
 
     def open_holds(self) -> Sequence[Hold]:
@@ -90,6 +114,28 @@ class MemoryLedger:
         """See `Ledger.entries`; only the newest are kept."""
         with self._lock:
             return tuple(self._entries)
+
+    def _note_estimate(self, hold: Hold, entry: Entry | None) -> None:
+        self._estimates[hold.id] = _Estimate(hold.claims, entry)
+        if len(self._estimates) > self._most_estimates:
+            del self._estimates[next(iter(self._estimates))]
+
+    def _correct(self, hold_id: str, entry: Entry) -> bool:
+        estimate = self._estimates.pop(hold_id, None)
+        if estimate is None:
+            return False
+        old = estimate.entry
+        for claim in estimate.claims:
+            booked = claim.amount if old is None else old.amount(claim.metric, claim.amount)
+            self._add(claim, entry.amount(claim.metric, claim.amount) - booked)
+        row = next((index for index, kept in enumerate(self._entries) if kept is old), None)
+        if row is not None:
+            self._entries[row] = entry
+        elif old is None:
+            self._entries.append(entry)
+        if entry.usage.estimated_tokens:
+            self._estimates[hold_id] = _Estimate(estimate.claims, entry)
+        return True
 
     def _end(self, hold_id: str) -> Hold | None:
         hold = self._open.pop(hold_id, None)

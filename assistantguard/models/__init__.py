@@ -10,6 +10,14 @@ from assistantguard.models.failure import Failure, FailureKind, Mend
 from assistantguard.models.items import Item, assistant_message, user_message
 from assistantguard.models.reply import Reply
 from assistantguard.models.run import TERMINAL_STATUSES, RunState, RunStatus
+from assistantguard.models.stream import (
+    AttemptFailed,
+    ReplyReady,
+    StreamEvent,
+    TextDelta,
+    ToolCallRequested,
+    ToolCallSettled,
+)
 from assistantguard.models.thread import ThreadState
 from assistantguard.models.tools import ToolCall, ToolOutput
 from assistantguard.models.usage import Usage
@@ -17,15 +25,21 @@ from assistantguard.models.usage import Usage
 __all__ = [
     "TERMINAL_STATUSES",
     "Assistant",
+    "AttemptFailed",
     "Failure",
     "FailureKind",
     "Item",
     "Mend",
     "Reply",
+    "ReplyReady",
     "RunState",
     "RunStatus",
+    "StreamEvent",
+    "TextDelta",
     "ThreadState",
     "ToolCall",
+    "ToolCallRequested",
+    "ToolCallSettled",
     "ToolOutput",
     "Usage",
     "assistant_message",

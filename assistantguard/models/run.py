@@ -54,6 +54,14 @@ class RunState:
     """Whether the rest of the run goes without tools."""
     hold_id: str | None = None
     """The open hold of the request in flight."""
+    open_response_id: str | None = None
+    """The server's id of the answer in flight, where it is told before the end (background, or streamed)."""
+    background: bool = False
+    """Whether the answer in flight is made in the background, where it can be cancelled."""
+    doubtful: list[dict[str, Any]] = field(default_factory=list)
+    """Input of attempts that were given up without their outcome being learned: it may yet turn up in the thread."""
+    answers: int = 0
+    """How many answers of the model were accepted."""
     response_ids: list[str] = field(default_factory=list)
     """The server's ids of the answers so far, in order."""
     text: str = ""

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from assistantguard.models.usage import Usage
 
-__all__ = ["ThreadState"]
+__all__ = ["LateUsage", "ThreadState"]
+
+
+@dataclass(slots=True)
+class LateUsage:
+    """An answer whose usage stands on the books as an estimate, and that the server can be asked for."""
+
+    hold_id: str
+    response_id: str
+    run_id: str
+    attempt: int
+    model: str
+    purpose: str
+    booked: Usage
+    cost: Decimal | None
+    """US dollars, as booked."""
+    looks: int = 0
+    """How often it was asked for in vain."""
 
 
 @dataclass(slots=True)
@@ -52,6 +70,10 @@ class ThreadState:
     """Whether the generation must be looked at before the next request, since an outcome was not learned."""
     unsettled: list[dict[str, Any]] = field(default_factory=list)
     """Input of the request whose outcome was not learned: what of it stands in the conversation is a half turn."""
+    strays: bool = False
+    """Whether an attempt that was given up may yet add items behind `last_item_id`; the next turn removes them."""
+    late: list[LateUsage] = field(default_factory=list)
+    """Answers whose usage the server has not told yet."""
     usage: Usage = field(default_factory=Usage)
     created_at: float = 0.0
     last_used_at: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,19 @@ class ToolCall:
     """The arguments as the model wrote them."""
     invalid: str | None = None
     """Why `arguments_json` could not be decoded, or None."""
+
+    @classmethod
+    def of(cls, call_id: str, name: str, arguments_json: str) -> ToolCall:
+        """A call with its arguments decoded, as far as they can be."""
+        invalid: str | None = None
+        arguments: Any = {}
+        try:
+            arguments = json.loads(arguments_json) if arguments_json.strip() else {}
+        except ValueError as error:
+            invalid = f"the arguments are not JSON: {error}"
+        if not isinstance(arguments, dict):
+            arguments, invalid = {}, "the arguments are not a JSON object"
+        return cls(call_id, name, arguments, arguments_json, invalid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import threading
 from decimal import Decimal
 
-from assistantguard.events import Event, RequestSettled, RunCancelled, RunRetried, RunSettled, ThreadRotated
+from assistantguard.events import (
+    Event,
+    RequestSettled,
+    RunCancelled,
+    RunRetried,
+    RunSettled,
+    ThreadRotated,
+    UsageCorrected,
+)
 from assistantguard.models.usage import Usage
 
 __all__ = ["Totals"]
@@ -41,6 +49,12 @@ class Totals:
             if isinstance(event, RequestSettled):
                 self.usage += event.usage
                 self.cost = None if self.cost is None or event.cost is None else self.cost + event.cost
+            elif isinstance(event, UsageCorrected):
+                self.usage += event.usage - event.before
+                if self.cost is None or event.cost is None or event.before_cost is None:
+                    self.cost = None
+                else:
+                    self.cost += event.cost - event.before_cost
             elif isinstance(event, RunSettled):
                 self.run_count += 1
                 self._retried.discard(event.run_id)

@@ -1,0 +1,68 @@
+"""Reading a streamed answer: pieces of output, and the whole answer at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from assistantguard.backends.port import END
+from assistantguard.backends.problems import StreamCutError
+from assistantguard.backends.reading import answer_of, get
+from assistantguard.engine.ports import ModelAnswer, Piece
+from assistantguard.failures import Facts, classify
+
+if TYPE_CHECKING:
+    from assistantguard.backends.port import EventStream
+
+__all__ = ["ResponseStream"]
+
+_SHOWN = frozenset({"response.output_text.delta", "response.refusal.delta"})
+_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
+
+
+class ResponseStream:
+    """`AnswerStream` over the events of ``responses.create(stream=True)``.
+
+    Unknown events are passed over. Servers differ in which they send; only the last one is needed.
+    """
+
+    def __init__(self, events: EventStream, response_id: str | None = None) -> None:
+        self._events = events
+        self._request_id = events.request_id
+        self.response_id = response_id
+        """See `AnswerStream.response_id`."""
+        self.sequence_number: int | None = None
+        """See `AnswerStream.sequence_number`."""
+
+    async def next(self) -> Piece | ModelAnswer:
+        """See `AnswerStream.next`."""
+        while True:
+            event = await self._events.next()
+            if event is END:
+                raise StreamCutError("the stream ended before its answer")
+            kind = get(event, "type")
+            number = get(event, "sequence_number")
+            if isinstance(number, int):
+                self.sequence_number = number
+            if isinstance(kind, str) and kind.endswith(".delta"):
+                delta = get(event, "delta")
+                if isinstance(delta, str) and delta:
+                    return Piece(delta, kind in _SHOWN)
+                continue
+            if kind == "error":
+                return self._error(event)
+            response = get(event, "response")
+            if response is not None:
+                self.response_id = get(response, "id") or self.response_id
+                if kind in _ENDS:
+                    return answer_of(response, self._request_id)
+
+    async def close(self) -> None:
+        """See `AnswerStream.close`."""
+        await self._events.close()
+
+    def _error(self, event: Any) -> ModelAnswer:
+        """An ``error`` event ends the answer as failed; its usage is not told."""
+        code = get(event, "code") or "server_error"
+        message = get(event, "message") or "the stream ended in an error"
+        failure = classify(Facts("response", str(message), code=str(code), request_id=self._request_id))
+        return ModelAnswer(self.response_id or "", "failed", "", (), None, "", failure, request_id=self._request_id)

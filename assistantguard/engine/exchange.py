@@ -1,0 +1,338 @@
+"""One paid request: admitted, sent, followed to its end however it comes, settled.
+
+A lost connection is not the end of a request: its outcome is looked up, by the answer's id where the server told it,
+else in the conversation itself. Only when nothing is found does it count as failed, and it may be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from assistantguard.engine.books import Books, Sent, context_bound
+from assistantguard.engine.failing import timed_out
+from assistantguard.engine.healing import answer_in_tail
+from assistantguard.engine.meter import Meter
+from assistantguard.engine.modes import Modes
+from assistantguard.engine.ports import ModelAnswer, Piece
+from assistantguard.errors import RunStopped
+from assistantguard.models import Failure, RunState, ThreadState, Usage
+
+if TYPE_CHECKING:
+    from assistantguard.engine.admission import Admission
+    from assistantguard.engine.ports import AnswerStream, Backend, Driver, ModelRequest
+
+__all__ = ["Exchange", "ExchangeTools", "Outcome"]
+
+_TAIL = 100
+"""How many of the newest items are read to find an answer: the most that one page holds."""
+_LOOK_TIMEOUT = 30.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_FOREGROUND_FOLLOW = 10.0
+"""Seconds that an answer made in the foreground is followed after its connection was lost."""
+_CANCEL_LOOKS = 3
+_OPEN = frozenset({"queued", "in_progress", "cancelling"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What came of a paid request, all of it on the books: an answer, a failure, or an answer that failed."""
+
+    answer: ModelAnswer | None = None
+    failure: Failure | None = None
+    error: Exception | None = None
+    """The SDK's own exception, where there was one."""
+    usage: Usage = field(default_factory=Usage)
+    """What was booked."""
+    fixed_tokens: int | None = None
+    """What instructions and tools cost, where this request was the first to tell."""
+    context_at_most: int = 0
+    """A bound on what the conversation holds after an answer, instructions and tools included."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExchangeTools:
+    """What every exchange works with."""
+
+    driver: Driver
+    backend: Backend
+    admission: Admission
+    books: Books
+    modes: Modes
+    run_timeout: float
+
+    async def answer_in_tail(self, thread: ThreadState, run: RunState, request: ModelRequest) -> ModelAnswer | None:
+        """The answer to a request that was sent, where the conversation holds it."""
+        if request.generation_id is None:
+            return None
+        left = min(_LOOK_TIMEOUT, self.admission.time_left(run))
+        try:
+            items = await self.backend.history(request.generation_id, left, limit=_TAIL)
+        except Exception as error:
+            if self.backend.classify(error) is None:
+                raise
+            return None
+        seed_items = thread.seed_items if len(items) < _TAIL else None
+        return answer_in_tail(items, request.input, thread.last_item_id, seed_items=seed_items)
+
+
+class Exchange:
+    """One paid request. Made by `Exchanges.begin`.
+
+    Args:
+        with_: What it works with.
+        sent: The request and its hold.
+        content: How many tokens of input are not instructions and tools, where no request of the thread has told.
+        on_end: Told the hold's id when it has ended.
+        streamed: Whether its output is wanted in pieces.
+    """
+
+    def __init__(
+        self,
+        with_: ExchangeTools,
+        sent: Sent,
+        content: int | None,
+        on_end: Callable[[str], None],
+        *,
+        streamed: bool,
+    ) -> None:
+        self._with = with_
+        self._sent = sent
+        self._run = sent.run
+        self._request = sent.request
+        self._request.background = sent.mode.background
+        self._content = content
+        self._on_end = on_end
+        self._streamed = streamed
+        self._stream: AnswerStream | None = None
+        self._stream_left: AnswerStream | None = None
+        """The last stream, closed; it tells from where to go on."""
+        self._is_sent = False
+        self._pause = _FIRST_PAUSE
+        self._follow_until: float | None = None
+        self._meter = Meter(self._request.model, sent.expectation.output_at_most)
+        self._shown: list[str] = []
+        self._lost: tuple[Exception, Failure] | None = None
+        self.outcome: Outcome | None = None
+        """None while it lasts."""
+        self._run.open_response_id, self._run.background = None, sent.mode.background
+
+    @property
+    def shown_characters(self) -> int:
+        """How much text was handed out."""
+        return sum(map(len, self._shown))
+
+    async def drain(self) -> Outcome:
+        """Go on to the end."""
+        while await self.next() is not None:
+            continue
+        assert self.outcome is not None
+        return self.outcome
+
+    async def next(self) -> str | None:
+        """The next piece of the answer's text; None at the end, when `outcome` is there.
+
+        Raises:
+            RunTimedOut: The run's deadline has passed.
+            RunStopped: The answer is longer than was allowed.
+        """
+        while self.outcome is None:
+            try:
+                text = await self._proceed()
+            except Exception as error:
+                failure = self._with.backend.classify(error)
+                if failure is None:
+                    raise
+                await self._after_error(error, failure)
+                continue
+            if text:
+                self._shown.append(text)
+                return text
+        return None
+
+    async def abandon(self) -> None:
+        """Cancel it at the server, learn what it used, settle it."""
+        if self.outcome is not None:
+            return
+        if not self._is_sent:
+            self._on_end(self._sent.hold_id)
+            await self._with.books.release(self._run)
+            return
+        answer: ModelAnswer | None = None
+        try:
+            answer = await self._last_word()
+        finally:
+            await self._settle(answer, None, None)
+
+    async def _proceed(self) -> str | None:
+        """Take the next step; return a piece of text where it brought one."""
+        backend = self._with.backend
+        left = self._with.admission.time_left(self._run)
+        if self._stream is not None:
+            return await self._read(self._stream)
+        if not self._is_sent:
+            self._is_sent = True
+            if self._streamed:
+                self._stream = await backend.stream(self._request, left)
+                return None
+            return await self._take(await backend.respond(self._request, left))
+        return await self._follow(left)
+
+    async def _read(self, stream: AnswerStream) -> str | None:
+        piece = await stream.next()
+        if self._run.open_response_id is None:
+            self._run.open_response_id = stream.response_id
+        if isinstance(piece, Piece):
+            if self._meter.passes(piece.text):
+                raise _too_long(self._sent)
+            return piece.text if piece.shown else None
+        await self._close_stream()
+        return await self._take(piece)
+
+    async def _follow(self, left: float) -> str | None:
+        """Ask for an answer that is being made, after a pause."""
+        response_id = self._run.open_response_id
+        assert response_id is not None
+        driver = self._with.driver
+        pause = min(self._pause, left)
+        if self._follow_until is not None:
+            pause = min(pause, max(0.0, self._follow_until - driver.now()))
+        await driver.sleep(pause)
+        self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
+        left = self._with.admission.time_left(self._run)
+        return await self._take(await self._with.backend.look_up(response_id, min(_LOOK_TIMEOUT, left)))
+
+    async def _take(self, answer: ModelAnswer) -> str | None:
+        """Take an answer: settle one that has ended, and return what of its text was not shown yet."""
+        if answer.status in _OPEN:
+            if not answer.id:
+                raise TimeoutError(f"the server answered before it was done ({answer.status}), without an id")
+            self._run.open_response_id = answer.id
+            if self._follow_until is not None and self._with.driver.now() >= self._follow_until:
+                assert self._lost is not None
+                await self._give_up(*self._lost)
+            return None
+        if answer.status == "cancelled" and self._lost is not None and not self._request.background:
+            # The server ended the work with the connection: what came of it is known, and it may be sent again.
+            failure = replace(self._lost[1], kind="transient")
+            answer = replace(answer, failure=failure)
+        await self._settle(answer, answer.failure, None if self._lost is None else self._lost[0])
+        if not self._streamed or answer.failure is not None:
+            return None
+        shown = "".join(self._shown)
+        return answer.text[len(shown) :] if answer.text.startswith(shown) else None
+
+    async def _after_error(self, error: Exception, failure: Failure) -> None:
+        """A call failed: go on without its answer where there is a way, else settle the failure."""
+        run, now = self._run, self._with.driver.now()
+        await self._close_stream()
+        accepted = run.open_response_id is not None
+        if self._request.background and not accepted and self._with.backend.refuses_background(failure):
+            self._sent.mode = self._with.modes.refused()
+            self._request.background = run.background = False
+            self._is_sent = False
+            return
+        may_pass = failure.kind in {"ambiguous", "transient"}
+        if may_pass and run.deadline is not None and now >= run.deadline:
+            raise timed_out(run, self._with.run_timeout) from error
+        if not accepted and failure.kind != "ambiguous":
+            await self._settle(None, failure, error)
+            return
+        if self._lost is None:
+            self._lost = error, failure
+            if not self._request.background:
+                self._follow_until = now + _FOREGROUND_FOLLOW
+        if accepted and may_pass and self._may_follow():
+            await self._resume()
+            return
+        found = await self._with.answer_in_tail(self._sent.thread, run, self._request)
+        if found is None:
+            await self._give_up(*self._lost)
+        else:
+            await self._settle(found, None, error)
+
+    def _may_follow(self) -> bool:
+        return self._follow_until is None or self._with.driver.now() < self._follow_until
+
+    async def _resume(self) -> None:
+        """Take the stream of an answer in the background up again; where that cannot be, it is polled."""
+        response_id, stream = self._run.open_response_id, self._stream_left
+        if not self._request.background or stream is None or response_id is None or stream.sequence_number is None:
+            return
+        self._stream_left = None
+        left = self._with.admission.time_left(self._run)
+        try:
+            self._stream = await self._with.backend.resume(response_id, stream.sequence_number, left)
+        except Exception as error:
+            if self._with.backend.classify(error) is None:
+                raise
+
+    async def _close_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        self._stream_left = stream
+        if self._run.open_response_id is None:
+            self._run.open_response_id = stream.response_id
+        await stream.close()
+
+    async def _give_up(self, error: Exception, failure: Failure) -> None:
+        """Settle a request whose outcome could not be found."""
+        answer = await self._last_word() if self._request.background else None
+        await self._settle(answer, replace(failure, kind="ambiguous"), error)
+
+    async def _last_word(self) -> ModelAnswer | None:
+        """Cancel what is being made, or look what became of it; None where it has not ended, or cannot be learned."""
+        await self._close_stream()
+        run, backend = self._run, self._with.backend
+        response_id = run.open_response_id
+        if response_id is None:
+            return None
+        answer: ModelAnswer | None = None
+        if self._request.background:
+            answer = await self._learn(lambda: backend.cancel(response_id, _LOOK_TIMEOUT))
+        for _ in range(_CANCEL_LOOKS):
+            if answer is not None and answer.status not in _OPEN and answer.usage is not None:
+                break
+            looked_up = await self._learn(lambda: backend.look_up(response_id, _LOOK_TIMEOUT))
+            answer = looked_up or answer
+            if answer is None or answer.status not in _OPEN:
+                break
+            await self._with.driver.sleep(self._pause)
+        return None if answer is None or answer.status in _OPEN else answer
+
+    async def _learn(self, call: Callable[[], Awaitable[ModelAnswer]]) -> ModelAnswer | None:
+        """What a call tells; None where it fails."""
+        try:
+            return await call()
+        except Exception as error:
+            if self._with.backend.classify(error) is None:
+                raise
+            return None
+
+    async def _settle(self, answer: ModelAnswer | None, failure: Failure | None, error: Exception | None) -> None:
+        usage = await self._with.books.settle(self._sent, answer, failure)
+        self._on_end(self._sent.hold_id)
+        self.outcome = self._outcome_of(answer, usage, failure, error)
+
+    def _outcome_of(
+        self, answer: ModelAnswer | None, usage: Usage, failure: Failure | None, error: Exception | None
+    ) -> Outcome:
+        if answer is None:
+            return Outcome(None, failure, error, usage)
+        fixed_tokens = None
+        if self._content is not None and not usage.estimated:
+            fixed_tokens = max(0, usage.input_tokens - self._content)
+        bound = context_bound(answer, usage, self._sent.expectation)
+        return Outcome(answer, failure, error, usage, fixed_tokens, bound)
+
+
+def _too_long(sent: Sent) -> RunStopped:
+    error = RunStopped(
+        f"the answer passed the {sent.expectation.output_at_most} output tokens that it was allowed, and the server did"
+        " not stop it: the run was stopped; allow more output, or raise the cap"
+    )
+    error.policy = "max_output_tokens"
+    return error

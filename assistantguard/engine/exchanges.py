@@ -1,0 +1,115 @@
+"""Beginning exchanges with the server, and ending those that are abandoned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from assistantguard.engine.admission import Expectation
+from assistantguard.engine.books import Books, Purpose, Sent, context_bound, usage_of
+from assistantguard.engine.exchange import Exchange, ExchangeTools, Outcome
+from assistantguard.engine.modes import Modes
+from assistantguard.model_limits import largest_output
+from assistantguard.models import RunState, ThreadState
+
+if TYPE_CHECKING:
+    from assistantguard.engine.admission import Admission
+    from assistantguard.engine.ports import Backend, Driver, ModelRequest
+
+__all__ = ["Earlier", "Exchanges"]
+
+
+class Earlier:
+    """An exchange that an earlier attempt made: there is nothing to send."""
+
+    shown_characters = 0
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    async def next(self) -> str | None:
+        """Nothing more to come."""
+        return None
+
+    async def drain(self) -> Outcome:
+        """What came of it."""
+        return self.outcome
+
+
+class Exchanges:
+    """Begins exchanges, and ends those that are abandoned."""
+
+    def __init__(
+        self, driver: Driver, backend: Backend, admission: Admission, books: Books, modes: Modes, run_timeout: float
+    ) -> None:
+        self._tools = ExchangeTools(driver, backend, admission, books, modes, run_timeout)
+        self._open: dict[str, Exchange] = {}
+
+    async def begin(
+        self,
+        thread: ThreadState,
+        run: RunState,
+        request: ModelRequest,
+        message: str,
+        purpose: Purpose = "run",
+        *,
+        streamed: bool = False,
+    ) -> Exchange:
+        """Admit a request; it is sent when the first piece of it is asked for.
+
+        Raises:
+            Refused: A policy or a cap does not allow the request.
+            RunTimedOut: The run's deadline has passed.
+        """
+        admission = self._tools.admission
+        first = purpose == "run" and not thread.context_known
+        content = admission.content(thread, request).tokens if first else None
+        expectation = await admission.admit(thread, run, request, message)
+        assert run.hold_id is not None
+        mode = self._tools.modes.choose(request)
+        sent = Sent(thread, run, request, expectation, purpose, mode, run.hold_id)
+        exchange = Exchange(self._tools, sent, content, self._forget, streamed=streamed)
+        self._open[run.hold_id] = exchange
+        return exchange
+
+    async def ask(
+        self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: Purpose = "run"
+    ) -> Outcome:
+        """Admit a request, send it and wait for its end. Raises what `begin` does."""
+        exchange = await self.begin(thread, run, request, message, purpose)
+        return await exchange.drain()
+
+    async def abandon(self, run: RunState) -> None:
+        """End the request that a run has in flight: cancel it at the server, learn what it used, settle it."""
+        if run.hold_id is None:
+            return
+        exchange = self._open.get(run.hold_id)
+        if exchange is None:
+            await self._tools.books.release(run)
+        else:
+            await exchange.abandon()
+
+    async def adopt(self, thread: ThreadState, run: RunState, request: ModelRequest) -> Outcome | None:
+        """Look once more for the answer to an attempt whose outcome was not found; None where there is none.
+
+        Raises:
+            RunTimedOut: The run's deadline has passed.
+        """
+        found = await self._tools.answer_in_tail(thread, run, request)
+        if found is None:
+            return None
+        books = self._tools.books
+        earlier = next((late for late in reversed(thread.late) if late.run_id == run.id), None)
+        expected = self._tools.admission.expect(thread, request)
+        bound = largest_output(request.model) if earlier is None else earlier.booked.output_tokens
+        expectation = Expectation(expected, bound, self._tools.driver.now())
+        usage = usage_of(found, expectation, request)
+        if earlier is not None:
+            await books.correct(thread, earlier, found, usage, run)
+        return Outcome(found, usage=usage, context_at_most=context_bound(found, usage, expectation))
+
+    def time_left(self, run: RunState) -> float:
+        """Seconds until the run's deadline. Raises `RunTimedOut` where it has passed."""
+        return self._tools.admission.time_left(run)
+
+    def _forget(self, hold_id: str) -> None:
+        self._open.pop(hold_id, None)

@@ -1,0 +1,37 @@
+"""Counting output as it arrives."""
+
+from __future__ import annotations
+
+from assistantguard import tokens
+
+__all__ = ["Meter"]
+
+_COUNT_EVERY = 64
+"""Bytes of output after which it is counted at the earliest, where it nears its bound."""
+
+
+class Meter:
+    """Counts output as it arrives, and only where it may have passed its bound.
+
+    Args:
+        model: Whose tokens they are.
+        at_most: How many it was allowed.
+    """
+
+    def __init__(self, model: str, at_most: int) -> None:
+        self._model = model
+        self._bound = at_most + at_most // 50 + 16
+        """Servers count the output once more in another way: a little above is no overrun."""
+        self._pieces: list[str] = []
+        self._bytes = 0
+        self._count_at = self._bound
+
+    def passes(self, text: str) -> bool:
+        """Whether the output is longer than its bound, now that `text` was added."""
+        self._pieces.append(text)
+        self._bytes += len(text.encode("utf-8", "replace"))
+        if self._bytes <= self._count_at:
+            return False  # a token has a byte at least
+        counted = tokens.estimate("".join(self._pieces), self._model).tokens
+        self._count_at = self._bytes + max(_COUNT_EVERY, self._bound - counted)
+        return counted > self._bound

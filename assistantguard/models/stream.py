@@ -1,0 +1,60 @@
+"""What a streamed turn tells as it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assistantguard.models.reply import Reply
+from assistantguard.models.tools import ToolCall, ToolOutput
+
+__all__ = ["AttemptFailed", "ReplyReady", "StreamEvent", "TextDelta", "ToolCallRequested", "ToolCallSettled"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """Base of all that a stream yields."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta(StreamEvent):
+    """A piece of the model's text."""
+
+    text: str
+    step: int
+    """How many tool steps came before it in this run: texts of different steps are different messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallRequested(StreamEvent):
+    """The model asked for a tool, the policies let it pass, and it is about to run."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallSettled(StreamEvent):
+    """A tool call was answered."""
+
+    output: ToolOutput
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(StreamEvent):
+    """An attempt failed and another follows: text that was shown since the last step does not count."""
+
+    attempt: int
+    """The attempt that failed."""
+    kind: str
+    """Of the failure; see `FailureKind`."""
+    code: str | None
+    wait: float
+    """Seconds until the next attempt."""
+    discarded_characters: int
+    """How much text was shown that does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReady(StreamEvent):
+    """The turn has ended well and is on the books. Always the last event."""
+
+    reply: Reply
