@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     import tiktoken
@@ -69,8 +70,8 @@ _COUNTED_EXACTLY = frozenset({"o200k_base", "o200k_harmony"})
 """Encodings with the shipped ranks. They differ in special tokens only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Estimate(Value):
     """How many tokens a text has. Add two with ``+``."""
 
     tokens: int
@@ -229,8 +230,8 @@ class _Vocabulary:
             self.done.set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Counted(Value):
     """One text's count, as it reads for a model of the shipped encoding and for any other."""
 
     shipped: Estimate

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from assistantguard.models.values import Value
+
 __all__ = ["ToolCall", "ToolOutput"]
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ToolCall(Value):
     """One function call out of a model's answer."""
 
     id: str
@@ -23,8 +25,8 @@ class ToolCall:
     """Why `arguments_json` could not be decoded, or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolOutput:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ToolOutput(Value):
     """The answer to one `ToolCall`."""
 
     call_id: str

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,15 +26,15 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _OVERRIDES = "__assistantguard_tool__"
 
 
-@dataclass(frozen=True, slots=True)
-class _Overrides:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Overrides(Value):
     name: str | None = None
     description: str | None = None
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class FunctionTool:
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class FunctionTool(Value):
     """A function that the model may call. Calling the tool calls the function.
 
     The name is the function's, the description its docstring's, and the parameters' JSON schema comes from the
