@@ -174,8 +174,8 @@ def estimate(text: str, model: str | None = None) -> Estimate:
         _vocabulary.start()
         size = _utf8_size(text)
         return Estimate((size + 1) // 2, size, exact=False)
-    counted = _counts.get(text) or _counted(encoding, text)
     name, certain = encoding_name(model)
+    counted = _counts.get(text) or _counted(encoding, text)
     return counted.shipped if certain and name in _COUNTED_EXACTLY else counted.guess
 
 
@@ -230,12 +230,14 @@ class _Vocabulary:
             self.done.set()
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _Counted(Value):
+class _Counted:
     """One text's count, as it reads for a model of the shipped encoding and for any other."""
 
-    shipped: Estimate
-    guess: Estimate
+    __slots__ = ("guess", "shipped")
+
+    def __init__(self, shipped: Estimate, guess: Estimate) -> None:
+        self.shipped = shipped
+        self.guess = guess
 
 
 class _Counts:

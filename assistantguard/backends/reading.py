@@ -10,7 +10,6 @@ import json
 from typing import Any, cast
 
 from assistantguard.engine.ports import ModelAnswer, VectorStoreInfo
-from assistantguard.failures import Facts, classify
 from assistantguard.models import Failure, Item, RunStatus, ToolCall, Usage
 from assistantguard.models.items import ItemType
 
@@ -117,6 +116,8 @@ def _status(response: Any) -> RunStatus:
 def _failure(response: Any, status: RunStatus) -> Failure | None:
     if status in {"completed", "incomplete"}:
         return None
+    from assistantguard.failures import Facts, classify  # the table is made when something first fails
+
     request_id = get(response, "_request_id")
     if status in {"queued", "in_progress"}:
         return classify(Facts("request", f"the server answered before it was done ({status})", request_id=request_id))

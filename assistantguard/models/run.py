@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from assistantguard.models.tools import ToolCall
 from assistantguard.models.usage import Usage
-from assistantguard.models.values import State
+from assistantguard.models.values import Record
 
 __all__ = ["TERMINAL_STATUSES", "RunState", "RunStatus"]
 
@@ -28,7 +28,7 @@ TERMINAL_STATUSES: frozenset[RunStatus] = frozenset({"cancelled", "failed", "com
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class RunState(State):
+class RunState(Record):
     """Everything a run needs between two transitions. Plain data, so any process can carry on with it."""
 
     id: str

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistantguard.models.usage import Usage
-from assistantguard.models.values import State
+from assistantguard.models.values import Record
 
 __all__ = ["ThreadState"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class ThreadState(State):
+class ThreadState(Record):
     """One conversation with a stable id, and the server-side generation that holds its context now."""
 
     id: str

@@ -10,10 +10,10 @@ import reprlib
 from dataclasses import Field, fields
 from typing import Any, ClassVar
 
-__all__ = ["State", "Value"]
+__all__ = ["Record", "Value"]
 
 
-class State:
+class Record:  # noqa: PLW1641  what may change is not hashable
     """Base of data classes that change: equal where class and fields are, not hashable.
 
     Decorate a subclass with ``@dataclass(slots=True, eq=False, repr=False)``.
@@ -23,7 +23,7 @@ class State:
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, State) or other.__class__ is not self.__class__:
+        if not isinstance(other, Record) or other.__class__ is not self.__class__:
             return NotImplemented
         names = [field.name for field in fields(self) if field.compare]
         return tuple(getattr(self, name) for name in names) == tuple(getattr(other, name) for name in names)
@@ -34,7 +34,7 @@ class State:
         return f"{self.__class__.__qualname__}({shown})"
 
 
-class Value(State):
+class Value(Record):
     """Base of data classes that are frozen, and hashable where their fields are.
 
     Decorate a subclass with ``@dataclass(frozen=True, slots=True, eq=False, repr=False)``.

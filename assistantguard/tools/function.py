@@ -22,15 +22,17 @@ __all__ = ["FunctionTool", "check_name", "tool"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NAME = r"[a-zA-Z0-9_-]{1,64}"
 _OVERRIDES = "__assistantguard_tool__"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class _Overrides(Value):
-    name: str | None = None
-    description: str | None = None
-    timeout: float | None = None
+class _Overrides:
+    __slots__ = ("description", "name", "timeout")
+
+    def __init__(self, name: str | None = None, description: str | None = None, timeout: float | None = None) -> None:
+        self.name = name
+        self.description = description
+        self.timeout = timeout
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
@@ -154,7 +156,7 @@ def check_name(name: object, owner: object) -> str:
     Raises:
         ConfigurationError: It does not.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise ConfigurationError(
             f"the name of the tool {owner!r} is {name!r}: the API takes 1 to 64 letters, digits, '_' and '-';"
             " rename it, or mark the function with @tool(name='…')"
