@@ -8,9 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 __all__ = ["FairLock", "in_thread"]
 
@@ -21,6 +23,8 @@ class _Worker:
     """A daemon thread that does one piece of work after another, and rests among the idle ones in between."""
 
     def __init__(self) -> None:
+        from queue import SimpleQueue
+
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._serve, name="assistantguard-tool", daemon=True).start()
 

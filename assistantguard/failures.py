@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assistantguard.models.failure import Failure, FailureKind, Mend
+from assistantguard.models.values import Value
 
 __all__ = ["RULES", "Facts", "Phase", "Rule", "classify"]
 
@@ -19,8 +20,8 @@ Phase = Literal["connect", "request", "response"]
 response arrived whose status is ``failed``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Facts(Value):
     """What is known of a failure."""
 
     phase: Phase
@@ -36,8 +37,8 @@ class Facts:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Rule(Value):
     """One row: every field that is set must match."""
 
     name: str

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     import tiktoken
@@ -69,8 +70,8 @@ _COUNTED_EXACTLY = frozenset({"o200k_base", "o200k_harmony"})
 """Encodings with the shipped ranks. They differ in special tokens only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Estimate(Value):
     """How many tokens a text has. Add two with ``+``."""
 
     tokens: int
@@ -173,8 +174,8 @@ def estimate(text: str, model: str | None = None) -> Estimate:
         _vocabulary.start()
         size = _utf8_size(text)
         return Estimate((size + 1) // 2, size, exact=False)
-    counted = _counts.get(text) or _counted(encoding, text)
     name, certain = encoding_name(model)
+    counted = _counts.get(text) or _counted(encoding, text)
     return counted.shipped if certain and name in _COUNTED_EXACTLY else counted.guess
 
 
@@ -229,12 +230,14 @@ class _Vocabulary:
             self.done.set()
 
 
-@dataclass(frozen=True, slots=True)
 class _Counted:
     """One text's count, as it reads for a model of the shipped encoding and for any other."""
 
-    shipped: Estimate
-    guess: Estimate
+    __slots__ = ("guess", "shipped")
+
+    def __init__(self, shipped: Estimate, guess: Estimate) -> None:
+        self.shipped = shipped
+        self.guess = guess
 
 
 class _Counts:

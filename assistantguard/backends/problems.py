@@ -7,12 +7,13 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openai
 
-from assistantguard.failures import Facts, Phase, classify
-from assistantguard.models import Failure
+if TYPE_CHECKING:
+    from assistantguard.failures import Phase
+    from assistantguard.models import Failure
 
 __all__ = ["StreamCutError", "UnreadableAnswerError", "failure_of"]
 
@@ -37,6 +38,8 @@ _UNREADABLE = (openai.APIError, TimeoutError, json.JSONDecodeError, UnreadableAn
 
 def failure_of(error: Exception) -> Failure | None:
     """Sort an exception that a call of the client raised; None where it is a programming error."""
+    from assistantguard.failures import Facts, classify  # the table is made when something first fails
+
     if isinstance(error, openai.APIStatusError):
         headers: Mapping[str, str] = error.response.headers
         return classify(

@@ -10,7 +10,6 @@ import json
 from typing import Any, cast
 
 from assistantguard.engine.ports import ModelAnswer, VectorStoreInfo
-from assistantguard.failures import Facts, classify
 from assistantguard.models import Failure, Item, RunStatus, ToolCall, Usage
 from assistantguard.models.items import ItemType
 
@@ -123,6 +122,8 @@ def _status(response: Any) -> RunStatus:
 def _failure(response: Any, status: RunStatus, request_id: str | None) -> Failure | None:
     if status not in {"failed", "cancelled"}:
         return None
+    from assistantguard.failures import Facts, classify  # the table is made when something first fails
+
     code = get(response, "error", "code") or ("server_error" if status == "failed" else status)
     message = get(response, "error", "message") or f"the response ended {status}"
     return classify(Facts("response", str(message), code=str(code), request_id=request_id))

@@ -8,7 +8,6 @@ from assistantguard.backends.port import END
 from assistantguard.backends.problems import StreamCutError
 from assistantguard.backends.reading import answer_of, get
 from assistantguard.engine.ports import ModelAnswer, Piece
-from assistantguard.failures import Facts, classify
 
 if TYPE_CHECKING:
     from assistantguard.backends.port import EventStream
@@ -62,6 +61,8 @@ class ResponseStream:
 
     def _error(self, event: Any) -> ModelAnswer:
         """An ``error`` event ends the answer as failed; its usage is not told."""
+        from assistantguard.failures import Facts, classify  # the table is made when something first fails
+
         code = get(event, "code") or "server_error"
         message = get(event, "message") or "the stream ended in an error"
         failure = classify(Facts("response", str(message), code=str(code), request_id=self._request_id))

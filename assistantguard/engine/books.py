@@ -29,7 +29,7 @@ _VAIN_LOOKS = 5
 _MOST_LATE = 16
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Sent:
     """A request that was admitted, until it is settled."""
 

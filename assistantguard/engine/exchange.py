@@ -36,7 +36,7 @@ _CANCEL_LOOKS = 3
 _OPEN = frozenset({"queued", "in_progress", "cancelling"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Outcome:
     """What came of a paid request, all of it on the books: an answer, a failure, or an answer that failed."""
 
@@ -52,7 +52,7 @@ class Outcome:
     """A bound on what the conversation holds after an answer, instructions and tools included."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExchangeTools:
     """What every exchange works with."""
 

@@ -14,14 +14,15 @@ from typing import Any
 from assistantguard.engine.input import text_of
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.models import Item, ToolCall, ToolOutput
+from assistantguard.models.values import Value
 
 __all__ = ["UNANSWERED", "Repair", "answer_in_tail", "plan_repair"]
 
 UNANSWERED = "Not run: the run was ended before this call was answered."
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Repair(Value):
     """What to do to a conversation."""
 
     delete: tuple[str, ...] = ()

@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from assistantguard.models.values import Record, Value
+
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, Item, RunStatus, ToolCall, ToolOutput, Usage
 
@@ -18,8 +20,8 @@ __all__ = ["AnswerStream", "Backend", "Driver", "ModelAnswer", "ModelRequest", "
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False)
-class ModelRequest:
+@dataclass(slots=True, eq=False, repr=False)
+class ModelRequest(Record):
     """One paid model call."""
 
     model: str
@@ -42,8 +44,8 @@ class ModelRequest:
     """Whether the server shall work on it in the background, where it can be cancelled."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelAnswer:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ModelAnswer(Value):
     """What came of a paid model call that the server answered."""
 
     id: str
@@ -68,8 +70,8 @@ class ModelAnswer:
     """Whether it wrote more than its text and calls show, such as reasoning."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Piece(Value):
     """A piece of output, as it arrives."""
 
     text: str
@@ -99,8 +101,8 @@ class AnswerStream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VectorStoreInfo:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class VectorStoreInfo(Value):
     """A vector store's state."""
 
     id: str

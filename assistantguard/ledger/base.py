@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from assistantguard.models.usage import Usage
+from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     from assistantguard.policies.base import Metric
@@ -21,8 +22,8 @@ __all__ = ["Balance", "Claim", "Entry", "Hold", "HoldState", "Ledger", "LedgerRe
 HoldState = Literal["open", "committed", "released", "expired"]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Claim(Value):
     """An amount to hold on one account."""
 
     account: str
@@ -33,8 +34,8 @@ class Claim:
     """Refuse when committed + held + amount would pass it; None never refuses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Entry(Value):
     """What one request really used: the row that is kept."""
 
     time: float
@@ -57,8 +58,8 @@ class Entry:
         return held if self.cost is None else self.cost
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Hold(Value):
     """An open reservation."""
 
     id: str
@@ -67,8 +68,8 @@ class Hold:
     """Unix time, seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Balance(Value):
     """What stands on one account and metric."""
 
     committed: Decimal = Decimal(0)

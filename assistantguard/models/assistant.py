@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
 
 __all__ = ["MIN_OUTPUT_TOKENS", "Assistant"]
 
@@ -17,8 +18,8 @@ _MAX_TOOLS = 128
 _MAX_INSTRUCTIONS = 256_000
 
 
-@dataclass(frozen=True, slots=True)
-class Assistant:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Assistant(Value):
     """What answers. Immutable; share one among as many guards as you like.
 
     Args:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.models.items import Item
+from assistantguard.models.values import Value
 
 __all__ = ["MIN_DIGEST_TOKENS", "CarryOver", "CarryOverFunction"]
 
@@ -17,8 +18,8 @@ MIN_DIGEST_TOKENS = 128
 """The least a digest needs: its frame takes about sixty tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class CarryOver:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CarryOver(Value):
     """How much of the old generation the new one starts with. All bounds are in tokens of the thread's model.
 
     Args:

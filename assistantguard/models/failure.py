@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assistantguard.models.values import Value
+
 __all__ = ["Failure", "FailureKind", "Mend"]
 
 FailureKind = Literal["transient", "exhausted", "structural", "ambiguous", "fatal"]
@@ -16,8 +18,8 @@ Mend = Literal["answer_calls", "new_generation", "vector_store"]
 build an expired vector store again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Failure(Value):
     """What is known of a failed attempt. Telemetry carries all of it but `message`."""
 
     kind: FailureKind

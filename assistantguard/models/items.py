@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assistantguard.models.values import Value
+
 __all__ = ["Item", "ItemType", "assistant_message", "user_message"]
 
 ItemType = Literal["message", "function_call", "function_call_output", "reasoning", "other"]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Item(Value):
     """One conversation item, reduced to what healing and carry-over must know."""
 
     type: ItemType

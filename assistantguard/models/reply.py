@@ -7,12 +7,13 @@ from decimal import Decimal
 
 from assistantguard.models.run import RunState
 from assistantguard.models.usage import Usage
+from assistantguard.models.values import Value
 
 __all__ = ["Reply"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Reply(Value):
     """The assistant's answer to one message. ``str(reply)`` is its text."""
 
     text: str

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from assistantguard.models.tools import ToolCall
 from assistantguard.models.usage import Usage
+from assistantguard.models.values import Record
 
 __all__ = ["TERMINAL_STATUSES", "RunState", "RunStatus"]
 
@@ -26,8 +27,8 @@ RunStatus = Literal[
 TERMINAL_STATUSES: frozenset[RunStatus] = frozenset({"cancelled", "failed", "completed", "incomplete", "expired"})
 
 
-@dataclass(slots=True)
-class RunState:
+@dataclass(slots=True, eq=False, repr=False)
+class RunState(Record):
     """Everything a run needs between two transitions. Plain data, so any process can carry on with it."""
 
     id: str

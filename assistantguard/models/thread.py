@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from assistantguard.models.usage import Usage
+from assistantguard.models.values import Record
 
 __all__ = ["LateUsage", "ThreadState"]
 
 
-@dataclass(slots=True)
-class LateUsage:
+@dataclass(slots=True, eq=False, repr=False)
+class LateUsage(Record):
     """An answer whose usage stands on the books as an estimate, and that the server can be asked for."""
 
     hold_id: str
@@ -28,8 +29,8 @@ class LateUsage:
     """How often it was asked for in vain."""
 
 
-@dataclass(slots=True)
-class ThreadState:
+@dataclass(slots=True, eq=False, repr=False)
+class ThreadState(Record):
     """One conversation with a stable id, and the server-side generation that holds its context now."""
 
     id: str

@@ -6,11 +6,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from assistantguard.models.values import Value
+
 __all__ = ["ToolCall", "ToolOutput"]
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ToolCall(Value):
     """One function call out of a model's answer."""
 
     id: str
@@ -37,8 +39,8 @@ class ToolCall:
         return cls(call_id, name, arguments, arguments_json, invalid)
 
 
-@dataclass(frozen=True, slots=True)
-class ToolOutput:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ToolOutput(Value):
     """The answer to one `ToolCall`."""
 
     call_id: str

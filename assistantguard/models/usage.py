@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from assistantguard.models.values import Value
+
 __all__ = ["Usage"]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Usage(Value):
     """Tokens that were billed, in the field names of the Responses API. Add two with ``+``."""
 
     input_tokens: int = 0

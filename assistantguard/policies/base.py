@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from assistantguard.errors import PolicyRefused, Refused, RunStopped
+from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, RunState, ThreadState, ToolCall
@@ -41,8 +42,8 @@ Counting = Literal["near", "always", "never"]
 OldGeneration = Literal["delete", "scrub", "keep"]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class View(Value):
     """What a policy sees. Read it, never change what it points at."""
 
     now: float
@@ -74,8 +75,8 @@ class View:
         return f"run:{self.run.id}" if self.run is not None else f"thread:{self.thread.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Decision(Value):
     """Something a policy wants. `reason` reaches the event and the error; it must not quote the conversation."""
 
     strength: ClassVar[int] = 0
@@ -84,7 +85,7 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Refuse(Decision):
     """Do not spend: raise `error` before anything is sent. For ``before_turn`` and ``before_request``."""
 
@@ -93,7 +94,7 @@ class Refuse(Decision):
     error: type[Refused] = PolicyRefused
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Stop(Decision):
     """End the run: raise `error`, heal the thread. For ``on_step``."""
 
@@ -102,7 +103,7 @@ class Stop(Decision):
     error: type[RunStopped] = RunStopped
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class WrapUp(Decision):
     """Run no more tools: let the model answer once more with what it has. For ``on_step``."""
 
@@ -110,7 +111,7 @@ class WrapUp(Decision):
     verb: ClassVar[str] = "wrap_up"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Rotate(Decision):
     """Leave the generation before the turn. For ``before_turn``."""
 
@@ -121,7 +122,7 @@ class Rotate(Decision):
     old: OldGeneration = "delete"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Retry(Decision):
     """Try the request again after `wait` seconds. For ``on_failure``; only transient failures get there."""
 
@@ -130,7 +131,7 @@ class Retry(Decision):
     wait: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EmbedFiles(Decision):
     """How a set of files becomes searchable. For ``on_files``."""
 
@@ -144,8 +145,8 @@ class EmbedFiles(Decision):
     """Seconds until the store must be ready."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cap:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Cap(Value):
     """The most an account may ever have committed and held together."""
 
     account: str
@@ -154,7 +155,7 @@ class Cap:
     """Tokens, or US dollars."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Limit(Decision):
     """Bounds on the next request; those of several policies intersect. For ``before_request``."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
 from assistantguard.policies.base import Cap, Counting, Decision, Limit, Policy, View
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def observe(policy: Policy) -> Policy:
     return policy if isinstance(policy, Observed) else Observed(policy)
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedCap:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PlacedCap(Value):
     """A cap, the policy it came from, and whether it is only observed."""
 
     cap: Cap
@@ -58,16 +59,16 @@ class PlacedCap:
     observed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Observation(Value):
     """What an observed policy wanted."""
 
     policy: str
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Ruling(Value):
     """What all policies together want at a checkpoint."""
 
     decision: Decision | None = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PriceBook"]
 
-_SNAPSHOT_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_SNAPSHOT_DATE = r"-\d{4}-\d{2}-\d{2}$"
 
 
 class PriceBook:
@@ -111,5 +111,5 @@ def _names(model: str) -> list[str]:
     names = [model.strip().lower()]
     if names[0].startswith("ft:"):
         names.append(names[0].split(":")[1])
-    names += [_SNAPSHOT_DATE.sub("", name) for name in names]
+    names += [re.sub(_SNAPSHOT_DATE, "", name) for name in names]
     return list(dict.fromkeys(names))

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +26,8 @@ STANDARD_TIERS = (None, "auto", "default")
 _MATHS = decimal.Context(prec=60)  # the application's own decimal context may round
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class PriceStep:
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class PriceStep(Value):
     """What a request costs whose input is longer than a threshold.
 
     Args:
@@ -59,8 +60,8 @@ class PriceStep:
         _set_rates(self, input, cached_input, cache_write, output)
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Price:
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class Price(Value):
     """What a model costs. Rates are US dollars per million tokens.
 
     Args:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,19 +22,21 @@ __all__ = ["FunctionTool", "check_name", "tool"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NAME = r"[a-zA-Z0-9_-]{1,64}"
 _OVERRIDES = "__assistantguard_tool__"
 
 
-@dataclass(frozen=True, slots=True)
 class _Overrides:
-    name: str | None = None
-    description: str | None = None
-    timeout: float | None = None
+    __slots__ = ("description", "name", "timeout")
+
+    def __init__(self, name: str | None = None, description: str | None = None, timeout: float | None = None) -> None:
+        self.name = name
+        self.description = description
+        self.timeout = timeout
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class FunctionTool:
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class FunctionTool(Value):
     """A function that the model may call. Calling the tool calls the function.
 
     The name is the function's, the description its docstring's, and the parameters' JSON schema comes from the
@@ -153,7 +156,7 @@ def check_name(name: object, owner: object) -> str:
     Raises:
         ConfigurationError: It does not.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise ConfigurationError(
             f"the name of the tool {owner!r} is {name!r}: the API takes 1 to 64 letters, digits, '_' and '-';"
             " rename it, or mark the function with @tool(name='…')"
