@@ -31,7 +31,7 @@ MODEL_THREADS = 256
 class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a variable to the type checker
     """Lets the application close its connection."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         served: ASGIApp = getattr(self, "app")  # noqa: B009 - the type checker cannot tell what it is
 

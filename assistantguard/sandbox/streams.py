@@ -26,7 +26,7 @@ ABORT = "assistantguard.abort"
 _LAST = {"response.completed", "response.failed", "response.incomplete"}
 
 
-def encoded(event: dict[str, Any] | None) -> bytes:
+def _encoded(event: dict[str, Any] | None) -> bytes:
     """Return an event as server-sent, or a comment for None."""
     if event is None:
         return b": keep-alive\n\n"
@@ -99,7 +99,7 @@ class EventStream(Response):
             async with aclosing(self._events) as events:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 async for event in events:
-                    await send({"type": "http.response.body", "body": encoded(event), "more_body": True})
+                    await send({"type": "http.response.body", "body": _encoded(event), "more_body": True})
                     await asyncio.sleep(0)
                     self._signal.check()
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -159,6 +159,7 @@ def test_a_background_stream_is_resumed_where_it_was_left(until: Until) -> None:
 def test_a_background_stream_ends_without_a_last_event_when_it_is_cancelled() -> None:
     with Sandbox([Answer(LONG, pace=0.01)]) as sandbox, sandbox.client(max_retries=0) as client:
         types: list[str] = []
+        response_id = ""
         with client.responses.create(model=MODEL, input="Hi", background=True, stream=True) as events:
             for event in events:
                 types.append(event.type)
