@@ -17,6 +17,7 @@ bad requests with OpenAI's own status and text, and fails on demand. It needs th
 from __future__ import annotations
 
 from assistantguard.sandbox.billing import BilledCall, Billing, Totals
+from assistantguard.sandbox.conduct import After, Conduct
 from assistantguard.sandbox.faults import Ending, Fault, Refusal
 from assistantguard.sandbox.sandbox import Sandbox, serve
 from assistantguard.sandbox.script import (
@@ -32,9 +33,11 @@ from assistantguard.sandbox.script import (
 from assistantguard.sandbox.stores import Embedding
 
 __all__ = [
+    "After",
     "Answer",
     "BilledCall",
     "Billing",
+    "Conduct",
     "Embedding",
     "Ending",
     "Fault",

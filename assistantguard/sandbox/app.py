@@ -19,7 +19,6 @@ from assistantguard import tokens
 from assistantguard.sandbox.conversations import Conversations
 from assistantguard.sandbox.faults import Ending, FaultPlan, Refusal
 from assistantguard.sandbox.files import Files
-from assistantguard.sandbox.paging import page
 from assistantguard.sandbox.problems import ApiError
 from assistantguard.sandbox.responses import Responses
 from assistantguard.sandbox.vector_stores import VectorStores
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from assistantguard.sandbox.billing import Billing
     from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
     from assistantguard.sandbox.script import Answer, Model, Script
     from assistantguard.sandbox.state import State
     from assistantguard.sandbox.stores import Embedding
@@ -72,7 +72,7 @@ class _Call:
     request: Request
 
 
-Document: TypeAlias = dict[str, Any] | bytes
+Document: TypeAlias = dict[str, Any] | bytes | Response
 Handler: TypeAlias = Callable[[_Call], Awaitable[Document] | Document]
 
 
@@ -110,6 +110,8 @@ class Application:
         faults: What goes wrong, and when.
         embedding: How files are embedded.
         api_key: The key that requests must carry; None takes any.
+        background: What becomes of ``background: true``.
+        on_disconnect: What becomes of a foreground response whose client leaves.
     """
 
     def __init__(
@@ -122,17 +124,24 @@ class Application:
         faults: Sequence[Fault],
         embedding: Embedding,
         api_key: str | None,
+        background: BackgroundMode,
+        on_disconnect: OnDisconnect,
     ) -> None:
         self.requests: list[RecordedRequest] = []
         self.faults = FaultPlan(faults)
         self._state = state
         self._api_key = api_key
         self._window = _RateWindow()
-        self._closing: asyncio.Event | None = None
         self._files = Files(state, self._forget_file)
         self._stores = VectorStores(state, self._files, billing, embedding)
         self._responses = Responses(
-            state, billing, model, model_in_thread=model_in_thread, pause=self._pause, stores=self._stores
+            state,
+            billing,
+            model,
+            model_in_thread=model_in_thread,
+            stores=self._stores,
+            background=background,
+            on_disconnect=on_disconnect,
         )
         self._conversations = Conversations(state)
         self.asgi = Starlette(
@@ -146,40 +155,29 @@ class Application:
         )
 
     def close(self) -> None:
-        """End answers that are still being delayed. Called on the server's event loop."""
-        if self._closing is not None:
-            self._closing.set()
-
-    async def _pause(self, seconds: float) -> None:
-        if self._closing is None:
-            self._closing = asyncio.Event()
-        try:
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
-        raise ApiError(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
+        """End what is still being made. Called on the server's event loop."""
+        self._responses.close()
 
     def _forget_file(self, file_id: str) -> None:
         self._stores.forget(file_id)
 
     def _response_routes(self) -> list[Route]:
-        responses = self._responses
-        state = self._state
+        served = self._responses
+        one = "/responses/{id}"
 
-        def delete(call: _Call) -> dict[str, Any]:
-            state.response(call.ids["id"])
-            del state.responses[call.ids["id"]]
-            return {"id": call.ids["id"], "object": "response", "deleted": True}
+        def create(call: _Call) -> Awaitable[Document]:
+            return served.create(call.body, call.request.receive, instead=call.instead)
 
-        def inputs(call: _Call) -> dict[str, Any]:
-            return page([item.data for item in state.response(call.ids["id"]).inputs.all()], call.query)
+        def get(call: _Call) -> Document:
+            return served.get(call.ids["id"], call.query, call.request.receive)
 
         return [
-            self._route("POST", "/responses", lambda call: responses.create(call.body, call.instead)),
-            self._route("POST", "/responses/input_tokens", lambda call: responses.count(call.body)),
-            self._route("GET", "/responses/{id}", lambda call: state.response(call.ids["id"]).document),
-            self._route("DELETE", "/responses/{id}", delete),
-            self._route("GET", "/responses/{id}/input_items", inputs),
+            self._route("POST", "/responses", create),
+            self._route("POST", "/responses/input_tokens", lambda call: served.count(call.body)),
+            self._route("GET", one, get),
+            self._route("DELETE", one, lambda call: served.delete(call.ids["id"])),
+            self._route("POST", f"{one}/cancel", lambda call: served.cancel(call.ids["id"])),
+            self._route("GET", f"{one}/input_items", lambda call: served.inputs(call.ids["id"], call.query)),
         ]
 
     def _conversation_routes(self) -> list[Route]:
@@ -294,12 +292,13 @@ class Application:
                 code=effect.code,
                 headers=effect.headers,
             )
+        self._state.catch_up()
         if not tokens.ready():
             await asyncio.to_thread(tokens.count, "")
         instead = effect.answer if isinstance(effect, Ending) else None
         call = _Call(dict(request.path_params), record.query, record.body, instead, request)
         answer = handler(call)
-        return answer if isinstance(answer, (dict, bytes)) else await answer
+        return answer if isinstance(answer, (dict, bytes, Response)) else await answer
 
     def _authenticate(self, authorization: str | None) -> None:
         scheme, _, key = (authorization or "").partition(" ")
@@ -345,6 +344,9 @@ def _parsed(raw: bytes, content_type: str) -> Any:
 
 
 def _answered(status: int, document: Document, headers: dict[str, str]) -> Response:
+    if isinstance(document, Response):
+        document.headers.update(headers)
+        return document
     if isinstance(document, bytes):
         return Response(document, status, headers, media_type="application/octet-stream")
     content = json.dumps(document, separators=(",", ":")).encode()

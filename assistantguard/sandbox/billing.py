@@ -81,7 +81,7 @@ class PromptCache:
 
 @dataclass(slots=True, kw_only=True)
 class BilledCall:
-    """One row of the bill: one response."""
+    """One row of the bill: one response, finished or not."""
 
     response_id: str
     conversation_id: str | None
@@ -176,7 +176,8 @@ class Billing:
     """The bill of a sandbox."""
 
     calls: list[BilledCall] = field(default_factory=list)
-    """One row for each response made, in the order in which they ended."""
+    """One row for each response that the model began, in that order. What is still being made has the status
+    ``in_progress`` and its input only; its output is added when it ends, however it ends."""
     vector_stores_created: int = 0
     files_embedded: Counter[str] = field(default_factory=Counter)
     """How often each file id was embedded, over all vector stores."""

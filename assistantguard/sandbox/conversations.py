@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from assistantguard.sandbox.items import as_items
 from assistantguard.sandbox.paging import page
-from assistantguard.sandbox.responses import locked
 from assistantguard.sandbox.state import ConversationState
 from assistantguard.sandbox.validation import array, check_body, metadata
 
@@ -58,8 +57,7 @@ class Conversations:
         """Answer `POST /conversations/{id}/items`."""
         conversation = self._state.conversation(conversation_id)
         checked = check_body(body, _ADD, required=("items",), not_nullable=("items",))
-        if conversation.active:
-            raise locked()
+        conversation.check_free(self._state.now())
         added = self._add(conversation, checked["items"])
         return {
             "object": "list",
@@ -81,8 +79,7 @@ class Conversations:
     def delete_item(self, conversation_id: str, item_id: str) -> dict[str, Any]:
         """Answer `DELETE /conversations/{id}/items/{item_id}`."""
         conversation = self._state.conversation(conversation_id)
-        if conversation.active:
-            raise locked()
+        conversation.check_free(self._state.now())
         conversation.remove(item_id)
         return conversation.document
 

@@ -285,12 +285,6 @@ def check_create(body: Any) -> dict[str, Any]:
             "input",
             "missing_required_parameter",
         )
-    if checked.get("stream"):
-        raise rejected("Sandbox: 'stream' is not served yet. Ask without it.", "stream", "unsupported_in_sandbox")
-    if checked.get("background"):
-        raise rejected(
-            "Sandbox: 'background' is not served yet. Ask without it.", "background", "unsupported_in_sandbox"
-        )
     if checked.get("store") is False and checked.get("background"):
         raise rejected("Background mode requires 'store' to be true.", "store")
     if "prompt_cache_options" in checked and not knows_cache_options(checked["model"]):

@@ -1,71 +1,40 @@
-"""`/responses`: the model's work on a context, its bill, and what it leaves behind."""
+"""`/responses`: made in the foreground or in the background, whole or as a stream, read again and cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from assistantguard.errors import ConfigurationError
-from assistantguard.sandbox.billing import BilledCall, Billing, PromptCache, writes_are_billed
-from assistantguard.sandbox.counting import FRAME, REQUEST, text_tokens
-from assistantguard.sandbox.items import as_items
-from assistantguard.sandbox.output import Output, make_output, searched_stores
-from assistantguard.sandbox.parameters import (
-    check_create,
-    check_input_tokens,
-    conversation_id,
-    tools_segment,
-)
+from assistantguard.sandbox.billing import Billing, PromptCache
+from assistantguard.sandbox.context import make_context
+from assistantguard.sandbox.output import searched_stores
+from assistantguard.sandbox.paging import page
+from assistantguard.sandbox.parameters import check_create, check_input_tokens
 from assistantguard.sandbox.problems import ApiError, rejected, script_problem
-from assistantguard.sandbox.script import Answer, ModelRequest, Script, as_answer
-from assistantguard.sandbox.state import Chain, StoredResponse, check_pairs
+from assistantguard.sandbox.script import Answer, Script, as_answer
+from assistantguard.sandbox.state import check_pairs
+from assistantguard.sandbox.streams import EventStream, Gone
+from assistantguard.sandbox.validation import query_integer
+from assistantguard.sandbox.waiting import Signal, Stopped, Watch
+from assistantguard.sandbox.work import Shop, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping
 
+    from starlette.types import Receive
+
+    from assistantguard.sandbox.context import Context
     from assistantguard.sandbox.script import Model
-    from assistantguard.sandbox.state import ConversationState, Item, State
+    from assistantguard.sandbox.state import State
     from assistantguard.sandbox.vector_stores import VectorStores
 
-__all__ = ["Responses", "locked"]
+__all__ = ["BackgroundMode", "OnDisconnect", "Responses"]
 
-
-def locked() -> ApiError:
-    """Make the 400 for a conversation that another request works on."""
-    return rejected(
-        "Another process is currently operating on this conversation. Please retry in a few seconds.",
-        "conversation",
-        "conversation_locked",
-    )
-
-
-@dataclass(slots=True)
-class _Context:
-    """What a request puts before the model."""
-
-    body: dict[str, Any]
-    model: str
-    conversation: ConversationState | None
-    earlier: Sequence[Item]
-    chain: Chain
-    """`earlier`, to be shared."""
-    inputs: list[Item]
-    tools: tuple[str, int]
-    instructions: str | None
-    tokens: int
-
-    def segments(self) -> Iterator[tuple[str, int]]:
-        """Yield the prompt's parts in order, for the prompt cache."""
-        if self.tools[1]:
-            yield self.tools
-        if self.instructions is not None:
-            yield f"instructions\x00{self.instructions}", FRAME + text_tokens(self.instructions)
-        for item in self.earlier:
-            yield item.key, item.tokens
-        for item in self.inputs:
-            yield item.key, item.tokens
+BackgroundMode: TypeAlias = Literal["supported", "refused", "foreground"]
+OnDisconnect: TypeAlias = Literal["stop", "complete"]
+Change: TypeAlias = "Callable[[Answer], Answer]"
 
 
 class Responses:
@@ -76,8 +45,9 @@ class Responses:
         billing: Where each response is booked.
         model: The script, or the function that answers.
         model_in_thread: Run a plain function in a worker thread, so that it may block.
-        pause: Awaited for an answer's delay, in seconds.
         stores: What file searches look in.
+        background: What becomes of ``background: true``.
+        on_disconnect: What becomes of a foreground response whose client leaves.
     """
 
     def __init__(
@@ -87,243 +57,210 @@ class Responses:
         model: Script | Model,
         *,
         model_in_thread: bool,
-        pause: Callable[[float], Any],
         stores: VectorStores,
+        background: BackgroundMode,
+        on_disconnect: OnDisconnect,
     ) -> None:
         self._state = state
-        self._billing = billing
         self._model = model
-        self._in_thread = model_in_thread
-        self._pause = pause
+        self._in_thread = model_in_thread and not inspect.iscoroutinefunction(model)
         self._stores = stores
-        self._cache = PromptCache()
+        self._background = background
+        self._survives = on_disconnect == "complete"
+        self._shop = Shop(state, billing, PromptCache(), stores)
+        self._active: dict[str, Work] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """Stop all work."""
+        for work in list(self._active.values()):
+            work.signal.stop("closing")
 
     def count(self, body: Any) -> dict[str, Any]:
         """Answer `POST /responses/input_tokens`."""
-        context = self._context(check_input_tokens(body))
+        context = make_context(self._state, check_input_tokens(body))
         return {"object": "response.input_tokens", "input_tokens": context.tokens}
 
-    async def create(self, body: Any, instead: Answer | None) -> dict[str, Any]:
+    async def create(
+        self, body: Any, receive: Receive, *, instead: Answer | None = None, change: Change | None = None
+    ) -> dict[str, Any] | EventStream | Gone:
         """Answer `POST /responses`.
 
         Args:
             body: The request's JSON document.
+            receive: The request's ASGI channel, its body already read.
             instead: A fault's answer, in the place of the model's.
+            change: What a fault makes of the model's answer.
         """
         checked = check_create(body)
-        context = self._context(checked)
+        background = bool(checked.get("background"))
+        if background and self._background == "refused":
+            raise rejected("Background mode is not supported for this project. (sandbox)", "background")
+        background = background and self._background == "supported"
+        context = make_context(self._state, checked)
         self._stores.use(searched_stores(checked))
+        self._check(context)
+        streamed = bool(checked.get("stream"))
+        work = Work(self._shop, context, background=background, streamed=streamed)
+        self._active[work.id] = work
+        handed_over = False
+        try:
+            if background:
+                handed_over = True
+                return self._in_background(work, receive, instead, change)
+            watch = Watch(receive, lambda: self._left(work))
+            try:
+                await self._begin(work, watch, instead, change)
+                if streamed:
+                    handed_over = True
+                    return EventStream(work.run(told=True), watch, work.signal, work, lambda: self._end(work))
+                return await self._whole(work, watch)
+            except Stopped as stopped:
+                work.halt()
+                return _nobody_reads(stopped)
+            finally:
+                if not handed_over:
+                    watch.end()
+        finally:
+            if not handed_over:
+                self._end(work)
+
+    def _check(self, context: Context) -> None:
         conversation = context.conversation
         if conversation is None:
             problem = check_pairs([*context.earlier, *context.inputs])
             if problem is not None:
                 raise problem
-            return await self._work(context, instead)
-        if conversation.active:
-            raise locked()
+            return
+        conversation.check_free(self._state.now())
         conversation.check(context.inputs)
-        conversation.active = True
+
+    def _left(self, work: Work) -> None:
+        survives = work.answer.conduct.survives_disconnect
+        if not (self._survives if survives is None else survives):
+            work.signal.stop("gone")
+
+    def _end(self, work: Work) -> None:
+        work.abandon()
+        self._active.pop(work.id, None)
+
+    async def _begin(self, work: Work, watch: Watch | None, instead: Answer | None, change: Change | None) -> None:
+        answer = instead if instead is not None else await self._answer(work, watch)
+        work.begin(answer if change is None else change(answer))
+
+    async def _whole(self, work: Work, watch: Watch) -> dict[str, Any]:
+        if work.takes_time:
+            watch.start()
+        async for _ in work.run(told=False):
+            continue
+        return work.document
+
+    def _in_background(
+        self, work: Work, receive: Receive, instead: Answer | None, change: Change | None
+    ) -> dict[str, Any] | EventStream:
+        if isinstance(self._model, Script) and instead is None:
+            try:
+                instead = self._scripted(self._model, work)
+            except ApiError:
+                self._state.responses.pop(work.id, None)
+                self._end(work)
+                raise
+        task = asyncio.create_task(self._make(work, instead, change))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return work.document if work.log is None else self._reader(work.id, -1, receive)
+
+    async def _make(self, work: Work, instead: Answer | None, change: Change | None) -> None:
         try:
-            return await self._work(context, instead)
+            await self._begin(work, None, instead, change)
+            async for event in work.run(told=work.log is not None):
+                if event is not None and work.log is not None:
+                    work.log.add(event)
+                await asyncio.sleep(0)
+                work.signal.check()
+        except Stopped:
+            work.halt()
+        except ApiError as problem:
+            work.fail("server_error", str(problem))
         finally:
-            conversation.active = False
+            self._end(work)
 
-    def _context(self, body: dict[str, Any]) -> _Context:
-        conversation: ConversationState | None = None
-        wanted = conversation_id(body)
-        if wanted is not None:
-            conversation = self._state.conversation(wanted)
-            chain = conversation.chain
-            earlier: Sequence[Item] = conversation.items
-        else:
-            chain = self._chain(body.get("previous_response_id"))
-            earlier = chain.all()
-
-        def taken(item_id: str) -> bool:
-            if conversation is not None:
-                return item_id in conversation.ids
-            return any(item.data["id"] == item_id for item in earlier)
-
-        inputs = as_items(body.get("input", []), self._state.ids, known=self._find, taken=taken)
-        tools = tools_segment(body.get("tools", ()))
-        instructions = body.get("instructions")
-        tokens = REQUEST + tools[1] + chain.tokens + sum(item.tokens for item in inputs)
-        if instructions is not None:
-            tokens += FRAME + text_tokens(instructions)
-        return _Context(body, body.get("model", ""), conversation, earlier, chain, inputs, tools, instructions, tokens)
-
-    def _chain(self, previous: str | None) -> Chain:
-        if previous is None:
-            return Chain(None, ())
-        stored = self._state.responses.get(previous)
-        if stored is None:
+    def _reader(self, response_id: str, after: int, receive: Receive) -> EventStream:
+        log = self._state.response(response_id).log
+        if log is None:
             raise rejected(
-                f"Previous response with id '{previous}' not found.",
-                "previous_response_id",
-                "previous_response_not_found",
+                "Sandbox: only a response that was created with 'background' and 'stream' can be streamed again.",
+                "stream",
             )
-        return stored.context
+        signal = Signal()
+        work = self._active.get(response_id)
+        watch = Watch(receive, lambda: signal.stop("gone"))
+        return EventStream(log.read(after, signal), watch, signal, work, lambda: None)
 
-    def _find(self, item_id: str) -> Item | None:
-        for conversation in self._state.conversations.values():
-            if item_id in conversation.ids:
-                return conversation.item(item_id)
-        for stored in self._state.responses.values():
-            for item in stored.context.all():
-                if item.data["id"] == item_id:
-                    return item
-        return None
+    def get(self, response_id: str, query: Mapping[str, str], receive: Receive) -> dict[str, Any] | EventStream:
+        """Answer `GET /responses/{id}`."""
+        stored = self._state.read_response(response_id)
+        if query.get("stream") == "true":
+            after = query_integer(query, "starting_after", -1, minimum=-1, maximum=1_000_000_000)
+            return self._reader(response_id, after, receive)
+        return stored.document
 
-    async def _work(self, context: _Context, instead: Answer | None) -> dict[str, Any]:
-        started = self._state.now()
-        answer = instead if instead is not None else await self._answer(context)
-        if answer.delay:
-            await self._pause(answer.delay)
-        output = make_output(answer, context.body, self._state.ids, self._stores.find)
-        response_id = self._state.ids.make("resp_")
-        call = self._book(context, answer, output, response_id)
-        document = _document(context, answer, output, call, started, self._state.now())
-        appended = answer.appended
-        if appended is None:
-            appended = output.status != "failed"
-        conversation = context.conversation
-        if conversation is not None and appended and conversation.id in self._state.conversations:
-            conversation.append([*context.inputs, *output.items])
-        if context.body.get("store", True):
-            inputs = Chain(context.chain, context.inputs)
-            self._state.responses[response_id] = StoredResponse(document, inputs, Chain(inputs, output.items))
-        return document
+    def cancel(self, response_id: str) -> dict[str, Any]:
+        """Answer `POST /responses/{id}/cancel`. A response that has ended stays as it is."""
+        stored = self._state.response(response_id)
+        if not stored.background:
+            raise rejected("Cannot cancel a synchronous response.", None)
+        work = self._active.get(response_id)
+        if work is not None:
+            work.signal.stop("cancelled")
+            work.halt()
+        return stored.document
 
-    async def _answer(self, context: _Context) -> Answer:
+    def delete(self, response_id: str) -> dict[str, Any]:
+        """Answer `DELETE /responses/{id}`."""
+        self._state.response(response_id)
+        del self._state.responses[response_id]
+        return {"id": response_id, "object": "response", "deleted": True}
+
+    def inputs(self, response_id: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """Answer `GET /responses/{id}/input_items`."""
+        return page([item.data for item in self._state.response(response_id).inputs.all()], query)
+
+    def _scripted(self, script: Script, work: Work) -> Answer:
+        body = work.context.body
+        may_call_tools = bool(body.get("tools")) and body.get("tool_choice") != "none"
+        scripted = script.next(work.context.conversation_id, may_call_tools=may_call_tools)
+        if scripted is None:
+            raise script_problem("script_exhausted", "the script is used up; it holds no answer for this request.")
+        return scripted
+
+    async def _answer(self, work: Work, watch: Watch | None) -> Answer:
         if isinstance(self._model, Script):
-            may_call_tools = bool(context.body.get("tools")) and context.body.get("tool_choice") != "none"
-            conversation = None if context.conversation is None else context.conversation.id
-            scripted = self._model.next(conversation, may_call_tools=may_call_tools)
-            if scripted is None:
-                raise script_problem("script_exhausted", "the script is used up; it holds no answer for this request.")
-            return scripted
-        request = self._request(context)
+            return self._scripted(self._model, work)
+        request = work.context.request()
         try:
-            if self._in_thread and not inspect.iscoroutinefunction(self._model):
-                made = await asyncio.to_thread(self._model, request)
+            if self._in_thread:
+                if watch is not None:
+                    watch.start()
+                thread = asyncio.get_running_loop().run_in_executor(None, self._model, request)
+                made = await work.signal.race(thread)
             else:
                 made = self._model(request)
             if inspect.isawaitable(made):
-                made = await made
+                if watch is not None:
+                    watch.start()
+                made = await work.signal.race(asyncio.ensure_future(made))
             return as_answer(made)
+        except Stopped:
+            raise
         except ConfigurationError as error:
             raise script_problem("script_wrong_answer", str(error)) from error
         except Exception as error:
             name = type(error).__name__
             raise script_problem("script_raised", f"the scripted model raised {name}: {error}") from error
 
-    def _request(self, context: _Context) -> ModelRequest:
-        body = context.body
-        return ModelRequest(
-            model=context.model,
-            instructions=context.instructions,
-            tools=body.get("tools", []),
-            items=[item.data for item in (*context.earlier, *context.inputs)],
-            conversation=None if context.conversation is None else context.conversation.id,
-            tool_choice=body.get("tool_choice", "auto"),
-            max_output_tokens=body.get("max_output_tokens"),
-            input_tokens=context.tokens,
-            body=body,
-        )
 
-    def _book(self, context: _Context, answer: Answer, output: Output, response_id: str) -> BilledCall:
-        cached = written = 0
-        explicit = context.body.get("prompt_cache_options", {}).get("mode") == "explicit"
-        if answer.billed and not explicit:
-            common = self._cache.read(context.model, context.segments())
-            cached = PromptCache.rounded(common)
-            if writes_are_billed(context.model):
-                written = max(0, PromptCache.rounded(context.tokens) - cached)
-        billed = answer.billed
-        call = BilledCall(
-            response_id=response_id,
-            conversation_id=None if context.conversation is None else context.conversation.id,
-            model=context.model,
-            status=output.status,
-            input_tokens=context.tokens + output.injected_tokens if billed else 0,
-            cached_tokens=cached,
-            cache_write_tokens=written,
-            output_tokens=output.tokens if billed else 0,
-            reasoning_tokens=output.reasoning_tokens if billed else 0,
-            file_searches=output.file_searches if billed else 0,
-            service_tier=_tier(context.body),
-            billed=billed,
-            usage_reported=answer.usage_reported,
-        )
-        self._billing.calls.append(call)
-        return call
-
-
-def _tier(body: dict[str, Any]) -> str:
-    tier = body.get("service_tier", "auto")
-    return "default" if tier == "auto" else str(tier)
-
-
-def _usage(call: BilledCall) -> dict[str, Any]:
-    return {
-        "input_tokens": call.input_tokens,
-        "input_tokens_details": {
-            "cached_tokens": call.cached_tokens,
-            "cache_write_tokens": call.cache_write_tokens,
-        },
-        "output_tokens": call.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": call.reasoning_tokens},
-        "total_tokens": call.input_tokens + call.output_tokens,
-    }
-
-
-def _shown_tools(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    shown: list[dict[str, Any]] = []
-    for tool in tools:
-        if tool["type"] == "function":
-            defaults = {"description": None, "parameters": None, "strict": False}
-            shown.append({**defaults, **tool, "strict": bool(tool.get("strict"))})
-        else:
-            shown.append(tool)
-    return shown
-
-
-def _document(
-    context: _Context, answer: Answer, output: Output, call: BilledCall, started: float, ended: float
-) -> dict[str, Any]:
-    body = context.body
-    text = {"format": {"type": "text"}, "verbosity": "medium", **body.get("text", {})}
-    failed = output.status == "failed"
-    return {
-        "id": call.response_id,
-        "object": "response",
-        "created_at": int(started),
-        "status": output.status,
-        "background": False,
-        "completed_at": int(ended) if output.status == "completed" else None,
-        "conversation": None if context.conversation is None else {"id": context.conversation.id},
-        "error": {"code": answer.error_code, "message": answer.error_message} if failed else None,
-        "incomplete_details": {"reason": output.incomplete_reason} if output.status == "incomplete" else None,
-        "instructions": context.instructions,
-        "max_output_tokens": body.get("max_output_tokens"),
-        "max_tool_calls": body.get("max_tool_calls"),
-        "metadata": body.get("metadata", {}),
-        "model": context.model,
-        "output": output.shown(body.get("include", ())),
-        "parallel_tool_calls": body.get("parallel_tool_calls", True),
-        "previous_response_id": body.get("previous_response_id"),
-        "prompt_cache_key": body.get("prompt_cache_key"),
-        "reasoning": {"effort": None, "summary": None, **body.get("reasoning", {})},
-        "safety_identifier": body.get("safety_identifier"),
-        "service_tier": call.service_tier,
-        "store": body.get("store", True),
-        "temperature": body.get("temperature", 1.0),
-        "text": text,
-        "tool_choice": body.get("tool_choice", "auto"),
-        "tools": _shown_tools(body.get("tools", ())),
-        "top_logprobs": body.get("top_logprobs", 0),
-        "top_p": body.get("top_p", 1.0),
-        "truncation": body.get("truncation", "disabled"),
-        "usage": _usage(call) if call.usage_reported else None,
-        **({"user": body["user"]} if "user" in body else {}),
-    }
+def _nobody_reads(stopped: Stopped) -> Gone:
+    if stopped.reason == "closing":
+        raise ApiError(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
+    return Gone()

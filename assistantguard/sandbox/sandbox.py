@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from assistantguard.sandbox.app import Application, RecordedRequest
     from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
     from assistantguard.sandbox.script import Model, Scripted
     from assistantguard.sandbox.server import BackgroundServer
 
@@ -52,6 +53,10 @@ class Sandbox:
         model_in_thread: Run a plain function in a worker thread, so that it may block. False calls it on the server's
             event loop, which is quicker.
         require_consumed: Raise `AssertionError` on exit while the script holds answers that nothing asked for.
+        background: What becomes of ``background: true``: ``"supported"``; ``"refused"`` with 400, as in projects with
+            European residency; ``"foreground"``, executed at once, as some servers that imitate the API do.
+        on_disconnect: What becomes of a foreground response whose client leaves: ``"stop"`` ends it where it is, as
+            the API documents; ``"complete"`` bills it and adds it to the conversation all the same.
 
     Raises:
         ConfigurationError: A value cannot work, or the packages of the `sandbox` extra are not installed.
@@ -68,7 +73,15 @@ class Sandbox:
         port: int = 0,
         model_in_thread: bool = True,
         require_consumed: bool = False,
+        background: BackgroundMode = "supported",
+        on_disconnect: OnDisconnect = "stop",
     ) -> None:
+        for name, value, known in (
+            ("background", background, ("supported", "refused", "foreground")),
+            ("on_disconnect", on_disconnect, ("stop", "complete")),
+        ):
+            if value not in known:
+                raise ConfigurationError(f"{name}={value!r} is not one of {', '.join(known)}")
         self._script = _as_script(model)
         self._accepted_key = api_key
         self._host = host
@@ -85,6 +98,8 @@ class Sandbox:
             faults=faults,
             embedding=embedding or Embedding(),
             api_key=api_key,
+            background=background,
+            on_disconnect=on_disconnect,
         )
         self._server: BackgroundServer | None = None
         self._clients: list[openai.OpenAI] = []

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.sandbox.conduct import Conduct
 
 __all__ = [
     "Answer",
@@ -33,7 +34,7 @@ __all__ = [
     "replay",
 ]
 
-_STATUSES = ("completed", "failed", "incomplete")
+_STATUSES = ("completed", "failed", "incomplete", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +87,23 @@ class Answer:
     """Billed as output. Above zero, a reasoning item stands before the answer."""
     file_search: Sequence[FileSearch] = ()
     """Ignored beyond `max_tool_calls`, and where the request has no file search tool."""
-    status: Literal["completed", "failed", "incomplete"] = "completed"
+    status: Literal["completed", "failed", "incomplete", "cancelled"] = "completed"
     error_code: str = "server_error"
     """Code of ``response.error`` when failed."""
     error_message: str = "The model failed to generate a response. (sandbox)"
     incomplete_reason: str = "max_output_tokens"
     delay: float = 0.0
-    """Seconds that the answer takes. The conversation is locked meanwhile."""
+    """Seconds before the first delta, or before the whole answer. The conversation is locked meanwhile."""
+    pace: float = 0.0
+    """Seconds between two deltas. An answer that is not streamed takes as long."""
     billed: bool = True
     """Whether the response costs anything."""
     usage_reported: bool = True
     """Whether the response carries `usage`."""
     appended: bool | None = None
     """Whether input and output are added to the conversation. None: when completed or incomplete."""
+    conduct: Conduct = field(default_factory=Conduct)
+    """How its making goes, and what is left when it is stopped."""
 
     def __post_init__(self) -> None:
         if self.status not in _STATUSES:
@@ -107,6 +112,8 @@ class Answer:
             raise ConfigurationError(f"reasoning_tokens={self.reasoning_tokens} is below 0")
         if self.delay < 0:
             raise ConfigurationError(f"delay={self.delay} is below 0 seconds")
+        if self.pace < 0:
+            raise ConfigurationError(f"pace={self.pace} is below 0 seconds")
 
 
 @dataclass(frozen=True, slots=True)

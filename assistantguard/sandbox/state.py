@@ -11,7 +11,10 @@ from assistantguard.sandbox.counting import item_key, item_tokens
 from assistantguard.sandbox.problems import ApiError, not_found, rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from assistantguard.sandbox.conduct import After
+    from assistantguard.sandbox.waiting import EventLog
 
 __all__ = [
     "Chain",
@@ -137,6 +140,8 @@ class ConversationState:
     """False once items were deleted or added by hand: pairs are then checked over all items."""
     active: bool = False
     """Whether a request works on it."""
+    locked_until: float = 0.0
+    """When someone else's work on it ends, in seconds since 1970."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -147,6 +152,15 @@ class ConversationState:
             "created_at": self.created_at,
             "metadata": self.metadata,
         }
+
+    def check_free(self, now: float) -> None:
+        """Raise the 400 for a conversation that something works on."""
+        if self.active or now < self.locked_until:
+            raise rejected(
+                "Another process is currently operating on this conversation. Please retry in a few seconds.",
+                "conversation",
+                "conversation_locked",
+            )
 
     def append(self, items: list[Item]) -> None:
         """Add items at the end."""
@@ -215,15 +229,35 @@ class StoredResponse:
     """All items before its output."""
     context: Chain
     """All items up to and with its output."""
+    background: bool = False
+    """Whether it was made in the background."""
+    log: EventLog | None = None
+    """Its events, where it was asked for as a background stream."""
+
+
+@dataclass(slots=True, eq=False)
+class _Later:
+    """Something that happens to a response some time after it ended."""
+
+    response_id: str
+    due_at: float | None
+    reads: int | None
+    happen: Callable[[], None]
 
 
 class State:
-    """All conversations and responses of a sandbox."""
+    """All conversations and responses of a sandbox.
 
-    def __init__(self) -> None:
+    Args:
+        keep_responses: How many responses can be read again; the oldest are forgotten. None keeps all.
+    """
+
+    def __init__(self, *, keep_responses: int | None = None) -> None:
         self.ids = Ids()
         self.conversations: dict[str, ConversationState] = {}
         self.responses: dict[str, StoredResponse] = {}
+        self._keep = keep_responses
+        self._later: list[_Later] = []
         self._ahead = 0.0
 
     def now(self) -> float:
@@ -233,6 +267,43 @@ class State:
     def advance(self, seconds: float) -> None:
         """Put the sandbox's clock forward."""
         self._ahead += seconds
+
+    def store(self, stored: StoredResponse) -> None:
+        """Keep a response, and forget the oldest ones where only so many are kept."""
+        self.responses[stored.document["id"]] = stored
+        while self._keep is not None and len(self.responses) > self._keep:
+            del self.responses[next(iter(self.responses))]
+
+    def later(self, response_id: str, moment: After, happen: Callable[[], None]) -> None:
+        """Let something happen to a response at a moment after now."""
+        due_at = None if moment.seconds is None else self.now() + moment.seconds
+        self._later.append(_Later(response_id, due_at, moment.reads, happen))
+
+    def catch_up(self) -> None:
+        """Let happen what is due by the clock."""
+        if not self._later:
+            return
+        now = self.now()
+        for one in list(self._later):
+            if one.due_at is not None and one.due_at <= now:
+                self._later.remove(one)
+                one.happen()
+
+    def read_response(self, response_id: str) -> StoredResponse:
+        """Return a response that a client reads, and let happen what is due by the number of reads.
+
+        Raises:
+            ApiError: 404 where there is none of that id.
+        """
+        stored = self.response(response_id)
+        for one in list(self._later):
+            if one.response_id == response_id and one.reads is not None:
+                if one.reads > 0:
+                    one.reads -= 1
+                else:
+                    self._later.remove(one)
+                    one.happen()
+        return stored
 
     def conversation(self, conversation_id: str) -> ConversationState:
         """Return a conversation.

@@ -39,7 +39,7 @@ def test_a_slow_model_ends_in_a_time_out_that_is_booked(world: World) -> None:
 
 def test_a_conversation_that_is_still_locked_is_waited_for(world: World) -> None:
     slow = SlowModel()
-    sandbox = world.sandbox(slow, model_in_thread=True)
+    sandbox = world.sandbox(slow, model_in_thread=True, on_disconnect="complete")
     retry = TransientRetry(100, wait=tenacity.wait_fixed(0.02))
     bot = world.bot(sandbox, [retry], run_timeout=0.3)
     other = world.bot(sandbox, [retry])

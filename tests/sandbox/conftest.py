@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -69,3 +70,16 @@ def output_for() -> Callable[[Any], dict[str, Any]]:
         return {"type": "function_call_output", "call_id": call.call_id, "output": output}
 
     return make
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """Wait for something that another thread brings about."""
+
+    def wait(holds: Callable[[], object]) -> None:
+        give_up_at = time.monotonic() + 10
+        while not holds():
+            assert time.monotonic() < give_up_at, "it did not happen within 10 seconds"
+            time.sleep(0.005)
+
+    return wait

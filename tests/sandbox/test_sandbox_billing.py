@@ -225,12 +225,16 @@ def test_a_long_thread_is_counted_incrementally() -> None:
     async def run(sandbox: Sandbox) -> tuple[float, int]:
         responses = sandbox._application._responses
         conversation = sandbox._application._conversations.create({})["id"]
+
+        async def left() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
         body = {"model": MODEL, "conversation": conversation, "input": "order W2378156 is late " * 60}
         for _ in range(150):
-            await responses.create(body, None)
+            await responses.create(body, left)
         started = time.process_time()
         for _ in range(50):
-            await responses.create(body, None)
+            await responses.create(body, left)
         return (time.process_time() - started) / 50, sandbox.billing.calls[-1].input_tokens
 
     seconds, context = asyncio.run(run(Sandbox(["It is on its way. " * 20] * 200)))

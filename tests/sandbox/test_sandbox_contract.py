@@ -36,6 +36,7 @@ def _input_tokens() -> Any:
 MODELS: dict[str, Callable[[], Any]] = {
     "POST /responses": lambda: responses.Response,
     "GET /responses/{id}": lambda: responses.Response,
+    "POST /responses/{id}/cancel": lambda: responses.Response,
     "POST /responses/input_tokens": _input_tokens,
     "GET /responses/{id}/input_items": lambda: responses.ResponseItemList,
     "POST /conversations": lambda: conversations.Conversation,
@@ -76,7 +77,9 @@ class _Recorder:
     def __init__(self, sandbox: Sandbox, sent: Sent) -> None:
         def keep(response: Any) -> None:
             response.read()
-            sent.append((sandbox.requests[-1].endpoint, response.status_code, response.content))
+            streamed = response.headers["content-type"].startswith("text/event-stream")
+            endpoint = sandbox.requests[-1].endpoint
+            sent.append((f"{endpoint} stream" if streamed else endpoint, response.status_code, response.content))
 
         self.sandbox = sandbox
         self.client = sandbox.client(
@@ -194,6 +197,35 @@ def _files(sent: Sent) -> None:
         client.files.delete(bad)
 
 
+def _streams(sent: Sent, lookup: dict[str, Any]) -> None:
+    call = FunctionCall("lookup", {"order": "W1"})
+    script = [
+        Answer("Let me see what there is.", tool_calls=[call, call], reasoning_tokens=7),
+        Answer("found it", file_search=[FileSearch("refunds")]),
+        Answer("in the background"),
+        Answer("never told", delay=60),
+        Answer("word " * 50),
+    ]
+    faults = [Fault.failed_response(at=5, text="half of it"), Fault.incomplete(at=6)]
+    with Sandbox(script, faults=faults) as sandbox:
+        client: Any = _Recorder(sandbox, sent).client
+        file = client.files.create(file=("r.txt", b"refunds"), purpose="assistants").id
+        store = client.vector_stores.create(file_ids=[file]).id
+        tools: Any = [lookup, {"type": "file_search", "vector_store_ids": [store]}]
+        common: Any = {"model": MODEL, "tools": tools, "input": "Hi"}
+        list(client.responses.create(stream=True, **common))
+        list(client.responses.create(stream=True, include=["file_search_call.results"], **common))
+        told = list(client.responses.create(stream=True, background=True, **common))
+        list(client.responses.retrieve(told[0].response.id, stream=True, starting_after=2))
+        waiting = client.responses.create(background=True, **common)
+        client.responses.retrieve(waiting.id)
+        client.responses.cancel(waiting.id)
+        client.responses.retrieve(waiting.id)
+        list(client.responses.create(stream=True, **common))
+        list(client.responses.create(stream=True, **common))
+        list(client.responses.create(stream=True, max_output_tokens=20, **common))
+
+
 @pytest.fixture(scope="module")
 def sent() -> Sent:
     """Every endpoint's bodies: endpoint, status, body."""
@@ -204,8 +236,15 @@ def sent() -> Sent:
         "parameters": {"type": "object", "properties": {"order": {"type": "string"}}},
     }
     _responses(bodies, lookup)
+    _streams(bodies, lookup)
     _files(bodies)
     return bodies
+
+
+def _events(sent: Sent) -> list[dict[str, Any]]:
+    bodies = [body for endpoint, _, body in sent if endpoint.endswith(" stream")]
+    lines = [line for body in bodies for line in body.decode().splitlines()]
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
 
 
 def test_every_json_endpoint_is_covered(sent: Sent) -> None:
@@ -220,13 +259,39 @@ def test_every_json_endpoint_is_covered(sent: Sent) -> None:
 
 def test_every_body_validates_strictly_against_the_sdks_models(sent: Sent) -> None:
     for endpoint, status, body in sent:
-        if status != 200 or endpoint == "DELETE /responses/{id}":
+        if status != 200 or endpoint == "DELETE /responses/{id}" or endpoint.endswith(" stream"):
             continue
         if endpoint in MODELS:
             TypeAdapter(MODELS[endpoint]()).validate_json(body, strict=True)
         else:
             for one in json.loads(body)["data"]:
                 TypeAdapter(PAGES[endpoint]()).validate_json(json.dumps(one), strict=True)
+
+
+def test_every_event_validates_strictly_against_the_sdks_models(sent: Sent) -> None:
+    events = _events(sent)
+    for event in events:
+        TypeAdapter(responses.ResponseStreamEvent).validate_json(json.dumps(event), strict=True)
+
+    assert {event["type"] for event in events} == {
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.file_search_call.in_progress",
+        "response.file_search_call.searching",
+        "response.file_search_call.completed",
+        "response.completed",
+        "response.failed",
+        "response.incomplete",
+    }
 
 
 def _relaxed(node: Any) -> Any:
@@ -265,20 +330,46 @@ def _schema(contract: dict[str, Any], endpoint: str) -> Any:
 
 def _problems(contract: dict[str, Any], sent: Sent) -> Iterator[str]:
     for endpoint, status, body in sent:
-        if endpoint == "DELETE /responses/{id}":
+        if endpoint == "DELETE /responses/{id}" or endpoint.endswith(" stream"):
             continue
         schema = _schema(contract, endpoint) if status == 200 else {"$ref": "#/components/schemas/ErrorResponse"}
         document = json.loads(body)
-        if endpoint.endswith("/responses") and document.get("usage", {}) is None:
-            del document["usage"]  # the contract's own examples of failed responses carry null, its schema does not
-        validator = jsonschema.Draft202012Validator({**schema, "components": contract["components"]})
-        for error in validator.iter_errors(document):
-            best = best_match([error])
-            yield f"{endpoint} {status} at {list(best.absolute_path)}: {best.message[:300]}"
+        yield from _wrong(contract, schema, document, f"{endpoint} {status}")
+
+
+def _wrong(contract: dict[str, Any], schema: Any, document: Any, name: str) -> Iterator[str]:
+    response = document.get("response", document)
+    if response.get("object") == "response" and response["usage"] is None:
+        del response["usage"]  # the contract's own examples of failed responses carry null, its schema does not
+    validator = jsonschema.Draft202012Validator({**schema, "components": contract["components"]})
+    for error in validator.iter_errors(document):
+        best = best_match([error])
+        yield f"{name} at {list(best.absolute_path)}: {best.message[:300]}"
 
 
 def test_every_body_keeps_the_official_contract(sent: Sent, contract: dict[str, Any]) -> None:
     assert list(_problems(contract, sent)) == []
+
+
+def _schemas_of_events(contract: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, schema in contract["components"]["schemas"].items():
+        for kind in schema.get("properties", {}).get("type", {}).get("enum", ()):
+            if name.startswith("Response") and name.endswith("Event"):
+                found[kind] = {"$ref": f"#/components/schemas/{name}"}
+    return found
+
+
+def test_every_event_keeps_the_official_contract(sent: Sent, contract: dict[str, Any]) -> None:
+    schemas = _schemas_of_events(contract)
+    events = _events(sent)
+
+    assert [
+        problem
+        for event in events
+        for problem in _wrong(contract, schemas[event["type"]], event, f"{event['type']} {event['sequence_number']}")
+    ] == []
+    assert len(events) > 60
 
 
 def test_a_body_that_breaks_the_contract_is_found(contract: dict[str, Any]) -> None:

@@ -227,14 +227,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
             None,
         ),
     ),
-    (
-        {"stream": True},
-        ("Sandbox: 'stream' is not served yet. Ask without it.", "stream", "unsupported_in_sandbox"),
-    ),
-    (
-        {"background": True},
-        ("Sandbox: 'background' is not served yet. Ask without it.", "background", "unsupported_in_sandbox"),
-    ),
+    ({"background": True, "store": False}, ("Background mode requires 'store' to be true.", "store", None)),
 ]
 
 
