@@ -40,12 +40,18 @@ from assistantguard.guard import AssistantGuard, GuardedThread
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import (
     Assistant,
+    AttemptFailed,
     Failure,
     Item,
     Reply,
+    ReplyReady,
     RunState,
+    StreamEvent,
+    TextDelta,
     ThreadState,
     ToolCall,
+    ToolCallRequested,
+    ToolCallSettled,
     ToolOutput,
     Usage,
 )
@@ -63,6 +69,7 @@ from assistantguard.policies import (
     observe,
 )
 from assistantguard.prices import Price, PriceBook
+from assistantguard.streams import AsyncRunStream, RunStream
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
@@ -72,6 +79,8 @@ __all__ = [
     "AssistantGuardError",
     "AsyncAssistantGuard",
     "AsyncGuardedThread",
+    "AsyncRunStream",
+    "AttemptFailed",
     "BudgetBusy",
     "BudgetExceeded",
     "CarryOver",
@@ -93,20 +102,26 @@ __all__ = [
     "RepeatedCallBreaker",
     "RepeatedToolCall",
     "Reply",
+    "ReplyReady",
     "RequestRejected",
     "RetriesExhausted",
     "RunFailed",
     "RunIncomplete",
     "RunState",
     "RunStopped",
+    "RunStream",
     "RunTimedOut",
     "Sink",
+    "StreamEvent",
     "StructlogSink",
+    "TextDelta",
     "ThreadBroken",
     "ThreadRotation",
     "ThreadState",
     "TokenCap",
     "ToolCall",
+    "ToolCallRequested",
+    "ToolCallSettled",
     "ToolError",
     "ToolOutput",
     "ToolStepCeiling",

@@ -15,7 +15,7 @@ from assistantguard._threads import in_thread
 from assistantguard.backends.port import END
 from assistantguard.models import ToolCall, ToolOutput
 
-__all__ = ["AsyncioDriver", "AsyncioPort"]
+__all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort"]
 
 T = TypeVar("T")
 

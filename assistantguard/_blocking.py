@@ -16,7 +16,7 @@ from assistantguard._watch import watch
 from assistantguard.backends.port import END
 from assistantguard.models import ToolCall, ToolOutput
 
-__all__ = ["BlockingDriver", "BlockingPort", "block_on"]
+__all__ = ["BlockingDriver", "BlockingEvents", "BlockingPort", "block_on"]
 
 T = TypeVar("T")
 

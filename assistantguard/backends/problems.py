@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -33,7 +34,7 @@ class StreamCutError(Exception):
     """A stream ended, without an error, before its answer was complete. The SDK does not tell this from a good end."""
 
 
-_UNREADABLE = (openai.APIError, TimeoutError, json.JSONDecodeError, UnreadableAnswerError, StreamCutError)
+_LOST = (openai.APIError, TimeoutError, StreamCutError)
 
 
 def failure_of(error: Exception) -> Failure | None:
@@ -57,7 +58,10 @@ def failure_of(error: Exception) -> Failure | None:
     if isinstance(error, openai.APIConnectionError):
         phase: Phase = "connect" if type(error.__cause__).__name__ in _NEVER_SENT else "request"
         return classify(Facts(phase, f"{error} ({type(error.__cause__).__name__})"))
-    if isinstance(error, _UNREADABLE) or type(error).__module__.partition(".")[0] in _TRANSPORTS:
+    if isinstance(error, (UnreadableAnswerError, json.JSONDecodeError)):
+        # Whoever answered this will answer so again.
+        return replace(classify(Facts("request", str(error))), max_retries=0)
+    if isinstance(error, _LOST) or type(error).__module__.partition(".")[0] in _TRANSPORTS:
         return classify(Facts("request", str(error) or type(error).__name__))
     return None
 

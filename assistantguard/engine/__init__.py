@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from assistantguard.engine.books import Books
-from assistantguard.engine.ports import Backend, Driver, ModelAnswer, ModelRequest, VectorStoreInfo
+from assistantguard.engine.ports import (
+    AnswerStream,
+    Backend,
+    Driver,
+    ModelAnswer,
+    ModelRequest,
+    Piece,
+    VectorStoreInfo,
+)
 from assistantguard.engine.session import Session
 from assistantguard.engine.turn import Engine
 
 __all__ = [
+    "AnswerStream",
     "Backend",
     "Books",
     "Driver",
     "Engine",
     "ModelAnswer",
     "ModelRequest",
+    "Piece",
     "Session",
     "VectorStoreInfo",
 ]

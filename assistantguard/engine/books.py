@@ -125,7 +125,7 @@ class Books:
             usage,
             cost,
             sent.purpose,
-            None if answer is None else answer.id,
+            None if answer is None else answer.id or None,
             price_source,
         )
 

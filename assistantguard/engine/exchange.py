@@ -152,8 +152,15 @@ class Exchange:
                 return text
         return None
 
-    async def abandon(self) -> None:
-        """Cancel it at the server, learn what it used, settle it."""
+    async def abandon(self, thread: ThreadState, run: RunState) -> None:
+        """Cancel it at the server, learn what it used, settle it.
+
+        Args:
+            thread: Its thread, or a copy that took the thread's place.
+            run: Its run, likewise.
+        """
+        self._sent.thread, self._run = thread, run
+        self._sent.run = run
         if self.outcome is not None:
             return
         if not self._is_sent:

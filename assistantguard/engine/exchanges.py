@@ -78,7 +78,7 @@ class Exchanges:
         exchange = await self.begin(thread, run, request, message, purpose)
         return await exchange.drain()
 
-    async def abandon(self, run: RunState) -> None:
+    async def abandon(self, thread: ThreadState, run: RunState) -> None:
         """End the request that a run has in flight: cancel it at the server, learn what it used, settle it."""
         if run.hold_id is None:
             return
@@ -86,7 +86,7 @@ class Exchanges:
         if exchange is None:
             await self._tools.books.release(run)
         else:
-            await exchange.abandon()
+            await exchange.abandon(thread, run)
 
     async def adopt(self, thread: ThreadState, run: RunState, request: ModelRequest) -> Outcome | None:
         """Look once more for the answer to an attempt whose outcome was not found; None where there is none.

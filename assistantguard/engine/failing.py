@@ -5,15 +5,18 @@ from __future__ import annotations
 from assistantguard.errors import (
     OutcomeUnknown,
     QuotaExhausted,
+    Refused,
     RequestRejected,
     RetriesExhausted,
     RunFailed,
+    RunIncomplete,
+    RunStopped,
     RunTimedOut,
     ThreadBroken,
 )
-from assistantguard.models import Failure, FailureKind, RunState
+from assistantguard.models import Failure, FailureKind, RunState, RunStatus
 
-__all__ = ["error_of", "timed_out"]
+__all__ = ["ending", "error_of", "leaves_doubt", "note", "stopped", "timed_out"]
 
 _ERRORS: dict[FailureKind, tuple[type[RunFailed], str]] = {
     "transient": (RetriesExhausted, "try again later, or raise TransientRetry(max_attempts=…)"),
@@ -46,3 +49,35 @@ def timed_out(run: RunState, run_timeout: float) -> RunTimedOut:
     )
     error.policy = "run_timeout"
     return error
+
+
+def stopped(kind: type[RunStopped], policy: str, reason: str) -> RunStopped:
+    """The error of a run that a policy stopped."""
+    error = kind(f"{policy} stopped the run: {reason}")
+    error.policy = policy
+    return error
+
+
+def ending(cause: BaseException) -> tuple[RunStatus, str | None]:
+    """The status of a run that `cause` ended, and who cancelled it (None where the server ended it)."""
+    if isinstance(cause, RunTimedOut):
+        return "expired", cause.policy
+    if isinstance(cause, RunStopped):
+        return "cancelled", cause.policy
+    if isinstance(cause, (Refused, RunIncomplete)):
+        return "incomplete", None
+    if isinstance(cause, RunFailed):
+        return "failed", None
+    return "cancelled", "caller"
+
+
+def leaves_doubt(error: RunFailed) -> bool:
+    """Whether the conversation may hold something of the attempt. A plain HTTP refusal appends nothing."""
+    failure = error.failure
+    return failure is None or failure.status_code is None or failure.kind == "structural"
+
+
+def note(cause: BaseException, text: str) -> None:
+    """Attach a note where this Python has notes (3.11 and newer); always keep it on the exception."""
+    notes = [*getattr(cause, "__notes__", ()), text]
+    setattr(cause, "__notes__", notes)  # noqa: B010 - no attribute that type checkers know on Python 3.10

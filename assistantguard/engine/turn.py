@@ -19,7 +19,7 @@ from assistantguard.engine.admission import Admission
 from assistantguard.engine.asking import Asking
 from assistantguard.engine.books import Books
 from assistantguard.engine.exchanges import Earlier, Exchanges
-from assistantguard.engine.failing import error_of, timed_out
+from assistantguard.engine.failing import ending, error_of, leaves_doubt, note, stopped, timed_out
 from assistantguard.engine.files import Files
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
 from assistantguard.engine.modes import Modes
@@ -30,7 +30,6 @@ from assistantguard.engine.steady import Steady
 from assistantguard.errors import (
     AssistantGuardError,
     OutcomeUnknown,
-    Refused,
     RunFailed,
     RunIncomplete,
     RunStopped,
@@ -51,7 +50,6 @@ from assistantguard.models import (
     Reply,
     ReplyReady,
     RunState,
-    RunStatus,
     StreamEvent,
     TextDelta,
     ThreadState,
@@ -278,11 +276,11 @@ class Engine:
         unsure = run.hold_id is not None or isinstance(cause, (OutcomeUnknown, RunTimedOut))
         if run.status == "in_progress" and not isinstance(cause, AssistantGuardError):
             unsure = True
-        run.status, policy = _ending(cause)
+        run.status, policy = ending(cause)
         run.last_error = type(cause).__name__
         if isinstance(cause, AssistantGuardError):
             cause.run, cause.thread_id = run, thread.id
-        if unsure or (isinstance(cause, RunFailed) and _leaves_doubt(cause)):
+        if unsure or (isinstance(cause, RunFailed) and leaves_doubt(cause)):
             thread.suspect = thread.generation_id is not None
         try:
             await self._settle_and_heal(thread, run, cause, unsure=unsure)
@@ -293,9 +291,9 @@ class Engine:
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
         try:
-            await self._exchanges.abandon(run)
+            await self._exchanges.abandon(thread, run)
         except Exception as error:  # noqa: BLE001 - it must not replace the cause
-            _note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
+            note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
         if thread.generation_id is None:
             return
         try:
@@ -304,7 +302,7 @@ class Engine:
             thread.suspect = True
             if not isinstance(error, Exception):
                 raise
-            _note(cause, f"healing the thread {thread.id} failed, its next turn tries again: {error!r}")
+            note(cause, f"healing the thread {thread.id} failed, its next turn tries again: {error!r}")
 
     def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
         """An answer was accepted: its input and output are in the conversation now."""
@@ -331,11 +329,11 @@ class Engine:
         session = self.session
         run.tool_calls = tuple(calls)
         if run.wrapping_up:
-            raise _stopped(RunStopped, "wrap_up", "the model asked for tools after it was told to answer without")
+            raise stopped(RunStopped, "wrap_up", "the model asked for tools after it was told to answer without")
         view = replace(self._asking.view(thread, run, "", run.model), calls=run.tool_calls)
         ruling = self._asking.rule("on_step", view)
         if isinstance(ruling.decision, Stop):
-            raise _stopped(ruling.decision.error, ruling.policy, ruling.decision.reason)
+            raise stopped(ruling.decision.error, ruling.policy, ruling.decision.reason)
         session.emit(
             RunStep(
                 self._driver.now(),
@@ -379,7 +377,7 @@ class Engine:
             try:
                 await self._recovery.repair(thread, run, run.input, "an attempt failed")
             except RunFailed as trouble:
-                _note(error, f"healing the thread {thread.id} failed, its next turn tries again: {trouble}")
+                note(error, f"healing the thread {thread.id} failed, its next turn tries again: {trouble}")
                 raise error from trouble
             thread.suspect, thread.unsettled = False, []
         if failure.mend is not None and run.mends < _MENDS_PER_RUN:
@@ -442,34 +440,3 @@ class Engine:
                 run.incomplete_reason,
             )
         )
-
-
-def _stopped(kind: type[RunStopped], policy: str, reason: str) -> RunStopped:
-    error = kind(f"{policy} stopped the run: {reason}")
-    error.policy = policy
-    return error
-
-
-def _ending(cause: BaseException) -> tuple[RunStatus, str | None]:
-    """The status of a run that `cause` ended, and who cancelled it (None where the server ended it)."""
-    if isinstance(cause, RunTimedOut):
-        return "expired", cause.policy
-    if isinstance(cause, RunStopped):
-        return "cancelled", cause.policy
-    if isinstance(cause, (Refused, RunIncomplete)):
-        return "incomplete", None
-    if isinstance(cause, RunFailed):
-        return "failed", None
-    return "cancelled", "caller"
-
-
-def _leaves_doubt(error: RunFailed) -> bool:
-    """Whether the conversation may hold something of the attempt. A plain HTTP refusal appends nothing."""
-    failure = error.failure
-    return failure is None or failure.status_code is None or failure.kind == "structural"
-
-
-def _note(cause: BaseException, text: str) -> None:
-    """Attach a note where this Python has notes (3.11 and newer); always keep it on the exception."""
-    notes = [*getattr(cause, "__notes__", ()), text]
-    setattr(cause, "__notes__", notes)  # noqa: B010 - no attribute that type checkers know on Python 3.10

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from assistantguard import ToolCall, ToolOutput, Usage
-from assistantguard.engine import ModelAnswer, ModelRequest, VectorStoreInfo
+from assistantguard.engine import AnswerStream, ModelAnswer, ModelRequest, Piece, VectorStoreInfo
 from assistantguard.engine.input import text_of
 from assistantguard.failures import Facts, classify
 from assistantguard.models import Failure, Item
@@ -134,6 +135,8 @@ class ScriptedServer:
         self.conversations: dict[str, list[_Stored]] = {}
         self.bill: list[Billed] = []
         self.sent: list[ModelRequest] = []
+        self.answers: dict[str, ModelAnswer] = {}
+        """Every answer that was made, by its id."""
 
     def classify(self, error: Exception) -> Failure | None:
         return classify(error.facts) if isinstance(error, ServerProblem) else None
@@ -191,6 +194,27 @@ class ScriptedServer:
         if act.lost:
             raise ServerProblem(Facts("request", "Connection error."))
         return answer
+
+    async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
+        return _Pieces(self._stage, await self.respond(request, timeout))
+
+    async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
+        raise AssertionError("nothing here is made in the background")
+
+    async def look_up(self, response_id: str, timeout: float) -> ModelAnswer:
+        return await self._chore("look_up", lambda: self._known(response_id))
+
+    async def cancel(self, response_id: str, timeout: float) -> ModelAnswer:
+        raise AssertionError("nothing here is made in the background")
+
+    def refuses_background(self, failure: Failure) -> bool:
+        return False
+
+    def _known(self, response_id: str) -> ModelAnswer:
+        if response_id not in self.answers:
+            message = f"Response with id '{response_id}' not found."
+            raise ServerProblem(Facts("request", message, 404, type="invalid_request_error"))
+        return self.answers[response_id]
 
     async def find_vector_store(self, file_ids: Sequence[str], timeout: float) -> VectorStoreInfo | None:
         return await self._chore("find_vector_store", lambda: None)
@@ -283,7 +307,7 @@ class ScriptedServer:
             conversation += [self._store(_item_of(entry)) for entry in request.input]
             if appends == "all":
                 conversation += [_Stored(item, output_tokens // len(items) + FRAMING) for item in items]
-        return ModelAnswer(
+        made = self.answers[response_id] = ModelAnswer(
             response_id,
             act.status,
             act.text,
@@ -296,6 +320,7 @@ class ScriptedServer:
             last_item_id=items[-1].id if items else None,
             hidden_output=output_tokens > sum(len(item.text.encode()) for item in items),
         )
+        return made
 
     def _input_tokens(self, request: ModelRequest) -> int:
         total = self._tokens(request.instructions) + sum(self._tokens(text_of(entry)) for entry in request.input)
@@ -314,6 +339,25 @@ class ScriptedServer:
     def _id(self, prefix: str) -> str:
         self._ids += 1
         return f"{prefix}_{self._ids}"
+
+
+class _Pieces:
+    """An answer that arrives word by word."""
+
+    sequence_number = None
+
+    def __init__(self, stage: Stage, answer: ModelAnswer) -> None:
+        self._stage = stage
+        self._answer = answer
+        self._words = re.findall(r"\S+\s*", answer.text)
+        self.response_id = answer.id
+
+    async def next(self) -> Piece | ModelAnswer:
+        await self._stage.point("piece")
+        return Piece(self._words.pop(0), shown=True) if self._words else self._answer
+
+    async def close(self) -> None:
+        await self._stage.point("close")
 
 
 def _store_info(store_id: str) -> VectorStoreInfo:

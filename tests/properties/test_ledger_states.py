@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
@@ -36,6 +36,17 @@ class _Booked:
     claims: list[Claim]
     expires_at: float
     state: Literal["open", "ended"] = "open"
+    spent: list[tuple[str, Metric, Decimal]] = field(default_factory=list)
+    """What it committed, by account."""
+    estimated: bool = False
+    """Whether that may yet be corrected."""
+    expired: bool = False
+    """Whether it stands there without a row."""
+
+
+def _entry(tokens: int, cost: Decimal | None, *, estimated: bool) -> Entry:
+    usage = Usage(input_tokens=tokens, estimated_tokens=tokens if estimated else 0)
+    return Entry(0.0, "thread_1", "run_1", 1, "m", usage, cost)
 
 
 class LedgerStates(RuleBasedStateMachine):
@@ -47,11 +58,11 @@ class LedgerStates(RuleBasedStateMachine):
         super().__init__()
         self.ledger = MemoryLedger()
         self.booked: dict[str, _Booked] = {}
-        self.spent: list[tuple[str, Metric, Decimal]] = []
         self.rows = 0
 
     def _balance(self, account: str, metric: Metric) -> Balance:
-        spent = sum((amount for *key, amount in self.spent if key == [account, metric]), Decimal(0))
+        all_spent = [one for booked in self.booked.values() for one in booked.spent]
+        spent = sum((amount for *key, amount in all_spent if key == [account, metric]), Decimal(0))
         held = sum(
             (
                 claim.amount
@@ -81,31 +92,58 @@ class LedgerStates(RuleBasedStateMachine):
             self.booked[hold_id] = _Booked([], expires_at, "ended")
         return hold_id
 
-    @rule(hold_id=holds, tokens=st.integers(0, 80), cost=st.one_of(st.none(), _amounts))
-    def commit(self, hold_id: str, tokens: int, cost: Decimal | None) -> None:
-        entry = Entry(0.0, "thread_1", "run_1", 1, "m", Usage(input_tokens=tokens), cost)
+    @rule(hold_id=holds, tokens=st.integers(0, 80), cost=st.one_of(st.none(), _amounts), estimated=st.booleans())
+    def commit(self, hold_id: str, tokens: int, cost: Decimal | None, estimated: bool) -> None:
+        entry = _entry(tokens, cost, estimated=estimated)
         self.ledger.commit(hold_id, entry)
         booked = self.booked[hold_id]
         if booked.state == "open":
-            booked.state = "ended"
             self.rows += 1
-            for claim in booked.claims:
-                known = Decimal(tokens) if claim.metric == "tokens" else cost
-                self.spent.append((claim.account, claim.metric, claim.amount if known is None else known))
+            self._book(booked, entry)
+        elif booked.expired:
+            self._correct(booked, entry)
+
+    @rule(hold_id=holds, tokens=st.integers(0, 80), cost=st.one_of(st.none(), _amounts), estimated=st.booleans())
+    def correct(self, hold_id: str, tokens: int, cost: Decimal | None, estimated: bool) -> None:
+        entry = _entry(tokens, cost, estimated=estimated)
+        booked = self.booked[hold_id]
+        assert self.ledger.correct(hold_id, entry) == booked.estimated
+        if booked.estimated:
+            self._correct(booked, entry)
+
+    def _correct(self, booked: _Booked, entry: Entry) -> None:
+        self.rows += booked.expired
+        self._book(booked, entry)
+
+    def _book(self, booked: _Booked, entry: Entry) -> None:
+        booked.state, booked.expired, booked.estimated = "ended", False, entry.usage.estimated
+        booked.spent = [
+            (
+                claim.account,
+                claim.metric,
+                Decimal(entry.usage.total_tokens)
+                if claim.metric == "tokens"
+                else claim.amount
+                if entry.cost is None
+                else entry.cost,
+            )
+            for claim in booked.claims
+        ]
 
     @rule(hold_id=holds)
     def release(self, hold_id: str) -> None:
         self.ledger.release(hold_id)
-        self.booked[hold_id].state = "ended"
+        if self.booked[hold_id].state == "open":
+            self.booked[hold_id].state = "ended"
 
     @rule(now=st.integers(0, 100))
     def expire(self, now: int) -> None:
         due = {name for name, one in self.booked.items() if one.state == "open" and one.expires_at <= now}
         assert {hold.id for hold in self.ledger.expire(now)} == due
         for hold_id in due:
-            self.booked[hold_id].state = "ended"
-            for claim in self.booked[hold_id].claims:
-                self.spent.append((claim.account, claim.metric, claim.amount))
+            booked = self.booked[hold_id]
+            booked.state, booked.expired, booked.estimated = "ended", True, True
+            booked.spent = [(claim.account, claim.metric, claim.amount) for claim in booked.claims]
 
     @invariant()
     def balances_agree(self) -> None:

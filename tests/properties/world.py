@@ -13,7 +13,7 @@ from hypothesis import currently_in_test_context, note
 from assistantguard import Assistant, Policy, Price, PriceBook, Reply, ThreadState, Usage
 from assistantguard._blocking import block_on
 from assistantguard.engine import Engine, Session
-from assistantguard.events import Event, RequestSettled, RunSettled, RunStarted
+from assistantguard.events import Event, RequestSettled, RunSettled, RunStarted, UsageCorrected
 from assistantguard.policies import PolicySet
 from tests.properties.server import TOOLS, Act, Chore, Refusal, ScriptedServer, Vanish
 from tests.properties.stage import Colour, ScriptedDriver, Stage, WatchingLedger
@@ -128,5 +128,13 @@ class World:
         assert spent >= sum(billed.usage.total_tokens for billed in self.server.bill)
         if not interrupted:
             told = [event.usage for event in self.events if isinstance(event, RequestSettled)]
-            assert sum(told, Usage()) == booked
-            assert sum((event.usage for event in self.events if isinstance(event, RunSettled)), Usage()) == booked
+            corrected = [event for event in self.events if isinstance(event, UsageCorrected)]
+            assert sum((event.usage - event.before for event in corrected), sum(told, Usage())) == booked
+            of_runs = sum((event.usage for event in self.events if isinstance(event, RunSettled)), Usage())
+            ended: set[str] = set()
+            for event in self.events:
+                if isinstance(event, RunSettled):
+                    ended.add(event.run_id)
+                elif isinstance(event, UsageCorrected) and event.run_id in ended:
+                    of_runs += event.usage - event.before
+            assert of_runs == booked

@@ -35,12 +35,16 @@ _BODIES = {
     "POST /vector_stores/{id}/files": "vector_stores.file_create_params.FileCreateParams",
     "POST /vector_stores/{id}/file_batches": "vector_stores.file_batch_create_params.FileBatchCreateParams",
 }
+_STREAMED = {"POST /responses": "responses.response_create_params.ResponseCreateParamsStreaming"}
+"""The same where the body asks for a stream."""
 _QUERIES = {
+    "GET /responses/{id}": "responses.response_retrieve_params.ResponseRetrieveParamsBase",
     "GET /conversations/{id}/items": "conversations.item_list_params.ItemListParams",
     "GET /vector_stores": "vector_store_list_params.VectorStoreListParams",
     "GET /vector_stores/{id}/files": "vector_stores.file_list_params.FileListParams",
 }
 _WITHOUT_EITHER = {
+    "POST /responses/{id}/cancel",
     "GET /conversations/{id}",
     "DELETE /conversations/{id}",
     "DELETE /conversations/{id}/items/{id}",
@@ -49,7 +53,16 @@ _WITHOUT_EITHER = {
     "POST /files",
 }
 """Also uploads: their body is no JSON."""
-_COLLECTIONS = ("responses", "conversations", "items", "vector_stores", "files", "file_batches", "input_tokens")
+_COLLECTIONS = (
+    "responses",
+    "conversations",
+    "items",
+    "vector_stores",
+    "files",
+    "file_batches",
+    "input_tokens",
+    "cancel",
+)
 
 
 class RequestLike(Protocol):
@@ -93,11 +106,13 @@ def check_request(request: RequestLike) -> None:
     if endpoint not in _QUERIES:
         assert not request.query, f"{endpoint} takes no query, got {request.query}"
     elif (validator := _validator(_QUERIES[endpoint])) is not None:
-        _validate(validator, dict(request.query), endpoint, strict=False)
+        query = {name: value for name, value in request.query.items() if name != "stream"}
+        _validate(validator, query, endpoint, strict=False)
     if endpoint not in _BODIES:
         assert request.body is None or endpoint == "POST /files", f"{endpoint} takes no body, got {request.body}"
         return
-    if (validator := _validator(_BODIES[endpoint])) is not None:
+    bodies = _STREAMED if endpoint in _STREAMED and request.body.get("stream") else _BODIES
+    if (validator := _validator(bodies[endpoint])) is not None:
         _validate(validator, request.body, endpoint, strict=True)
     if CONTRACT.exists():
         check_against_openapi(endpoint, request.body)

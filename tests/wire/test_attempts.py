@@ -91,31 +91,55 @@ def test_an_unknown_429_without_a_wait_is_tried_once_more(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("name", ["ReadTimeout", "WriteTimeout", "ReadError", "RemoteProtocolError"])
-def test_a_connection_lost_after_sending_is_not_sent_again_and_booked_as_an_estimate(wire: Wire, name: str) -> None:
+def test_a_lost_request_is_looked_for_before_it_is_sent_again_and_booked_as_an_estimate(wire: Wire, name: str) -> None:
     wire.server.answers.append(transport_error(name))
     bot = wire.bot([RETRY, TokenCap(session=50_000)])
 
-    outcome = bot.try_chat("Hi")
+    assert bot.chat("Hi").text == "Hello."
 
-    assert isinstance(outcome, OutcomeUnknown)
-    assert len(wire.server.to("POST /responses")) == 1
-    (entry,) = wire.ledger.entries()
-    assert entry.usage.estimated_tokens == entry.usage.total_tokens > 0
-    assert entry.usage.output_tokens == wire.server.bodies("POST /responses")[0]["max_output_tokens"]
+    endpoints = [seen.endpoint for seen in wire.server.requests]
+    lost = endpoints.index("POST /responses")
+    again = endpoints.index("POST /responses", lost + 1)
+    assert "GET /conversations/{id}/items" in endpoints[lost:again]
+    assert endpoints.count("POST /responses") == 2
+    estimate, entry = wire.ledger.entries()
+    assert estimate.usage.estimated_tokens == estimate.usage.total_tokens > 0
+    assert estimate.usage.output_tokens == wire.server.bodies("POST /responses")[0]["max_output_tokens"]
+    assert not entry.usage.estimated
     assert wire.ledger.open_holds() == ()
 
 
-def test_after_a_lost_connection_the_tail_is_looked_at_before_anything_is_sent(wire: Wire) -> None:
+@pytest.mark.parametrize("name", ["ReadTimeout", "RemoteProtocolError"])
+def test_a_lost_answer_that_stands_in_the_conversation_is_taken_from_there(wire: Wire, name: str) -> None:
+    def lose(_seen: object) -> Exception:
+        wire.server.items = [
+            {**message("It is on its way."), "id": "msg_2"},
+            {**message("Hi", role="user", content=[{"type": "input_text", "text": "Hi"}]), "id": "msg_1"},
+        ]
+        return transport_error(name)
+
+    wire.server.routes["POST /responses"] = lose
+    bot = wire.bot([RETRY, TokenCap(session=50_000)])
+
+    reply = bot.chat("Hi")
+
+    assert reply.text == "It is on its way."
+    assert len(wire.server.to("POST /responses")) == 1
+    (entry,) = wire.ledger.entries()
+    assert 0 < entry.usage.estimated_tokens == entry.usage.total_tokens < 1_000
+    assert wire.ledger.open_holds() == ()
+
+
+def test_a_lost_request_that_no_policy_repeats_is_an_unknown_outcome(wire: Wire) -> None:
     wire.server.answers.append(transport_error("ReadTimeout"))
-    bot = wire.bot([RETRY])
-    bot.try_chat("Hi")
+    bot = wire.bot([])
 
-    bot.chat("And now?")
+    assert isinstance(bot.try_chat("Hi"), OutcomeUnknown)
 
+    assert bot.chat("And now?").text == "Hello."
     endpoints = [seen.endpoint for seen in wire.server.requests]
-    looked = endpoints.index("GET /conversations/{id}/items")
-    assert endpoints[:looked].count("POST /responses") == 1
-    assert endpoints[looked:].count("POST /responses") == 1
+    assert "GET /conversations/{id}/items" in endpoints
+    assert endpoints.count("POST /responses") == 2
 
 
 @pytest.mark.parametrize("name", ["ConnectError", "ReadTimeout", "RemoteProtocolError"])

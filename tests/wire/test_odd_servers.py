@@ -124,9 +124,9 @@ def test_items_of_unknown_types_and_ids_without_prefixes_are_passed_over(wire: W
     assert reply.text == "Hello."
 
 
-@pytest.mark.parametrize("status", ["cancelled", "queued", "in_progress"])
-def test_an_answer_that_is_no_end_is_an_error_that_books_its_hold(wire: Wire, status: str) -> None:
-    wire.server.answers.append(answer(status=status, output=[], usage=None))
+def test_an_answer_that_someone_cancelled_is_an_error_that_books_its_hold(wire: Wire) -> None:
+    wire.server.answers.append(answer(status="cancelled", output=[], usage=None))
+    wire.server.routes["GET /responses/{id}"] = answer(status="cancelled", output=[], usage=None)
     bot = wire.bot([RETRY])
 
     outcome = bot.try_chat("Hi")
@@ -135,6 +135,21 @@ def test_an_answer_that_is_no_end_is_an_error_that_books_its_hold(wire: Wire, st
     assert wire.ledger.open_holds() == ()
     assert all(entry.usage.estimated for entry in wire.ledger.entries())
     assert bot.chat("And now?").text == "Hello."
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_an_answer_that_is_not_done_is_followed_to_its_end(wire: Wire, status: str) -> None:
+    wire.server.answers.append(answer(status=status, output=[], usage=None))
+    later = [answer(status=status, output=[], usage=None), answer(message("Done."))]
+    wire.server.routes["GET /responses/{id}"] = lambda _: later.pop(0)
+    bot = wire.bot([RETRY])
+
+    assert bot.chat("Hi").text == "Done."
+
+    assert later == []
+    (entry,) = wire.ledger.entries()
+    assert not entry.usage.estimated
+    assert wire.ledger.open_holds() == ()
 
 
 def test_an_unknown_reason_for_an_incomplete_answer_is_handed_on(wire: Wire) -> None:

@@ -128,6 +128,7 @@ def test_the_assistants_settings_are_sent_and_nothing_that_is_not_set(wire: Wire
             "conversation": "conv_1",
             "input": [_user("Hi")],
             "tools": [{"type": "web_search_preview"}],
+            "background": True,
             "tool_choice": "required",
             "max_output_tokens": 500,
             "temperature": 0.5,
