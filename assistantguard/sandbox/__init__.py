@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from assistantguard.sandbox.billing import BilledCall, Billing, Totals
 from assistantguard.sandbox.conduct import After, Conduct
-from assistantguard.sandbox.faults import Ending, Fault, Refusal
+from assistantguard.sandbox.effects import Ending, Refusal
+from assistantguard.sandbox.faults import Fault
 from assistantguard.sandbox.sandbox import Sandbox, serve
 from assistantguard.sandbox.script import (
     Answer,

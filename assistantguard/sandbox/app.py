@@ -17,11 +17,15 @@ from starlette.routing import Route
 
 from assistantguard import tokens
 from assistantguard.sandbox.conversations import Conversations
-from assistantguard.sandbox.faults import Ending, FaultPlan, Refusal
+from assistantguard.sandbox.effects import Change, Cut, Ending, Lost, Slow
+from assistantguard.sandbox.faults import FaultPlan
 from assistantguard.sandbox.files import Files
+from assistantguard.sandbox.injection import Injection, open_call_in, traits_of
 from assistantguard.sandbox.problems import ApiError
 from assistantguard.sandbox.responses import Responses
+from assistantguard.sandbox.streams import Dropped, EventStream, Gone, Silent
 from assistantguard.sandbox.vector_stores import VectorStores
+from assistantguard.sandbox.waiting import Signal, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +33,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from assistantguard.sandbox.billing import Billing
+    from assistantguard.sandbox.effects import Effect
     from assistantguard.sandbox.faults import Fault
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
-    from assistantguard.sandbox.script import Answer, Model, Script
+    from assistantguard.sandbox.script import Model, Script
     from assistantguard.sandbox.state import State
     from assistantguard.sandbox.stores import Embedding
 
@@ -56,9 +61,11 @@ class RecordedRequest:
     body: Any
     """The JSON document; None where there was none."""
     status: int | None = None
-    """HTTP status of the answer; None while it is being made."""
+    """HTTP status of the answer; None while it is being made, and where none was sent."""
     received_at: float = 0.0
     """Seconds, `time.monotonic`."""
+    fault: str | None = None
+    """The kind of fault that happened to it; see `Sandbox.faults_by_kind`."""
 
 
 @dataclass(slots=True)
@@ -68,7 +75,7 @@ class _Call:
     ids: dict[str, str]
     query: Mapping[str, str]
     body: Any
-    instead: Answer | None
+    effect: Effect | None
     request: Request
 
 
@@ -144,6 +151,8 @@ class Application:
             on_disconnect=on_disconnect,
         )
         self._conversations = Conversations(state)
+        self._injection = Injection(state, self._stores)
+        self._closing: Signal | None = None
         self.asgi = Starlette(
             routes=[
                 *self._response_routes(),
@@ -156,7 +165,19 @@ class Application:
 
     def close(self) -> None:
         """End what is still being made. Called on the server's event loop."""
+        if self._closing is not None:
+            self._closing.stop("closing")
         self._responses.close()
+
+    def break_conversation(self, conversation_id: str) -> str:
+        """See `Sandbox.break_conversation`. Called on the server's event loop."""
+        if conversation_id not in self._state.conversations:
+            raise KeyError(conversation_id)
+        return open_call_in(self._state, conversation_id)
+
+    def expire_store(self, store_id: str) -> None:
+        """See `Sandbox.expire_store`. Called on the server's event loop."""
+        self._stores.expire([store_id])
 
     def _forget_file(self, file_id: str) -> None:
         self._stores.forget(file_id)
@@ -166,7 +187,13 @@ class Application:
         one = "/responses/{id}"
 
         def create(call: _Call) -> Awaitable[Document]:
-            return served.create(call.body, call.request.receive, instead=call.instead)
+            effect = call.effect
+            return served.create(
+                call.body,
+                call.request.receive,
+                instead=effect.answer if isinstance(effect, Ending) else None,
+                change=effect if isinstance(effect, (Change, Slow)) else None,
+            )
 
         def get(call: _Call) -> Document:
             return served.get(call.ids["id"], call.query, call.request.receive)
@@ -262,13 +289,13 @@ class Application:
                 self._authenticate(request.headers.get("authorization"))
                 record.body = _parsed(raw, request.headers.get("content-type", ""))
                 document = await self._handle(request, record, handler)
-                record.status = 200
+                record.status = None if isinstance(document, (Dropped, Gone, Silent)) else 200
             except ApiError as problem:
                 record.status, document = problem.status, problem.body
                 headers = problem.headers
             spent = round((time.perf_counter() - started) * 1000)
             return _answered(
-                record.status,
+                record.status or 200,
                 document,
                 {
                     **self._window.headers(),
@@ -282,23 +309,37 @@ class Application:
         return Route(f"/v1{path}", serve, methods=[method])
 
     async def _handle(self, request: Request, record: RecordedRequest, handler: Handler) -> Document:
-        effect = self.faults.due(record.endpoint)
-        if isinstance(effect, Refusal):
-            raise ApiError(
-                effect.status,
-                effect.message,
-                kind=effect.type,
-                param=effect.param,
-                code=effect.code,
-                headers=effect.headers,
-            )
         self._state.catch_up()
         if not tokens.ready():
             await asyncio.to_thread(tokens.count, "")
-        instead = effect.answer if isinstance(effect, Ending) else None
-        call = _Call(dict(request.path_params), record.query, record.body, instead, request)
-        answer = handler(call)
-        return answer if isinstance(answer, (dict, bytes, Response)) else await answer
+        traits = traits_of(record.endpoint, request.path_params, record.query, record.body)
+        record.fault, effect = self.faults.due(traits) or (None, None)
+        if self._closing is None:
+            self._closing = Signal()
+        closing = self._closing
+        try:
+            instead = await self._injection.before(effect, traits, closing)
+            if instead is not None:
+                return instead
+            call = _Call(dict(request.path_params), record.query, record.body, effect, request)
+            try:
+                with self._injection.during(effect):
+                    answer = handler(call)
+                document = answer if isinstance(answer, (dict, bytes, Response)) else await answer
+            except ApiError:
+                if not isinstance(effect, Lost):
+                    raise
+                document = {}
+            instead = await self._injection.after(effect, traits, document, closing)
+        except Stopped:
+            raise ApiError(
+                503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing"
+            ) from None
+        if instead is not None:
+            return instead
+        if isinstance(document, EventStream) and isinstance(effect, Cut):
+            document.cut = effect
+        return document
 
     def _authenticate(self, authorization: str | None) -> None:
         scheme, _, key = (authorization or "").partition(" ")

@@ -12,6 +12,7 @@ __all__ = [
     "below_minimum",
     "invalid_type",
     "invalid_value",
+    "locked",
     "missing",
     "name_of_type",
     "not_found",
@@ -107,6 +108,15 @@ def below_minimum(param: str, minimum: float, value: float) -> ApiError:
 def not_found(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
     """Make a 404 ``invalid_request_error``."""
     return ApiError(404, message, param=param, code=code)
+
+
+def locked() -> ApiError:
+    """Make the 400 for a conversation that another request works on."""
+    return rejected(
+        "Another process is currently operating on this conversation. Please retry in a few seconds.",
+        "conversation",
+        "conversation_locked",
+    )
 
 
 def script_problem(code: str, message: str) -> ApiError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from assistantguard.errors import ConfigurationError
@@ -21,7 +23,7 @@ from assistantguard.sandbox.waiting import Signal, Stopped, Watch
 from assistantguard.sandbox.work import Shop, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from starlette.types import Receive
 
@@ -34,7 +36,7 @@ __all__ = ["BackgroundMode", "OnDisconnect", "Responses"]
 
 BackgroundMode: TypeAlias = Literal["supported", "refused", "foreground"]
 OnDisconnect: TypeAlias = Literal["stop", "complete"]
-Change: TypeAlias = "Callable[[Answer], Answer]"
+Change: TypeAlias = Callable[[Answer], Answer]
 
 
 class Responses:
@@ -102,15 +104,17 @@ class Responses:
         self._check(context)
         streamed = bool(checked.get("stream"))
         work = Work(self._shop, context, background=background, streamed=streamed)
+        if change is not None:
+            work.change = change
         self._active[work.id] = work
         handed_over = False
         try:
             if background:
                 handed_over = True
-                return self._in_background(work, receive, instead, change)
+                return self._in_background(work, receive, instead)
             watch = Watch(receive, lambda: self._left(work))
             try:
-                await self._begin(work, watch, instead, change)
+                await self._begin(work, watch, instead)
                 if streamed:
                     handed_over = True
                     return EventStream(work.run(told=True), watch, work.signal, work, lambda: self._end(work))
@@ -144,9 +148,10 @@ class Responses:
         work.abandon()
         self._active.pop(work.id, None)
 
-    async def _begin(self, work: Work, watch: Watch | None, instead: Answer | None, change: Change | None) -> None:
+    async def _begin(self, work: Work, watch: Watch | None, instead: Answer | None) -> None:
         answer = instead if instead is not None else await self._answer(work, watch)
-        work.begin(answer if change is None else change(answer))
+        work.signal.check()
+        work.begin(answer)
 
     async def _whole(self, work: Work, watch: Watch) -> dict[str, Any]:
         if work.takes_time:
@@ -155,9 +160,7 @@ class Responses:
             continue
         return work.document
 
-    def _in_background(
-        self, work: Work, receive: Receive, instead: Answer | None, change: Change | None
-    ) -> dict[str, Any] | EventStream:
+    def _in_background(self, work: Work, receive: Receive, instead: Answer | None) -> dict[str, Any] | EventStream:
         if isinstance(self._model, Script) and instead is None:
             try:
                 instead = self._scripted(self._model, work)
@@ -165,19 +168,23 @@ class Responses:
                 self._state.responses.pop(work.id, None)
                 self._end(work)
                 raise
-        task = asyncio.create_task(self._make(work, instead, change))
+        if instead is not None:
+            work.begin(instead)
+        task = asyncio.create_task(self._make(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return work.document if work.log is None else self._reader(work.id, -1, receive)
 
-    async def _make(self, work: Work, instead: Answer | None, change: Change | None) -> None:
+    async def _make(self, work: Work) -> None:
         try:
-            await self._begin(work, None, instead, change)
-            async for event in work.run(told=work.log is not None):
-                if event is not None and work.log is not None:
-                    work.log.add(event)
-                await asyncio.sleep(0)
-                work.signal.check()
+            if not work.begun:
+                await self._begin(work, None, None)
+            async with aclosing(work.run(told=work.log is not None)) as events:
+                async for event in events:
+                    if event is not None and work.log is not None:
+                        work.log.add(event)
+                    await asyncio.sleep(0)
+                    work.signal.check()
         except Stopped:
             work.halt()
         except ApiError as problem:
@@ -193,9 +200,8 @@ class Responses:
                 "stream",
             )
         signal = Signal()
-        work = self._active.get(response_id)
         watch = Watch(receive, lambda: signal.stop("gone"))
-        return EventStream(log.read(after, signal), watch, signal, work, lambda: None)
+        return EventStream(log.read(after, signal), watch, signal, None, lambda: None)
 
     def get(self, response_id: str, query: Mapping[str, str], receive: Receive) -> dict[str, Any] | EventStream:
         """Answer `GET /responses/{id}`."""

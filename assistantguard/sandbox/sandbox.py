@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import openai
 
@@ -14,7 +15,7 @@ from assistantguard.sandbox.state import State
 from assistantguard.sandbox.stores import Embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from assistantguard.sandbox.server import BackgroundServer
 
 __all__ = ["Sandbox", "serve"]
+
+T = TypeVar("T")
 
 DEFAULT_KEY = "sk-sandbox-key"
 _PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
@@ -133,8 +136,55 @@ class Sandbox:
 
     @property
     def faults_fired(self) -> int:
-        """How many requests a fault has answered."""
-        return self._application.faults.fired
+        """How many requests a fault has happened to."""
+        return sum(self._application.faults.by_kind.values())
+
+    @property
+    def faults_by_kind(self) -> Counter[str]:
+        """How often which kind of fault has happened."""
+        return Counter(self._application.faults.by_kind)
+
+    @property
+    def faults(self) -> list[Fault]:
+        """What goes wrong, and when. Assign another list at any time, from any thread; its faults count from 1."""
+        return self._application.faults.faults
+
+    @faults.setter
+    def faults(self, faults: Iterable[Fault]) -> None:
+        self._application.faults.replace(faults)
+
+    def inject(self, fault: Fault) -> None:
+        """Add a fault behind the others, at any time, from any thread. It counts from 1.
+
+        Raises:
+            ConfigurationError: It is no fault.
+        """
+        self._application.faults.add(fault)
+
+    def break_conversation(self, conversation_id: str) -> str:
+        """Add a function call that nobody answers, as someone else would, and return its call id.
+
+        Every response on the conversation is refused until the call is answered or deleted.
+
+        Raises:
+            KeyError: There is none of that id.
+        """
+        return self._on_server(lambda: self._application.break_conversation(conversation_id))
+
+    def delete_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation behind the client's back.
+
+        Raises:
+            KeyError: There is none of that id.
+        """
+        self._on_server(lambda: self._state.conversations.pop(conversation_id))
+
+    def expire_store(self, store_id: str) -> None:
+        """Let a vector store expire now, behind the client's back; one that does not exist is passed over."""
+        self._on_server(lambda: self._application.expire_store(store_id))
+
+    def _on_server(self, action: Callable[[], T]) -> T:
+        return action() if self._server is None else self._server.call(action)
 
     @property
     def unconsumed(self) -> int:

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["BackgroundServer", "config"]
+
+T = TypeVar("T")
 
 START_SECONDS = 10.0
 STOP_SECONDS = 10.0
@@ -157,6 +159,17 @@ class BackgroundServer:
         asyncio.get_running_loop().set_default_executor(workers)
         self._server = _Server(self._config, self._ready.set)
         await self._server.serve(sockets=[self._socket])
+
+    def call(self, action: Callable[[], T]) -> T:
+        """Run something on the server's event loop, from any thread, and return what it returns."""
+        server = self._server
+        if server is None or threading.current_thread() is self._thread:
+            return action()
+
+        async def act() -> T:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(act(), server._loop).result()  # noqa: SLF001 - one class in two
 
     def close(self) -> None:
         """End the server and wait for its thread.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.sandbox.counting import item_key, item_tokens
-from assistantguard.sandbox.problems import ApiError, not_found, rejected
+from assistantguard.sandbox.problems import ApiError, locked, not_found, rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,11 +156,7 @@ class ConversationState:
     def check_free(self, now: float) -> None:
         """Raise the 400 for a conversation that something works on."""
         if self.active or now < self.locked_until:
-            raise rejected(
-                "Another process is currently operating on this conversation. Please retry in a few seconds.",
-                "conversation",
-                "conversation_locked",
-            )
+            raise locked()
 
     def append(self, items: list[Item]) -> None:
         """Add items at the end."""

@@ -22,7 +22,7 @@ class Embedding:
     seconds: float = 0.0
     """How long each file stays in progress."""
     failing: Sequence[str] = ()
-    """Names or ids of files that fail."""
+    """Names or ids of files that fail; ``"*"`` is all."""
     error_code: str = "server_error"
     """Why they fail: ``server_error``, ``unsupported_file`` or ``invalid_file``."""
 
@@ -88,10 +88,14 @@ class Store:
     days: int | None
     files: dict[str, StoreFile] = field(default_factory=dict)
     batches: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    ended_at: int | None = None
+    """When it expired before its time, in seconds since 1970."""
 
     @property
     def expires_at(self) -> int | None:
         """When it expires, in seconds since 1970."""
+        if self.ended_at is not None:
+            return self.ended_at
         return None if self.days is None else self.last_active_at + self.days * DAY
 
     def expired(self, now: float) -> bool:

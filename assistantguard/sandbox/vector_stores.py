@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from assistantguard.sandbox.validation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from assistantguard.sandbox.billing import Billing
     from assistantguard.sandbox.files import Files
@@ -104,6 +105,21 @@ class VectorStores:
             raise rejected(f"Vector store '{store_id}' has expired.", "vector_store_id", "vector_store_expired")
         return store
 
+    @contextlib.contextmanager
+    def embedded(self, embedding: Embedding) -> Iterator[None]:
+        """Embed the files that are added meanwhile in another way."""
+        usual, self._embedding = self._embedding, embedding
+        try:
+            yield
+        finally:
+            self._embedding = usual
+
+    def expire(self, store_ids: Sequence[str]) -> None:
+        """Let stores expire now; those that do not exist are passed over."""
+        for store_id in store_ids:
+            if store_id in self._stores:
+                self._stores[store_id].ended_at = int(self._state.now())
+
     def forget(self, file_id: str) -> None:
         """Take a deleted file out of all stores."""
         for store in self._stores.values():
@@ -169,7 +185,7 @@ class VectorStores:
         if existing is not None:
             return existing
         now = self._state.now()
-        failing = file.id in self._embedding.failing or file.filename in self._embedding.failing
+        failing = not {"*", file.id, file.filename}.isdisjoint(self._embedding.failing)
         chunking = given.get("chunking_strategy")
         added = StoreFile(
             id=file.id,

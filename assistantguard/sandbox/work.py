@@ -37,6 +37,10 @@ _NOTHING = Output(
 )
 
 
+def _as_it_is(answer: Answer) -> Answer:
+    return answer
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shop:
     """What all work shares."""
@@ -66,6 +70,8 @@ class Work:
         """Stops it."""
         self.ended = False
         """Nothing changes any more but what is told late."""
+        self.change: Callable[[Answer], Answer] = _as_it_is
+        """What a fault makes of the model's answer."""
         self.log = EventLog() if background and streamed else None
         self.document = new_document(context, self.id, background=background, started=shop.state.now())
         """The response as it stands."""
@@ -91,12 +97,27 @@ class Work:
         return bool(self._answer.delay or self._answer.pace or conduct.stuck or conduct.endless)
 
     @property
+    def next_number(self) -> int:
+        """The sequence number of the next event."""
+        return self._last + 1
+
+    def unsay(self, event: dict[str, Any]) -> None:
+        """Give the number of the last event, which was not sent, to the next one."""
+        self._last = event["sequence_number"] - 1
+
+    def is_last_item(self, event: dict[str, Any]) -> bool:
+        """Whether an event ends the last item of the output; only the response's own end follows."""
+        items = () if self._emission is None else self._emission.output.items
+        return bool(event["type"] == "response.output_item.done" and event["output_index"] == len(items) - 1)
+
+    @property
     def begun(self) -> bool:
         """Whether the model works on it; from then on it is billed."""
         return self._row is not None
 
     def begin(self, answer: Answer) -> BilledCall:
         """Open the row of the bill: the model has read its input."""
+        answer = self.change(answer)
         if answer.conduct.endless == "deltas":
             room = self.context.body.get("max_output_tokens")
             text = (answer.text or "On") + ON_AND_ON * (room or 0)
