@@ -29,7 +29,8 @@ class LoopWatch:
     """Notes blocking calls that the package makes, or lets others make, on an event loop.
 
     The call raises `blockbuster.BlockingError` where it is made. Since that may be taken for a tool's or a sink's own
-    failure, it is noted too. The sandbox is the other side, and the blocking guard blocks by design: both are let be.
+    failure, it is noted too. The sandbox is the other side, the blocking guard blocks by design, and log handlers are
+    the application's own: they are let be.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class LoopWatch:
             detector = BlockBuster("assistantguard", excluded_modules=["assistantguard.sandbox"])
         for function in detector.functions.values():
             function.can_block_in("assistantguard/_blocking.py", "block_on")
+            function.can_block_in("logging/__init__.py", "emit")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(blockbuster.blockbuster, "BlockingError", Noted)
             detector.activate()
