@@ -15,7 +15,7 @@ test: check tests
 check: lint types
 
 tests: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,32 +8,25 @@ from typing import Any
 
 import openai
 
-__all__ = ["TOOL_MARK", "CannedServer"]
+__all__ = ["TEXT", "TOOL_MARK", "CannedServer", "http_library", "message", "response", "tool_call"]
 
 TOOL_MARK = "[tool]"
 """A user message with this mark is answered with a tool call first."""
 
-_TEXT = (
+TEXT = (
     "Order W2378156 was handed to the carrier on Monday and is due on Thursday between nine and twelve. It holds two"
     " kettles at 39.90 and a grinder at 64.50, together 144.30, paid by card."
 )
+"""What a model answers."""
 
 
 class CannedServer:
     """Answers conversations and responses. A message with `TOOL_MARK` gets a tool call, and its output a text."""
 
     def __init__(self) -> None:
-        self._http = _http_library()
-        self._text = _response({"type": "message", "id": "msg_1", "role": "assistant", "content": [_part(_TEXT)]})
-        self._call = _response(
-            {
-                "type": "function_call",
-                "id": "fc_1",
-                "call_id": "call_1",
-                "name": "look_up_order",
-                "arguments": '{"order_id": "W2378156"}',
-            }
-        )
+        self._http = http_library()
+        self._text = json.dumps(response(message(TEXT))).encode()
+        self._call = json.dumps(response(tool_call("call_1"))).encode()
         self._conversation = json.dumps(
             {"id": "conv_1", "object": "conversation", "created_at": 1_790_000_000, "metadata": {}}
         ).encode()
@@ -66,7 +59,7 @@ class CannedServer:
         return self._http.Response(200, content=content, headers={"content-type": "application/json"})
 
 
-def _http_library() -> Any:
+def http_library() -> Any:
     """Whichever of httpx and httpx2 the installed SDK is built on."""
     bases = openai.DefaultHttpxClient.__mro__
     return importlib.import_module(
@@ -74,20 +67,34 @@ def _http_library() -> Any:
     )
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def message(text: str) -> dict[str, Any]:
+    """An output item that says something."""
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
 
 
-def _response(item: dict[str, Any]) -> bytes:
-    document = {
-        "id": "resp_1",
+def tool_call(call_id: str) -> dict[str, Any]:
+    """An output item that asks for a tool."""
+    return {
+        "type": "function_call",
+        "id": "fc_1",
+        "call_id": call_id,
+        "name": "look_up_order",
+        "arguments": '{"order_id": "W2378156"}',
+    }
+
+
+def response(item: dict[str, Any], response_id: str = "resp_1", conversation_id: str = "conv_1") -> dict[str, Any]:
+    """A completed response with one output item."""
+    return {
+        "id": response_id,
         "object": "response",
         "created_at": 1_790_000_000,
         "status": "completed",
         "error": None,
         "incomplete_details": None,
         "instructions": None,
-        "conversation": {"id": "conv_1"},
+        "conversation": {"id": conversation_id},
         "metadata": {},
         "model": "gpt-6-luna",
         "output": [{**item, "status": "completed"}],
@@ -105,4 +112,3 @@ def _response(item: dict[str, Any]) -> bytes:
             "total_tokens": 1_860,
         },
     }
-    return json.dumps(document).encode()

@@ -1,4 +1,5 @@
-"""What holds for every test: no key in the environment, no connection but to loopback."""
+"""What holds for every test: no key in the environment, no connection but to loopback, no event loop blocked, nothing
+left behind."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import pytest
 
 from assistantguard import tokens
 from tests.support.clock import Clock
+from tests.support.watches import LoopWatch, threads_left
 from tests.support.world import COLOURS, World
 
 _REAL_CONNECT = socket.socket.connect
@@ -75,6 +77,30 @@ def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.upper().startswith(_CLEARED):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loop_watch() -> Iterator[LoopWatch]:
+    """Blocking calls of the guard's side on any event loop, in all tests."""
+    watch = LoopWatch()
+    with watch.watching():
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def no_blocked_loop(loop_watch: LoopWatch) -> Iterator[None]:
+    loop_watch.take()
+    yield
+    found = loop_watch.take()
+    assert not found, "an event loop was blocked:\n" + "\n".join(found)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = threads_left(before)
+    assert not left, f"threads are left that keep the program from ending: {left}"
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,17 @@
-"""The overhead benchmark measures two sides that do the same."""
+"""The benchmarks measure two sides that do the same, and see what goes wrong."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
+import openai
 import pytest
 
 from assistantguard import AssistantGuard
-from benchmarks import overhead
+from benchmarks import concurrency, overhead
+from benchmarks._conversations import ConversationServer, message_of
 from benchmarks.canned import CannedServer
 
 
@@ -49,3 +53,81 @@ def test_too_few_turns_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         overhead.main(["--turns", "9"])
     assert "--turns is 9, the least is one batch: 10" in capsys.readouterr().err
+
+
+def test_a_crowd_prints_one_json_document_in_which_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(concurrency, "IDLE_THREADS", 60)
+    concurrency.main(["--json", "--conversations", "12", "--turns", "3"])
+    document = json.loads(capsys.readouterr().out)
+    assert (document["conversations"], document["turns"], document["seed"]) == (12, 3, 0)
+    assert document["turns_per_second"] > 0
+    own = document["steady"]["own_ms"]
+    for cut in ("p50", "p99"):
+        assert document[f"added_ms_{cut}"] == pytest.approx(own["guard"][cut] - own["raw"][cut], abs=0.011)
+    assert 0 < document["bytes_per_idle_thread"] < 10 * 1024
+    for load in ("rush", "steady"):
+        assert set(document[load]["turns"]) == {"guard", "raw"}
+        assert not any(count for losses in document[load]["turns"].values() for count in losses.values())
+        assert document[load]["own_ms"]["guard"]["p50"] > 0
+    assert document["turns_lost"] == document["turns_doubled"] == 0
+
+
+def test_a_server_counts_messages_that_do_not_come_as_they_were_sent() -> None:
+    server = ConversationServer()
+
+    async def send() -> None:
+        async with server.client() as client:
+            first, second = [(await client.conversations.create()).id for _ in range(2)]
+
+            async def say(place: str, conversation: int, number: int) -> None:
+                text = message_of(conversation, number, asks_tool=False)
+                items: Any = [{"type": "message", "role": "user", "content": text}]
+                await client.responses.create(model="gpt-6-luna", conversation=place, input=items)
+
+            for number in (0, 2, 1, 1):
+                await say(first, 0, number)
+            await say(second, 1, 0)
+            await say(second, 0, 3)
+            with pytest.raises(openai.BadRequestError):
+                await asyncio.gather(say(first, 0, 4), say(first, 0, 5))
+
+    asyncio.run(send())
+    losses = server.losses(2, 6)
+    assert losses.lost == 6  # the refused one, and five of the second conversation
+    assert (losses.doubled, losses.out_of_order, losses.misplaced, losses.refused) == (1, 2, 1, 1)
+    assert losses.any
+
+
+def test_a_call_without_the_output_that_is_due_is_refused() -> None:
+    server = ConversationServer()
+
+    async def send() -> None:
+        async with server.client() as client:
+            place = (await client.conversations.create()).id
+            for number, asks_tool in enumerate((True, False)):
+                text = message_of(0, number, asks_tool=asks_tool)
+                items: Any = [{"type": "message", "role": "user", "content": text}]
+                await client.responses.create(model="gpt-6-luna", conversation=place, input=items)
+
+    with pytest.raises(openai.BadRequestError):
+        asyncio.run(send())
+    assert server.losses(1, 2).refused == 1
+
+
+def test_a_lost_turn_fails_the_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    losses = {"guard": {"lost": 1, "doubled": 0}, "raw": {"lost": 0, "doubled": 0}}
+    spoilt = {"rush": {"turns": losses}, "steady": {"turns": losses}}
+    monkeypatch.setattr(concurrency, "measure", lambda *arguments: spoilt)
+    with pytest.raises(SystemExit) as ended:
+        concurrency.main(["--json"])
+    assert ended.value.code == 1
+    assert json.loads(capsys.readouterr().out) == spoilt
+
+
+@pytest.mark.parametrize(("option", "value"), [("--conversations", "1"), ("--turns", "0")])
+def test_a_crowd_that_is_too_small_is_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        concurrency.main([option, value])
+    assert f"{option} is {value}, the least is" in capsys.readouterr().err

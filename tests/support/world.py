@@ -28,6 +28,7 @@ from assistantguard import (
 from assistantguard.events import Event
 from assistantguard.ledger import Claim, Entry, Hold
 from assistantguard.sandbox import Sandbox
+from tests.support.watches import check_tasks
 
 __all__ = ["COLOURS", "Bot", "Colour", "Outcome", "Thread", "WatchedLedger", "World"]
 
@@ -138,9 +139,12 @@ class World:
             self._stack.close()
         finally:
             if self._loop is not None:
-                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-                self._loop.run_until_complete(self._loop.shutdown_default_executor())
-                self._loop.close()
+                try:
+                    check_tasks(self._loop)
+                finally:
+                    self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                    self._loop.run_until_complete(self._loop.shutdown_default_executor())
+                    self._loop.close()
 
     def wait(self, result: Any) -> Any:
         """A value as it is, an awaitable run to its end."""
