@@ -296,7 +296,7 @@ class ScriptedServer:
             for call in calls
         ]
         output_tokens = min(allowed, max(len(items), math.ceil(allowed * act.share)))
-        if not act.reports and act.status == "completed":
+        if (not act.reports or act.lost) and act.status == "completed":  # nothing but what its items show
             output_tokens = min(allowed, len(items))
         usage = Usage(input_tokens=self._input_tokens(request), output_tokens=output_tokens, requests=1)
         if act.billed:
