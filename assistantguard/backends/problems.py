@@ -34,7 +34,7 @@ class StreamCutError(Exception):
     """A stream ended, without an error, before its answer was complete. The SDK does not tell this from a good end."""
 
 
-_LOST = (openai.APIError, TimeoutError, StreamCutError)
+_LOST = (openai.APIError, TimeoutError)
 
 
 def failure_of(error: Exception) -> Failure | None:
@@ -61,6 +61,10 @@ def failure_of(error: Exception) -> Failure | None:
     if isinstance(error, (UnreadableAnswerError, json.JSONDecodeError)):
         # Whoever answered this will answer so again.
         return replace(classify(Facts("request", str(error))), max_retries=0)
+    if isinstance(error, StreamCutError):
+        return classify(Facts("stream", str(error)))
+    if type(error) is openai.APIError:  # an error that came as data of a stream
+        return classify(Facts("response", error.message, code=_text(error.code), type=_text(error.type)))
     if isinstance(error, _LOST) or type(error).__module__.partition(".")[0] in _TRANSPORTS:
         return classify(Facts("request", str(error) or type(error).__name__))
     return None

@@ -124,7 +124,7 @@ class ResponsesBackend:
     async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
         """See `Backend.resume`."""
         events = await self._port.open("responses.retrieve", timeout, response_id, starting_after=sequence_number)
-        return ResponseStream(events, response_id)
+        return ResponseStream(events, response_id, sequence_number)
 
     async def look_up(self, response_id: str, timeout: float) -> ModelAnswer:
         """See `Backend.look_up`."""

@@ -7,6 +7,7 @@ without an output is answered, since the API refuses all further input until it 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from assistantguard.engine.ports import ModelAnswer
 from assistantguard.models import Item, ToolCall, ToolOutput
 from assistantguard.models.values import Value
 
-__all__ = ["UNANSWERED", "Repair", "answer_in_tail", "plan_repair"]
+__all__ = ["UNANSWERED", "Repair", "answer_in_tail", "mark_of", "plan_repair", "strays_in_tail"]
 
 UNANSWERED = "Not run: the run was ended before this call was answered."
 
@@ -73,6 +74,35 @@ def plan_repair(
         kept[0].id if kept else None,
         left_behind,
     )
+
+
+def mark_of(item: Mapping[str, Any]) -> str:
+    """What tells an input item again without keeping its content."""
+    told = f"{item.get('role', '')} {item.get('call_id', '')} {text_of(item)}"
+    return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
+
+
+def strays_in_tail(newest_first: Sequence[Item], last_item_id: str | None, marks: Iterable[str]) -> tuple[str, ...]:
+    """Ids, newest first, of what an attempt that was given up added behind the newest settled item.
+
+    Only where what stands there begins with an input item that has one of `marks`: all else is somebody else's.
+    """
+    known = set(marks)
+    for index, item in enumerate(newest_first):
+        if item.id != last_item_id:
+            continue
+        behind = newest_first[:index]
+        if not behind or mark_of(_as_input(behind[-1])) not in known:
+            return ()
+        return tuple(one.id for one in behind if one.id is not None)
+    return ()
+
+
+def _as_input(item: Item) -> dict[str, Any]:
+    """An item of a conversation as the input item that it was."""
+    if item.type == "function_call_output":
+        return {"call_id": item.call_id, "output": item.text}
+    return {"role": item.role or "", "content": item.text}
 
 
 def answer_in_tail(

@@ -21,6 +21,7 @@ from assistantguard.engine.books import Books
 from assistantguard.engine.exchanges import Earlier, Exchanges
 from assistantguard.engine.failing import ending, error_of, leaves_doubt, note, stopped, timed_out
 from assistantguard.engine.files import Files
+from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer
@@ -134,7 +135,10 @@ class Engine:
                     wait = max(0.0, (run.retry_at or 0.0) - self._driver.now())
                     yield AttemptFailed(attempt, failure.kind, failure.code, wait, exchange.shown_characters)
         except BaseException as cause:
-            await self._driver.protect(self.abandon(thread, run, cause))
+            try:
+                await self._driver.protect(self.abandon(thread, run, cause))
+            except TimeoutError:
+                note(cause, f"cleaning up after the run {run.id} took too long, the thread's next turn goes on with it")
             raise
         yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
 
@@ -143,20 +147,17 @@ class Engine:
 
         Returns:
             Whether anything was done.
-
-        Raises:
-            RunFailed: The server refused.
         """
         if thread.generation_id is None:
             return False
         now = self._driver.now()
         stand_in = RunState("", thread.id, self.session.assistant.model, started_at=now)
         stand_in.deadline = now + self.session.run_timeout
-        if thread.late and await self._books.ask_late(thread, _LATE_TIMEOUT):
-            thread.strays = True
+        if thread.late:
+            await self._books.ask_late(thread, _LATE_TIMEOUT)
         done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True)
         if thread.strays:
-            await self._recovery.remove_strays(thread, stand_in)
+            done = await self._recovery.remove_strays(thread, stand_in) or done
         return done
 
     async def start(self, thread: ThreadState, run: RunState, message: Message) -> None:
@@ -167,6 +168,8 @@ class Engine:
             RunFailed: The thread could not be made ready.
         """
         session, now = self.session, self._driver.now()
+        if not session.prices.loaded:
+            await self._driver.blocking(session.prices.load, at_once=False)
         session.emit(
             TurnStarted(
                 now,
@@ -184,15 +187,15 @@ class Engine:
         if thread.generation_id is None:
             await self._rotation.begin(thread, run)
         else:
-            if thread.late and await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run))):
-                thread.strays = True
+            if thread.late:
+                await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run) / 5))
             if thread.suspect:
                 await self._recovery.heal_or_leave(thread, run, "a former run's outcome was not learned")
             elif thread.strays:
                 await self._recovery.remove_strays(thread, run)
             if isinstance(ruling.decision, Rotate):
                 await self._recovery.rotate(thread, run, ruling.decision, ruling.policy)
-        await self.files.keep_alive(thread)
+        await self.files.keep_alive(thread, run)
 
     async def advance(self, thread: ThreadState, run: RunState) -> None:
         """Make the next request of a queued run, settle it, and decide what follows.
@@ -290,14 +293,15 @@ class Engine:
             self._finish(thread, run, type(cause).__name__)
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
+        until = self._driver.now() + self.session.cleanup_timeout
         try:
-            await self._exchanges.abandon(thread, run)
+            await self._exchanges.abandon(thread, run, until)
         except Exception as error:  # noqa: BLE001 - it must not replace the cause
             note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
         if thread.generation_id is None:
             return
         try:
-            await self._recovery.leave_usable(thread, run, unsure=unsure)
+            await self._recovery.leave_usable(thread, run, until, unsure=unsure)
         except BaseException as error:
             thread.suspect = True
             if not isinstance(error, Exception):
@@ -311,7 +315,8 @@ class Engine:
         run.answers += 1
         run.attempt = 1
         if run.doubtful:
-            thread.strays, run.doubtful = True, []
+            thread.strays += map(mark_of, run.doubtful)
+            run.doubtful = []
         run.input = []
         if answer.text:
             run.text = answer.text
@@ -416,6 +421,7 @@ class Engine:
     def _finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
         """The run has ended: count the turn and tell the world."""
         run.finished_at = self._driver.now()
+        self._books.close(run)
         if run.answers:
             thread.turns += 1
             thread.generation_turns += 1

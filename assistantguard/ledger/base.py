@@ -132,6 +132,10 @@ class Ledger(Protocol):
         """End every hold whose time is up, committing its amounts as an estimate; return those holds."""
         ...
 
+    def forget(self, account: str) -> None:
+        """Say that nobody will ask for the balance of `account` again, so that it need not be kept at hand."""
+        ...
+
     def open_holds(self) -> Sequence[Hold]:
         """Holds that have not ended."""
         ...
