@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.port import END
-from assistantguard.backends.problems import StreamCutError
+from assistantguard.backends.problems import StreamCutError, StreamErrorEvent
 from assistantguard.backends.reading import answer_of, get
 from assistantguard.engine.ports import ModelAnswer, Piece
 
@@ -57,7 +57,9 @@ class ResponseStream:
                     return self._piece(event, kind, delta)
                 continue
             if kind == "error":
-                return self._error(event)
+                code = get(event, "code")
+                message = get(event, "message") or "the stream ended in an error"
+                raise StreamErrorEvent(str(message), str(code) if code else "server_error")
             response = get(event, "response")
             if response is not None:
                 self.response_id = get(response, "id") or self.response_id
@@ -74,12 +76,3 @@ class ResponseStream:
     async def close(self) -> None:
         """See `AnswerStream.close`."""
         await self._events.close()
-
-    def _error(self, event: Any) -> ModelAnswer:
-        """An ``error`` event ends the answer as failed; its usage is not told."""
-        from assistantguard.failures import Facts, classify  # the table is made when something first fails
-
-        code = get(event, "code") or "server_error"
-        message = get(event, "message") or "the stream ended in an error"
-        failure = classify(Facts("response", str(message), code=str(code), request_id=self._request_id))
-        return ModelAnswer(self.response_id or "", "failed", "", (), None, "", failure, request_id=self._request_id)

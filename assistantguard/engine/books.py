@@ -96,7 +96,7 @@ class Books:
         run.cost = None if run.cost is None or cost is None else run.cost + cost
         thread.usage += usage
         response_id = (answer.id if answer is not None else None) or run.open_response_id
-        if usage.estimated:
+        if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
         session.emit(
             RequestSettled(
@@ -137,6 +137,7 @@ class Books:
             sent.purpose,
             None if answer is None else answer.id or None,
             price_source,
+            provisional=answer is not None and answer.status == "cancelled",
         )
 
     def _priced(self, model: str, usage: Usage, answer: ModelAnswer | None) -> tuple[Decimal | None, str | None]:
@@ -187,11 +188,11 @@ class Books:
                 failure = self._backend.classify(error)
                 if failure is None:
                     raise
-                if failure.status_code == 404:
-                    thread.late.remove(late)
+                if failure.status_code == 404:  # also said of one that is still being made
+                    self._vain_looks += 1
                 continue
-            if answer.usage is None:
-                self._vain_looks += 1
+            if answer.usage is None or (answer.status == "cancelled" and not late.booked.estimated):
+                self._vain_looks += answer.usage is None
                 continue
             self._vain_looks = 0
             if answer.status == "completed":  # after it was given up: its items may stand in the conversation

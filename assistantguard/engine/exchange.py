@@ -245,6 +245,7 @@ class Exchange:
         if self._request.background and not accepted and self._with.backend.refuses_background(failure):
             self._sent.mode = self._with.modes.refused()
             self._request.background = run.background = False
+            self._request.client_request_id += "-foreground"
             self._is_sent = False
             return
         may_pass = failure.kind in {"ambiguous", "transient"}
@@ -295,7 +296,8 @@ class Exchange:
         """Settle a request whose outcome could not be found."""
         until = self._with.driver.now() + _LOOK_TIMEOUT
         answer = await self._last_word(until) if self._request.background else None
-        await self._settle(answer, replace(failure, kind="ambiguous"), error)
+        told = failure if failure.kind in {"fatal", "exhausted", "structural"} else replace(failure, kind="ambiguous")
+        await self._settle(answer, told, error, was_sent=True)
 
     async def _last_word(self, until: float) -> ModelAnswer | None:
         """Cancel what is being made, or look what became of it; None where it has not ended, or cannot be learned."""
@@ -329,11 +331,22 @@ class Exchange:
                 raise
             return None
 
-    async def _settle(self, answer: ModelAnswer | None, failure: Failure | None, error: Exception | None) -> None:
+    async def _settle(
+        self,
+        answer: ModelAnswer | None,
+        failure: Failure | None,
+        error: Exception | None,
+        *,
+        was_sent: bool = False,
+    ) -> None:
+        """Put it on the books. `was_sent`: the server took it up, so that it may have been billed whatever failed."""
         if answer is None or answer.usage is None:
             self._sent.seen_tokens = self._meter.seen_tokens
-        usage = await self._with.books.settle(self._sent, answer, failure)
-        self._on_end(self._sent.hold_id)
+        on_books = replace(failure, kind="ambiguous") if was_sent and failure is not None else failure
+        try:
+            usage = await self._with.books.settle(self._sent, answer, on_books)
+        finally:
+            self._on_end(self._sent.hold_id)
         self.outcome = self._outcome_of(answer, usage, failure, error)
 
     def _outcome_of(

@@ -82,20 +82,35 @@ def mark_of(item: Mapping[str, Any]) -> str:
     return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
 
 
-def strays_in_tail(newest_first: Sequence[Item], last_item_id: str | None, marks: Iterable[str]) -> tuple[str, ...]:
-    """Ids, newest first, of what an attempt that was given up added behind the newest settled item.
+def strays_in_tail(
+    newest_first: Sequence[Item],
+    settled: str | None,
+    marks: Iterable[str],
+    *,
+    own: int = 0,
+    seed_items: int | None = None,
+) -> tuple[str, ...]:
+    """Ids, newest first, of what attempts that were given up added behind the newest settled item.
 
     Only where what stands there begins with an input item that has one of `marks`: all else is somebody else's.
+
+    Args:
+        newest_first: The conversation's newest items.
+        settled: The id of the newest item that was settled before the attempts.
+        marks: See `mark_of`.
+        own: How many of the newest items stem from the attempt that was settled after them.
+        seed_items: Where there is no settled item and all items are given: with how many the conversation began.
     """
     known = set(marks)
-    for index, item in enumerate(newest_first):
-        if item.id != last_item_id:
-            continue
-        behind = newest_first[:index]
-        if not behind or mark_of(_as_input(behind[-1])) not in known:
-            return ()
-        return tuple(one.id for one in behind if one.id is not None)
-    return ()
+    end = next((index for index, item in enumerate(newest_first) if item.id == settled), None)
+    if settled is None and seed_items is not None:
+        end = len(newest_first) - seed_items
+    if end is None or end <= own:
+        return ()
+    behind = newest_first[own:end]
+    if mark_of(_as_input(behind[-1])) not in known:
+        return ()
+    return tuple(one.id for one in behind if one.id is not None)
 
 
 def _as_input(item: Item) -> dict[str, Any]:

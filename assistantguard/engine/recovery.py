@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard.engine.failing import error_of
-from assistantguard.engine.healing import Repair, plan_repair, strays_in_tail
+from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
 from assistantguard.errors import RunFailed
 from assistantguard.events import ThreadHealed
@@ -80,20 +80,29 @@ class Recovery:
             await self._rotation.rotate(
                 thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
             )
+        if not done:  # what was given up may still be at work, and come late
+            thread.strays += map(mark_of, thread.unsettled)
         thread.suspect, thread.unsettled = False, []
         return done
 
-    async def remove_strays(self, thread: ThreadState, run: RunState) -> bool:
-        """Remove what an attempt that was given up added to the conversation late; return whether there was any."""
+    async def remove_strays(
+        self, thread: ThreadState, run: RunState, settled: str | None, *, own: int = 0, seed_items: int | None = None
+    ) -> bool:
+        """Remove what attempts that were given up added to the conversation late; return whether there was any.
+
+        See `strays_in_tail` for the arguments.
+        """
         steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
         assert generation_id is not None
         items = await steady.call(thread, lambda timeout: backend.history(generation_id, timeout, limit=_TAIL), run)
-        strays = strays_in_tail(items, thread.last_item_id, thread.strays)
+        strays = strays_in_tail(
+            items, settled, thread.strays, own=own, seed_items=seed_items if len(items) < _TAIL else None
+        )
         if strays:
             await steady.call(thread, lambda timeout: backend.delete_items(generation_id, strays, timeout), run)
             reason = "an attempt that was given up came late"
             self._report(thread, generation_id, Repair(strays, left_behind=len(strays)), reason)
-        thread.strays = []
+            thread.strays = []
         return bool(strays)
 
     async def repair(
@@ -190,9 +199,15 @@ class Recovery:
             found = await self.repair(thread, run, thread.unsettled, "the run did not end well", until=until)
             if found.delete or not unsure:
                 thread.suspect, thread.unsettled = False, []
+        await self.hand_over(thread, lambda: self._left(until))
+
+    async def hand_over(self, thread: ThreadState, limit: Callable[[], float]) -> None:
+        """Give the server the tool outputs that wait in the backlog. `limit` gives the seconds for a call."""
+        generation_id = thread.generation_id
+        assert generation_id is not None
         while thread.backlog:
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
-            thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, self._left(until))
+            thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, limit())
             thread.backlog = thread.backlog[len(outputs) :]
             thread.context_at_most += sum(len(output.output.encode("utf-8", "replace")) + 16 for output in outputs)
             thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)

@@ -28,6 +28,7 @@ from assistantguard.engine.ports import ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation
 from assistantguard.engine.steady import Steady
+from assistantguard.engine.telling import Telling
 from assistantguard.errors import (
     AssistantGuardError,
     OutcomeUnknown,
@@ -35,14 +36,6 @@ from assistantguard.errors import (
     RunIncomplete,
     RunStopped,
     RunTimedOut,
-)
-from assistantguard.events import (
-    RunCancelled,
-    RunSettled,
-    RunStarted,
-    RunStep,
-    ToolSettled,
-    TurnStarted,
 )
 from assistantguard.models import (
     TERMINAL_STATUSES,
@@ -81,6 +74,7 @@ class Engine:
         self.session = session
         self._driver = driver
         self._asking = Asking(session, driver)
+        self._telling = Telling(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
         self._books = Books(session, driver, backend)
         self._exchanges = Exchanges(
@@ -155,9 +149,11 @@ class Engine:
         stand_in.deadline = now + self.session.run_timeout
         if thread.late:
             await self._books.ask_late(thread, _LATE_TIMEOUT)
-        done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True)
-        if thread.strays:
-            done = await self._recovery.remove_strays(thread, stand_in) or done
+        done = bool(thread.strays) and await self._recovery.remove_strays(thread, stand_in, thread.last_item_id)
+        done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True) or done
+        if thread.backlog:
+            await self._recovery.hand_over(thread, lambda: self._exchanges.time_left(stand_in))
+            done = True
         return done
 
     async def start(self, thread: ThreadState, run: RunState, message: Message) -> None:
@@ -170,18 +166,7 @@ class Engine:
         session, now = self.session, self._driver.now()
         if not session.prices.loaded:
             await self._driver.blocking(session.prices.load, at_once=False)
-        session.emit(
-            TurnStarted(
-                now,
-                session.id,
-                thread.id,
-                thread.turns + 1,
-                thread.generation,
-                thread.generation_turns,
-                thread.context_tokens,
-            )
-        )
-        session.emit(RunStarted(now, session.id, thread.id, run.id, run.model))
+        self._telling.started(thread, run)
         ruling = self._asking.rule("before_turn", self._asking.view(thread, run, message_text(message), run.model))
         thread.last_used_at = now
         if thread.generation_id is None:
@@ -192,7 +177,8 @@ class Engine:
             if thread.suspect:
                 await self._recovery.heal_or_leave(thread, run, "a former run's outcome was not learned")
             elif thread.strays:
-                await self._recovery.remove_strays(thread, run)
+                await self._recovery.remove_strays(thread, run, thread.last_item_id)
+                thread.strays = []
             if isinstance(ruling.decision, Rotate):
                 await self._recovery.rotate(thread, run, ruling.decision, ruling.policy)
         await self.files.keep_alive(thread, run)
@@ -239,7 +225,12 @@ class Engine:
             return
         answer = outcome.answer
         assert answer is not None
+        settled, seed_items, sent = thread.last_item_id, thread.seed_items, len(thread.backlog) + len(run.input)
+        thread.strays += map(mark_of, run.doubtful)
         self._take_in(thread, run, answer, outcome)
+        if thread.strays:
+            own = sent + answer.output_items
+            await self._recovery.remove_strays(thread, run, settled, own=own, seed_items=seed_items)
         if answer.status == "incomplete":
             await self._after_incomplete(thread, run, answer)
         elif answer.tool_calls:
@@ -250,22 +241,7 @@ class Engine:
 
     async def submit(self, thread: ThreadState, run: RunState, outputs: Sequence[ToolOutput]) -> None:
         """Queue the outputs of all pending tool calls as the run's next request."""
-        names = {call.id: call.name for call in run.tool_calls}
-        now = self._driver.now()
-        for output in outputs:
-            self.session.emit(
-                ToolSettled(
-                    now,
-                    self.session.id,
-                    thread.id,
-                    run.id,
-                    output.call_id,
-                    names.get(output.call_id, ""),
-                    output.seconds,
-                    output.failed,
-                    output.error_type,
-                )
-            )
+        self._telling.tools_settled(thread, run, outputs)
         note_errors(run, outputs)
         self._queue_outputs(run, outputs)
 
@@ -289,7 +265,7 @@ class Engine:
             await self._settle_and_heal(thread, run, cause, unsure=unsure)
         finally:
             if policy is not None:
-                self._report_cancelled(thread, run, policy, type(cause).__name__)
+                self._telling.cancelled(thread, run, policy, type(cause).__name__)
             self._finish(thread, run, type(cause).__name__)
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
@@ -314,9 +290,7 @@ class Engine:
             run.response_ids.append(answer.id)
         run.answers += 1
         run.attempt = 1
-        if run.doubtful:
-            thread.strays += map(mark_of, run.doubtful)
-            run.doubtful = []
+        run.doubtful = []
         run.input = []
         if answer.text:
             run.text = answer.text
@@ -331,7 +305,6 @@ class Engine:
 
     async def _after_tool_calls(self, thread: ThreadState, run: RunState, calls: Sequence[ToolCall]) -> None:
         """The model asks for tools: step N runs, step N + 1 does not."""
-        session = self.session
         run.tool_calls = tuple(calls)
         if run.wrapping_up:
             raise stopped(RunStopped, "wrap_up", "the model asked for tools after it was told to answer without")
@@ -339,18 +312,7 @@ class Engine:
         ruling = self._asking.rule("on_step", view)
         if isinstance(ruling.decision, Stop):
             raise stopped(ruling.decision.error, ruling.policy, ruling.decision.reason)
-        session.emit(
-            RunStep(
-                self._driver.now(),
-                session.id,
-                thread.id,
-                run.id,
-                run.model,
-                run.steps + 1,
-                len(calls),
-                tuple(call.name for call in calls),
-            )
-        )
+        self._telling.step(thread, run, calls)
         if isinstance(ruling.decision, WrapUp):
             run.wrapping_up = True
             self._queue_outputs(run, [ToolOutput(call.id, NOT_RUN, failed=True) for call in calls])
@@ -414,10 +376,6 @@ class Engine:
         run.tool_calls = ()
         run.status = "queued"
 
-    def _report_cancelled(self, thread: ThreadState, run: RunState, policy: str, error: str) -> None:
-        session, now = self.session, self._driver.now()
-        session.emit(RunCancelled(now, session.id, thread.id, run.id, run.model, run.steps, run.calls, policy, error))
-
     def _finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
         """The run has ended: count the turn and tell the world."""
         run.finished_at = self._driver.now()
@@ -425,24 +383,4 @@ class Engine:
         if run.answers:
             thread.turns += 1
             thread.generation_turns += 1
-        session = self.session
-        session.emit(
-            RunSettled(
-                run.finished_at,
-                session.id,
-                thread.id,
-                run.id,
-                run.model,
-                run.status,
-                run.steps,
-                run.calls,
-                run.retries,
-                run.usage,
-                run.cost,
-                run.seconds,
-                thread.context_tokens,
-                thread.generation,
-                error,
-                run.incomplete_reason,
-            )
-        )
+        self._telling.settled(thread, run, error)

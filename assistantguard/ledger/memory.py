@@ -78,7 +78,7 @@ class MemoryLedger:
             for claim in hold.claims:
                 self._add(claim, entry.amount(claim.metric, claim.amount))
             self._entries.append(entry)
-            if entry.usage.estimated_tokens:
+            if entry.correctable:
                 self._note_estimate(hold, entry)
 
     def correct(self, hold_id: str, entry: Entry) -> bool:
@@ -147,7 +147,7 @@ class MemoryLedger:
             self._entries[row] = entry
         elif old is None:
             self._entries.append(entry)
-        if entry.usage.estimated_tokens:
+        if entry.correctable:
             self._estimates[hold_id] = _Estimate(estimate.claims, entry)
         return True
 
