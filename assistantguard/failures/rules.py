@@ -204,6 +204,7 @@ RULES: tuple[Rule, ...] = (
         phase="response",
         codes=("server_error", "rate_limit_exceeded", "conversation_locked"),
     ),
+    Rule("cancelled by someone else", "transient", replay_safe=False, phase="response", codes=("cancelled",)),
     Rule("vector store too slow", "transient", replay_safe=False, phase="response", codes=("vector_store_timeout",)),
     Rule("failed for another reason", "fatal", replay_safe=False),
 )

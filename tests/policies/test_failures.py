@@ -44,6 +44,7 @@ KINDS: dict[FailureKind, list[str]] = {
         "time-out or conflict at the server",
         "server error",
         "refused by the server's own word",
+        "cancelled by someone else",
         "vector store too slow",
     ],
     "exhausted": [

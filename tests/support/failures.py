@@ -88,6 +88,7 @@ EXAMPLES: dict[str, tuple[Facts, ...]] = {
         Facts("response", "An error event without a code.", type="server_error"),
         Facts("response", LOCKED, code="conversation_locked"),
     ),
+    "cancelled by someone else": (Facts("response", "The response ended cancelled.", code="cancelled"),),
     "vector store too slow": (Facts("response", "Too slow.", code="vector_store_timeout"),),
     "failed for another reason": (
         Facts("response", "No.", code="invalid_prompt"),
