@@ -76,7 +76,7 @@ FAULTS: dict[str, Callable[[], Fault]] = {
 POLICIES: dict[str, Sequence[Policy]] = {
     "rotation": [RETRY, ThreadRotation(max_turns=1)],
     "a cap that is reached": [RETRY, TokenCap(session=400)],
-    "a cap that is too small": [RETRY, TokenCap(session=30)],
+    "a cap that is too small": [RETRY, TokenCap(session=32)],
     "a ceiling": [RETRY, ToolStepCeiling(1)],
     "wrapping up": [RETRY, ToolStepCeiling(1, then="wrap_up")],
 }
@@ -539,8 +539,8 @@ def test_a_streamed_run_is_stopped_by_a_ceiling_with_its_named_error(world: Worl
 
 def test_a_refused_stream_sends_nothing(world: World) -> None:
     sandbox = world.sandbox(PLAIN)
-    bot = world.bot(sandbox, [RETRY, TokenCap(session=30)])
-    outcome = bot.try_chat("Hello?", streamed=True)
+    bot = world.bot(sandbox, [RETRY, TokenCap(session=32)])
+    outcome = bot.try_chat("Hello? " * 20, streamed=True)
     assert isinstance(outcome, BudgetExceeded)
     assert paths(sandbox, "POST /responses") == 0
     assert bot.ledger.entries() == ()
