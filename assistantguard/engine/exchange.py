@@ -346,7 +346,8 @@ class Exchange:
         try:
             usage = await self._with.books.settle(self._sent, answer, on_books)
         finally:
-            self._on_end(self._sent.hold_id)
+            if self._run.hold_id is None:
+                self._on_end(self._sent.hold_id)
         self.outcome = self._outcome_of(answer, usage, failure, error)
 
     def _outcome_of(
