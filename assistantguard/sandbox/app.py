@@ -150,7 +150,7 @@ class Application:
                 change=effect if isinstance(effect, (Change, Slow)) else None,
             )
 
-        def get(call: _Call) -> Document:
+        def get(call: _Call) -> Awaitable[Document]:
             return served.get(call.ids["id"], call.query, call.request.receive)
 
         return [
