@@ -18,6 +18,8 @@ from assistantguard.models import ToolCall, ToolOutput
 __all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort"]
 
 T = TypeVar("T")
+_GRACE = 1.0
+"""Seconds that protected work has beyond its own limit before it is ended from outside."""
 
 
 class AsyncioPort:
@@ -110,7 +112,7 @@ class AsyncioDriver:
             TimeoutError: `work` took longer than the clean-up's limit.
             asyncio.CancelledError: The caller was cancelled meanwhile; `work` is done.
         """
-        task = asyncio.ensure_future(asyncio.wait_for(work, self._cleanup_timeout))
+        task = asyncio.ensure_future(asyncio.wait_for(work, self._cleanup_timeout + _GRACE))
         cancelled: asyncio.CancelledError | None = None
         with anyio.CancelScope(shield=True):
             while not task.done():
@@ -120,7 +122,10 @@ class AsyncioDriver:
                     cancelled = cancelled or error
         if cancelled is not None:
             raise cancelled
-        return task.result()
+        try:
+            return task.result()
+        except asyncio.TimeoutError as error:  # before Python 3.11 another class than TimeoutError
+            raise TimeoutError("protected work took too long") from error
 
     def exclusive(self, key: str) -> asyncio.Lock:
         """See `Driver.exclusive`."""

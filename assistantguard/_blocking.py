@@ -37,25 +37,56 @@ def block_on(work: Coroutine[Any, Any, T]) -> T:
 
 
 class BlockingPort:
-    """`ClientPort` over an ``openai.OpenAI``."""
+    """`ClientPort` over an ``openai.OpenAI``.
+
+    A transport's limit bounds each wait for the server and begins anew with every byte: a server that pads its answer
+    with spaces keeps a reader waiting for ever. So bodies are read under watch; see `watch`.
+    """
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._getters: dict[str, operator.attrgetter[Any]] = {}
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self._raw_methods: dict[str, Callable[..., Any] | None] = {}
 
     async def call(self, path: str, timeout: float, /, *args: Any, **params: Any) -> Any:
-        """See `ClientPort.call`. The limit is the transport's: it bounds each wait for the server."""
-        getter = self._getters.get(path)
-        if getter is None:
-            getter = self._getters[path] = operator.attrgetter(path)
-        if path != "post":
-            params["timeout"] = timeout
-        return getter(self._client)(*args, **params)
+        """See `ClientPort.call`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
+        raw = self._raw_methods[path] if path in self._raw_methods else self._find_raw(path)
+        if raw is None:
+            if path != "post":
+                params["timeout"] = timeout
+            return self._method(path)(*args, **params)
+        deadline = time.monotonic() + timeout
+        with raw(*args, timeout=timeout, **params) as response, watch(response.http_response, deadline) as watched:
+            try:
+                return response.parse()
+            except Exception as error:
+                if watched.late:
+                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
+                raise
+
+    def _method(self, path: str) -> Callable[..., Any]:
+        method = self._methods.get(path)
+        if method is None:
+            method = self._methods[path] = operator.attrgetter(path)(self._client)
+        return method
+
+    def _find_raw(self, path: str) -> Callable[..., Any] | None:
+        """The method whose answer is not read yet; None where the client does not have it."""
+        resource, _, name = path.rpartition(".")
+        owner = operator.attrgetter(resource)(self._client) if resource else None
+        method = getattr(getattr(owner, "with_streaming_response", None), name, None)
+        self._raw_methods[path] = method
+        return method
 
     async def open(self, path: str, timeout: float, /, *args: Any, **params: Any) -> BlockingEvents:
         """See `ClientPort.open`."""
         deadline = time.monotonic() + timeout
-        return BlockingEvents(await self.call(path, timeout, *args, stream=True, **params), deadline)
+        stream = self._method(path)(*args, stream=True, timeout=timeout, **params)
+        return BlockingEvents(stream, deadline)
 
 
 class BlockingEvents:

@@ -1,7 +1,7 @@
-"""Ending a blocking stream that lasts too long.
+"""Ending a blocking read that lasts too long.
 
 A transport's read timeout begins anew with every byte, so that a server which sends a comment each second keeps a
-reader waiting for ever. One thread watches all streams and shuts the socket of a late one
+reader waiting for ever. One thread watches all of them and shuts the socket of a late one
 down, which wakes its reader.
 """
 
@@ -13,7 +13,10 @@ import os
 import socket
 import threading
 import time
+from types import TracebackType
 from typing import Any
+
+from typing_extensions import Self
 
 __all__ = ["Watched", "watch"]
 
@@ -23,7 +26,7 @@ _CLEAR_AT = 1_024
 
 
 class Watched:
-    """One stream that is watched until it is over."""
+    """One body that is watched until it is read."""
 
     __slots__ = ("_socket", "late")
 
@@ -36,6 +39,14 @@ class Watched:
     def is_over(self) -> bool:
         """Whether there is nothing left to watch."""
         return self._socket is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.over()
 
     def over(self) -> None:
         """Stop watching."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assistantguard.failures import Phase
     from assistantguard.models import Failure
 
-__all__ = ["StreamCutError", "UnreadableAnswerError", "failure_of"]
+__all__ = ["StreamCutError", "StreamErrorEvent", "UnreadableAnswerError", "failure_of"]
 
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
 """Transport errors (by class name, since the transport is httpx or httpx2) that come before a request leaves."""
@@ -34,7 +34,15 @@ class StreamCutError(Exception):
     """A stream ended, without an error, before its answer was complete. The SDK does not tell this from a good end."""
 
 
-_LOST = (openai.APIError, TimeoutError, StreamCutError)
+class StreamErrorEvent(Exception):
+    """A stream carried an ``error`` event."""
+
+    def __init__(self, message: str, code: str | None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+_LOST = (openai.APIError, TimeoutError)
 
 
 def failure_of(error: Exception) -> Failure | None:
@@ -61,6 +69,12 @@ def failure_of(error: Exception) -> Failure | None:
     if isinstance(error, (UnreadableAnswerError, json.JSONDecodeError)):
         # Whoever answered this will answer so again.
         return replace(classify(Facts("request", str(error))), max_retries=0)
+    if isinstance(error, StreamCutError):
+        return classify(Facts("stream", str(error)))
+    if isinstance(error, StreamErrorEvent):
+        return classify(Facts("response", str(error), code=error.code))
+    if type(error) is openai.APIError:  # an error that came as data of a stream
+        return classify(Facts("response", error.message, code=_text(error.code), type=_text(error.type)))
     if isinstance(error, _LOST) or type(error).__module__.partition(".")[0] in _TRANSPORTS:
         return classify(Facts("request", str(error) or type(error).__name__))
     return None

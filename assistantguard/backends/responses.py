@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,7 @@ class ResponsesBackend:
     async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
         """See `Backend.resume`."""
         events = await self._port.open("responses.retrieve", timeout, response_id, starting_after=sequence_number)
-        return ResponseStream(events, response_id)
+        return ResponseStream(events, response_id, sequence_number)
 
     async def look_up(self, response_id: str, timeout: float) -> ModelAnswer:
         """See `Backend.look_up`."""
@@ -136,7 +137,9 @@ class ResponsesBackend:
 
     def refuses_background(self, failure: Failure) -> bool:
         """See `Backend.refuses_background`. The API names no code for it; the message speaks of it."""
-        return failure.status_code in _REFUSALS and "background" in failure.message.lower()
+        return (
+            failure.status_code in _REFUSALS and re.search(_NO_BACKGROUND, failure.message, re.IGNORECASE) is not None
+        )
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
         """See `Backend.count_input`. A server that lacks the route is not asked again."""
@@ -235,6 +238,11 @@ _COUNTED_PARAMS = frozenset(
 """What ``/responses/input_tokens`` takes, of what ``/responses`` does."""
 
 
+_NO_BACKGROUND = (
+    r"background[ _]?(mode|responses?|requests?)|['\"`]background['\"`]|\bbackground\b.*not\b.*(support|allow|avail)"
+    r"|not\b.*(support|allow).*\bbackground\b"
+)
+"""Not every message that has the word: image generation has a parameter of that name."""
 _REFUSALS = frozenset({400, 403, 404, 405, 422, 501})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.port import END
-from assistantguard.backends.problems import StreamCutError
+from assistantguard.backends.problems import StreamCutError, StreamErrorEvent
 from assistantguard.backends.reading import answer_of, get
 from assistantguard.engine.ports import ModelAnswer, Piece
 
@@ -22,15 +22,22 @@ class ResponseStream:
     """`AnswerStream` over the events of ``responses.create(stream=True)``.
 
     Unknown events are passed over. Servers differ in which they send; only the last one is needed.
+
+    Args:
+        events: The server's events.
+        response_id: The answer's id, where it is known.
+        after: The number of the newest event that is known; pieces up to it are passed over.
     """
 
-    def __init__(self, events: EventStream, response_id: str | None = None) -> None:
+    def __init__(self, events: EventStream, response_id: str | None = None, after: int | None = None) -> None:
         self._events = events
         self._request_id = events.request_id
         self.response_id = response_id
         """See `AnswerStream.response_id`."""
-        self.sequence_number: int | None = None
+        self.sequence_number = after
         """See `AnswerStream.sequence_number`."""
+        self._message: Any = None
+        """What tells the message that the newest text belongs to."""
 
     async def next(self) -> Piece | ModelAnswer:
         """See `AnswerStream.next`."""
@@ -40,30 +47,32 @@ class ResponseStream:
                 raise StreamCutError("the stream ended before its answer")
             kind = get(event, "type")
             number = get(event, "sequence_number")
+            known = False
             if isinstance(number, int):
-                self.sequence_number = number
+                known = self.sequence_number is not None and number <= self.sequence_number
+                self.sequence_number = number if not known else self.sequence_number
             if isinstance(kind, str) and kind.endswith(".delta"):
                 delta = get(event, "delta")
-                if isinstance(delta, str) and delta:
-                    return Piece(delta, kind in _SHOWN)
+                if isinstance(delta, str) and delta and not known:
+                    return self._piece(event, kind, delta)
                 continue
             if kind == "error":
-                return self._error(event)
+                code = get(event, "code")
+                message = get(event, "message") or "the stream ended in an error"
+                raise StreamErrorEvent(str(message), str(code) if code else "server_error")
             response = get(event, "response")
             if response is not None:
                 self.response_id = get(response, "id") or self.response_id
                 if kind in _ENDS:
                     return answer_of(response, self._request_id)
 
+    def _piece(self, event: Any, kind: str, delta: str) -> Piece:
+        """A piece of output. The texts of several messages are set apart as they are in the whole answer."""
+        if kind not in _SHOWN:
+            return Piece(delta, shown=False)
+        message, self._message = self._message, get(event, "output_index")
+        return Piece(delta if message is None or message == self._message else f"\n\n{delta}", shown=True)
+
     async def close(self) -> None:
         """See `AnswerStream.close`."""
         await self._events.close()
-
-    def _error(self, event: Any) -> ModelAnswer:
-        """An ``error`` event ends the answer as failed; its usage is not told."""
-        from assistantguard.failures import Facts, classify  # the table is made when something first fails
-
-        code = get(event, "code") or "server_error"
-        message = get(event, "message") or "the stream ended in an error"
-        failure = classify(Facts("response", str(message), code=str(code), request_id=self._request_id))
-        return ModelAnswer(self.response_id or "", "failed", "", (), None, "", failure, request_id=self._request_id)

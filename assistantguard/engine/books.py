@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
 from assistantguard.engine.admission import Expectation, framing
+from assistantguard.engine.healing import mark_of
 from assistantguard.events import RequestSettled, UsageCorrected
 from assistantguard.ledger import Entry
 from assistantguard.models import Failure, RunState, ThreadState, Usage
 from assistantguard.models.thread import LateUsage
+from assistantguard.policies.base import run_account
 
 if TYPE_CHECKING:
     from assistantguard.engine.modes import Mode
@@ -40,6 +42,8 @@ class Sent:
     purpose: Purpose
     mode: Mode
     hold_id: str
+    seen_tokens: int = 0
+    """Output that arrived, where it arrived in pieces and was counted."""
 
 
 class Books:
@@ -57,6 +61,12 @@ class Books:
         assert hold_id is not None
         run.hold_id = None
         await self._driver.blocking(lambda: ledger.release(hold_id), at_once=ledger.in_process)
+
+    def close(self, run: RunState) -> None:
+        """The run has ended: nobody asks for the balance of its account again. A database keeps it all the same."""
+        ledger = self._session.ledger
+        if ledger.in_process:
+            ledger.forget(run_account(run))
 
     async def settle(self, sent: Sent, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
         """End the hold by what is known, keep the row, tell the world. Not to be interrupted half-way.
@@ -76,7 +86,7 @@ class Books:
             usage, status = Usage(), "error"
             cost: Decimal | None = Decimal(0)
         else:
-            usage = usage_of(answer, sent.expectation, request)
+            usage = usage_of(answer, sent.expectation, request, sent.seen_tokens)
             entry = self._entry(sent, usage, answer)
             cost, price_source = entry.cost, entry.price_source
             await driver.blocking(lambda: ledger.commit(hold_id, entry), at_once=ledger.in_process)
@@ -86,7 +96,7 @@ class Books:
         run.cost = None if run.cost is None or cost is None else run.cost + cost
         thread.usage += usage
         response_id = (answer.id if answer is not None else None) or run.open_response_id
-        if usage.estimated:
+        if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
         session.emit(
             RequestSettled(
@@ -127,6 +137,7 @@ class Books:
             sent.purpose,
             None if answer is None else answer.id or None,
             price_source,
+            provisional=answer is not None and answer.status == "cancelled",
         )
 
     def _priced(self, model: str, usage: Usage, answer: ModelAnswer | None) -> tuple[Decimal | None, str | None]:
@@ -150,42 +161,43 @@ class Books:
                 sent.purpose,
                 usage,
                 cost,
+                [mark_of(item) for item in sent.request.input],
             )
         )
         del late[:-_MOST_LATE]
 
-    async def ask_late(self, thread: ThreadState, timeout: float) -> bool:
+    async def ask_late(self, thread: ThreadState, timeout: float) -> None:
         """Ask the server for usage that it did not tell, and correct the books.
 
         Args:
             thread: Whose answers are asked for.
-            timeout: Seconds for each.
-
-        Returns:
-            Whether an answer turns out to have been completed after it was given up.
+            timeout: Seconds for all of them.
         """
-        completed = False
+        until = self._driver.now() + timeout
         for late in tuple(thread.late):
             if not late.response_id or late.looks >= _LOOKS or self._vain_looks >= _VAIN_LOOKS:
                 thread.late.remove(late)
                 continue
+            left = until - self._driver.now()
+            if left <= 0:
+                return
             late.looks += 1
             try:
-                answer = await self._backend.look_up(late.response_id, timeout)
+                answer = await self._backend.look_up(late.response_id, left)
             except Exception as error:
                 failure = self._backend.classify(error)
                 if failure is None:
                     raise
-                if failure.status_code == 404:
-                    thread.late.remove(late)
+                if failure.status_code == 404:  # also said of one that is still being made
+                    self._vain_looks += 1
                 continue
-            if answer.usage is None:
-                self._vain_looks += 1
+            if answer.usage is None or (answer.status == "cancelled" and not late.booked.estimated):
+                self._vain_looks += answer.usage is None
                 continue
             self._vain_looks = 0
-            completed = completed or answer.status == "completed"
+            if answer.status == "completed":  # after it was given up: its items may stand in the conversation
+                thread.strays += late.marks
             await self.correct(thread, late, answer)
-        return completed
 
     async def correct(
         self,
@@ -224,7 +236,7 @@ class Books:
             thread.late.remove(late)
         done = await self._driver.blocking(lambda: ledger.correct(late.hold_id, entry), at_once=ledger.in_process)
         if not done:
-            return
+            return  # it was corrected before
         thread.usage += better - late.booked
         if run is not None:
             run.usage += better - late.booked
@@ -248,18 +260,29 @@ class Books:
         )
 
 
-def usage_of(answer: ModelAnswer | None, expectation: Expectation, request: ModelRequest) -> Usage:
-    """What was billed; where the server does not say, a bound marked as an estimate."""
+def usage_of(
+    answer: ModelAnswer | None, expectation: Expectation, request: ModelRequest, seen_tokens: int = 0
+) -> Usage:
+    """What was billed; where the server does not say, a bound marked as an estimate.
+
+    Args:
+        answer: What arrived; None where nothing did.
+        expectation: What was expected when it was sent.
+        request: What was sent.
+        seen_tokens: Output that arrived all the same.
+    """
     if answer is not None and answer.usage is not None:
         return answer.usage
+    read = expectation.input.at_most
     if answer is not None and answer.status == "completed" and not answer.hidden_output:
-        wrote = tokens.estimate(answer.text, request.model)
+        shown = tokens.estimate(answer.text, request.model)
         for text in _call_texts(answer):
-            wrote += tokens.estimate(text, request.model)
-        shown = wrote.tokens + framing(answer.output_items).at_most
-        read, written = expectation.input.at_most, min(shown, expectation.output_at_most)
+            shown += tokens.estimate(text, request.model)
+        written = min(shown.tokens + framing(answer.output_items).at_most, expectation.output_at_most)
+        if shown.exact:
+            written = max(written, shown.tokens)  # a server that wrote more than it was allowed
     else:
-        read, written = expectation.input.at_most, expectation.output_at_most
+        written = max(expectation.output_at_most, seen_tokens)
     return Usage(input_tokens=read, output_tokens=written, estimated_tokens=read + written, requests=1)
 
 

@@ -114,6 +114,8 @@ class Exchange:
         self._follow_until: float | None = None
         self._meter = Meter(self._request.model, sent.expectation.output_at_most)
         self._shown: list[str] = []
+        self._rest: str | None = None
+        """Text that was found where the stream was lost, to be shown next."""
         self._lost: tuple[Exception, Failure] | None = None
         self.outcome: Outcome | None = None
         """None while it lasts."""
@@ -146,18 +148,19 @@ class Exchange:
                 if failure is None:
                     raise
                 await self._after_error(error, failure)
-                continue
+                text, self._rest = self._rest, None
             if text:
                 self._shown.append(text)
                 return text
         return None
 
-    async def abandon(self, thread: ThreadState, run: RunState) -> None:
+    async def abandon(self, thread: ThreadState, run: RunState, until: float) -> None:
         """Cancel it at the server, learn what it used, settle it.
 
         Args:
             thread: Its thread, or a copy that took the thread's place.
             run: Its run, likewise.
+            until: Unix time at which to stop asking the server.
         """
         self._sent.thread, self._run = thread, run
         self._sent.run = run
@@ -169,7 +172,7 @@ class Exchange:
             return
         answer: ModelAnswer | None = None
         try:
-            answer = await self._last_word()
+            answer = await self._last_word(until)
         finally:
             await self._settle(answer, None, None)
 
@@ -221,24 +224,28 @@ class Exchange:
                 assert self._lost is not None
                 await self._give_up(*self._lost)
             return None
-        if answer.status == "cancelled" and self._lost is not None and not self._request.background:
-            # The server ended the work with the connection: what came of it is known, and it may be sent again.
-            failure = replace(self._lost[1], kind="transient")
-            answer = replace(answer, failure=failure)
-        await self._settle(answer, answer.failure, None if self._lost is None else self._lost[0])
+        return await self._end(answer, None if self._lost is None else self._lost[0])
+
+    async def _end(self, answer: ModelAnswer, error: Exception | None) -> str | None:
+        """Settle an answer; return what of its text was not shown yet."""
+        shown = "".join(self._shown)
+        if shown and not answer.text and not answer.output_items:
+            answer = replace(answer, text=shown, output_items=1)  # a server that does not repeat what it streamed
+        await self._settle(answer, answer.failure, error)
         if not self._streamed or answer.failure is not None:
             return None
-        shown = "".join(self._shown)
         return answer.text[len(shown) :] if answer.text.startswith(shown) else None
 
     async def _after_error(self, error: Exception, failure: Failure) -> None:
         """A call failed: go on without its answer where there is a way, else settle the failure."""
         run, now = self._run, self._with.driver.now()
+        in_stream = self._stream is not None
         await self._close_stream()
         accepted = run.open_response_id is not None
         if self._request.background and not accepted and self._with.backend.refuses_background(failure):
             self._sent.mode = self._with.modes.refused()
             self._request.background = run.background = False
+            self._request.client_request_id += "-foreground"
             self._is_sent = False
             return
         may_pass = failure.kind in {"ambiguous", "transient"}
@@ -251,14 +258,14 @@ class Exchange:
             self._lost = error, failure
             if not self._request.background:
                 self._follow_until = now + _FOREGROUND_FOLLOW
-        if accepted and may_pass and self._may_follow():
+        if accepted and (may_pass or in_stream) and self._may_follow():
             await self._resume()
             return
         found = await self._with.answer_in_tail(self._sent.thread, run, self._request)
         if found is None:
             await self._give_up(*self._lost)
         else:
-            await self._settle(found, None, error)
+            self._rest = await self._end(found, error)
 
     def _may_follow(self) -> bool:
         return self._follow_until is None or self._with.driver.now() < self._follow_until
@@ -287,10 +294,12 @@ class Exchange:
 
     async def _give_up(self, error: Exception, failure: Failure) -> None:
         """Settle a request whose outcome could not be found."""
-        answer = await self._last_word() if self._request.background else None
-        await self._settle(answer, replace(failure, kind="ambiguous"), error)
+        until = self._with.driver.now() + _LOOK_TIMEOUT
+        answer = await self._last_word(until) if self._request.background else None
+        told = failure if failure.kind in {"fatal", "exhausted", "structural"} else replace(failure, kind="ambiguous")
+        await self._settle(answer, told, error, was_sent=True)
 
-    async def _last_word(self) -> ModelAnswer | None:
+    async def _last_word(self, until: float) -> ModelAnswer | None:
         """Cancel what is being made, or look what became of it; None where it has not ended, or cannot be learned."""
         await self._close_stream()
         run, backend = self._run, self._with.backend
@@ -299,29 +308,46 @@ class Exchange:
             return None
         answer: ModelAnswer | None = None
         if self._request.background:
-            answer = await self._learn(lambda: backend.cancel(response_id, _LOOK_TIMEOUT))
+            answer = await self._learn(lambda left: backend.cancel(response_id, left), until)
         for _ in range(_CANCEL_LOOKS):
             if answer is not None and answer.status not in _OPEN and answer.usage is not None:
                 break
-            looked_up = await self._learn(lambda: backend.look_up(response_id, _LOOK_TIMEOUT))
+            looked_up = await self._learn(lambda left: backend.look_up(response_id, left), until)
             answer = looked_up or answer
             if answer is None or answer.status not in _OPEN:
                 break
             await self._with.driver.sleep(self._pause)
         return None if answer is None or answer.status in _OPEN else answer
 
-    async def _learn(self, call: Callable[[], Awaitable[ModelAnswer]]) -> ModelAnswer | None:
-        """What a call tells; None where it fails."""
+    async def _learn(self, call: Callable[[float], Awaitable[ModelAnswer]], until: float) -> ModelAnswer | None:
+        """What a call tells; None where it fails, or there is no time left for it."""
+        left = min(_LOOK_TIMEOUT, until - self._with.driver.now())
+        if left <= 0:
+            return None
         try:
-            return await call()
+            return await call(left)
         except Exception as error:
             if self._with.backend.classify(error) is None:
                 raise
             return None
 
-    async def _settle(self, answer: ModelAnswer | None, failure: Failure | None, error: Exception | None) -> None:
-        usage = await self._with.books.settle(self._sent, answer, failure)
-        self._on_end(self._sent.hold_id)
+    async def _settle(
+        self,
+        answer: ModelAnswer | None,
+        failure: Failure | None,
+        error: Exception | None,
+        *,
+        was_sent: bool = False,
+    ) -> None:
+        """Put it on the books. `was_sent`: the server took it up, so that it may have been billed whatever failed."""
+        if answer is None or answer.usage is None:
+            self._sent.seen_tokens = self._meter.seen_tokens
+        on_books = replace(failure, kind="ambiguous") if was_sent and failure is not None else failure
+        try:
+            usage = await self._with.books.settle(self._sent, answer, on_books)
+        finally:
+            if self._run.hold_id is None:
+                self._on_end(self._sent.hold_id)
         self.outcome = self._outcome_of(answer, usage, failure, error)
 
     def _outcome_of(

@@ -25,10 +25,12 @@ class Earlier:
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
+        self._text = "" if outcome.answer is None else outcome.answer.text
 
     async def next(self) -> str | None:
-        """Nothing more to come."""
-        return None
+        """The answer's text at once, then None."""
+        text, self._text = self._text, ""
+        return text or None
 
     async def drain(self) -> Outcome:
         """What came of it."""
@@ -78,15 +80,21 @@ class Exchanges:
         exchange = await self.begin(thread, run, request, message, purpose)
         return await exchange.drain()
 
-    async def abandon(self, thread: ThreadState, run: RunState) -> None:
-        """End the request that a run has in flight: cancel it at the server, learn what it used, settle it."""
+    async def abandon(self, thread: ThreadState, run: RunState, until: float) -> None:
+        """End the request that a run has in flight: cancel it at the server, learn what it used, settle it.
+
+        Args:
+            thread: Whose run it is.
+            run: The run.
+            until: Unix time at which to stop asking the server.
+        """
         if run.hold_id is None:
             return
         exchange = self._open.get(run.hold_id)
         if exchange is None:
             await self._tools.books.release(run)
         else:
-            await exchange.abandon(thread, run)
+            await exchange.abandon(thread, run, until)
 
     async def adopt(self, thread: ThreadState, run: RunState, request: ModelRequest) -> Outcome | None:
         """Look once more for the answer to an attempt whose outcome was not found; None where there is none.

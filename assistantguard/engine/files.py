@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from assistantguard.engine.asking import Asking
     from assistantguard.engine.ports import VectorStoreInfo
     from assistantguard.engine.steady import Steady
-    from assistantguard.models import ThreadState
+    from assistantguard.models import RunState, ThreadState
 
 __all__ = ["Files"]
 
@@ -50,11 +50,11 @@ class Files:
         if wanted == thread.file_ids and thread.vector_store_id is not None:
             return thread.vector_store_id
         async with self._driver.exclusive(",".join(wanted)):
-            info = await self._ready_store(thread, wanted, replaces=None)
+            info = await self._ready_store(thread, wanted, None, replaces=None)
         thread.file_ids = wanted
         return info.id
 
-    async def keep_alive(self, thread: ThreadState, *, gone: bool = False) -> None:
+    async def keep_alive(self, thread: ThreadState, run: RunState, *, gone: bool = False) -> None:
         """Build the thread's store again where it has expired, or where the server says that it is gone."""
         if thread.vector_store_id is None or not thread.file_ids:
             return
@@ -62,23 +62,27 @@ class Files:
             return
         old = thread.vector_store_id
         if not gone:
-            info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(old, timeout))
+            info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(old, timeout), run)
             if info.status != "expired":
                 self._note(thread, info)
                 return
         async with self._driver.exclusive(",".join(thread.file_ids)):
-            await self._ready_store(thread, thread.file_ids, replaces=old)
+            await self._ready_store(thread, thread.file_ids, run, replaces=old)
 
     async def _ready_store(
-        self, thread: ThreadState, file_ids: Sequence[str], *, replaces: str | None
+        self, thread: ThreadState, file_ids: Sequence[str], run: RunState | None, *, replaces: str | None
     ) -> VectorStoreInfo:
         session, driver = self._session, self._driver
         ruling = self._asking.rule("on_files", self._asking.view(thread, None, "", session.assistant.model))
         terms = ruling.decision if isinstance(ruling.decision, EmbedFiles) else EmbedFiles("default", reuse=False)
         began = driver.now()
         deadline = began + terms.timeout
+        if run is not None and run.deadline is not None:
+            deadline = min(deadline, run.deadline)
         if terms.reuse:
-            found = await self._steady.call(thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout))
+            found = await self._steady.call(
+                thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
+            )
             if found is not None and found.id != replaces:
                 found = await self._wait(thread, found, deadline, terms.timeout)
                 self._note(thread, found)
@@ -87,6 +91,7 @@ class Files:
         info = await self._steady.call(
             thread,
             lambda timeout: self._backend.create_vector_store(file_ids, terms.expires_after_days, timeout),
+            run,
         )
         info = await self._wait(thread, info, deadline, terms.timeout)
         self._note(thread, info)

@@ -7,6 +7,7 @@ without an output is answered, since the API refuses all further input until it 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from assistantguard.engine.ports import ModelAnswer
 from assistantguard.models import Item, ToolCall, ToolOutput
 from assistantguard.models.values import Value
 
-__all__ = ["UNANSWERED", "Repair", "answer_in_tail", "plan_repair"]
+__all__ = ["UNANSWERED", "Repair", "answer_in_tail", "mark_of", "plan_repair", "strays_in_tail"]
 
 UNANSWERED = "Not run: the run was ended before this call was answered."
 
@@ -73,6 +74,50 @@ def plan_repair(
         kept[0].id if kept else None,
         left_behind,
     )
+
+
+def mark_of(item: Mapping[str, Any]) -> str:
+    """What tells an input item again without keeping its content."""
+    told = f"{item.get('role', '')} {item.get('call_id', '')} {text_of(item)}"
+    return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
+
+
+def strays_in_tail(
+    newest_first: Sequence[Item],
+    settled: str | None,
+    marks: Iterable[str],
+    *,
+    own: int = 0,
+    seed_items: int | None = None,
+) -> tuple[str, ...]:
+    """Ids, newest first, of what attempts that were given up added behind the newest settled item.
+
+    Only where what stands there begins with an input item that has one of `marks`: all else is somebody else's.
+
+    Args:
+        newest_first: The conversation's newest items.
+        settled: The id of the newest item that was settled before the attempts.
+        marks: See `mark_of`.
+        own: How many of the newest items stem from the attempt that was settled after them.
+        seed_items: Where there is no settled item and all items are given: with how many the conversation began.
+    """
+    known = set(marks)
+    end = next((index for index, item in enumerate(newest_first) if item.id == settled), None)
+    if settled is None and seed_items is not None:
+        end = len(newest_first) - seed_items
+    if end is None or end <= own:
+        return ()
+    behind = newest_first[own:end]
+    if mark_of(_as_input(behind[-1])) not in known:
+        return ()
+    return tuple(one.id for one in behind if one.id is not None)
+
+
+def _as_input(item: Item) -> dict[str, Any]:
+    """An item of a conversation as the input item that it was."""
+    if item.type == "function_call_output":
+        return {"call_id": item.call_id, "output": item.text}
+    return {"role": item.role or "", "content": item.text}
 
 
 def answer_in_tail(

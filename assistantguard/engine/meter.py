@@ -26,6 +26,11 @@ class Meter:
         self._bytes = 0
         self._count_at = self._bound
 
+    @property
+    def seen_tokens(self) -> int:
+        """A bound on the output that arrived."""
+        return tokens.estimate("".join(self._pieces), self._model).at_most
+
     def passes(self, text: str) -> bool:
         """Whether the output is longer than its bound, now that `text` was added."""
         self._pieces.append(text)

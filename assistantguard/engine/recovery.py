@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard.engine.failing import error_of
-from assistantguard.engine.healing import Repair, plan_repair
+from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
 from assistantguard.errors import RunFailed
 from assistantguard.events import ThreadHealed
@@ -45,7 +45,7 @@ class Recovery:
         if failure.mend == "answer_calls":
             await self.repair(thread, run, [], "a function call had no output", whole=run.mends > 0)
         elif failure.mend == "vector_store":
-            await self._files.keep_alive(thread, gone=True)
+            await self._files.keep_alive(thread, run, gone=True)
         else:
             gone = failure.status_code == 404
             reason = "the conversation is gone" if gone else failure.code or "the conversation cannot be continued"
@@ -80,14 +80,30 @@ class Recovery:
             await self._rotation.rotate(
                 thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
             )
+        if not done:  # what was given up may still be at work, and come late
+            thread.strays += map(mark_of, thread.unsettled)
         thread.suspect, thread.unsettled = False, []
         return done
 
-    async def remove_strays(self, thread: ThreadState, run: RunState) -> None:
-        """Remove what an attempt that was given up, and made good by another, added to the conversation late."""
-        stray = [{"type": "message", "role": "user", "content": ""}]
-        await self.repair(thread, run, stray, "an attempt that was given up came late", by_id=True)
-        thread.strays = False
+    async def remove_strays(
+        self, thread: ThreadState, run: RunState, settled: str | None, *, own: int = 0, seed_items: int | None = None
+    ) -> bool:
+        """Remove what attempts that were given up added to the conversation late; return whether there was any.
+
+        See `strays_in_tail` for the arguments.
+        """
+        steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
+        assert generation_id is not None
+        items = await steady.call(thread, lambda timeout: backend.history(generation_id, timeout, limit=_TAIL), run)
+        strays = strays_in_tail(
+            items, settled, thread.strays, own=own, seed_items=seed_items if len(items) < _TAIL else None
+        )
+        if strays:
+            await steady.call(thread, lambda timeout: backend.delete_items(generation_id, strays, timeout), run)
+            reason = "an attempt that was given up came late"
+            self._report(thread, generation_id, Repair(strays, left_behind=len(strays)), reason)
+            thread.strays = []
+        return bool(strays)
 
     async def repair(
         self,
@@ -97,7 +113,6 @@ class Recovery:
         reason: str,
         *,
         until: float | None = None,
-        by_id: bool = False,
         whole: bool = False,
     ) -> Repair:
         """Read the conversation's tail, delete what an attempt left behind, answer open calls.
@@ -108,7 +123,6 @@ class Recovery:
             unsettled: Input items of the attempt that did not end well.
             reason: For the event.
             until: Unix time at which to give up, with nothing tried again; None tries transient failures again.
-            by_id: Delete only what stands behind the thread's `last_item_id`; nothing, where that is not found.
             whole: Read the whole conversation and not only its tail.
 
         Returns:
@@ -126,8 +140,6 @@ class Recovery:
             return await operation(self._left(until))
 
         items = await call(lambda timeout: backend.history(generation_id, timeout, limit=None if whole else _TAIL))
-        if by_id and all(item.id != thread.last_item_id for item in items):
-            return Repair()
         coming = [str(item["call_id"]) for item in [*thread.backlog, *run.input] if "call_id" in item]
         repair = plan_repair(
             items,
@@ -166,15 +178,15 @@ class Recovery:
             )
         )
 
-    async def leave_usable(self, thread: ThreadState, run: RunState, *, unsure: bool) -> None:
+    async def leave_usable(self, thread: ThreadState, run: RunState, until: float, *, unsure: bool) -> None:
         """Remove a half turn, hand over the outputs that exist, and answer the calls that have none.
 
         What could not be handed over waits in the thread's backlog, and goes ahead of its next request. With `unsure`
-        the server may still be at work: where nothing of the attempt is found yet, the next turn looks again.
+        the server may still be at work: where nothing of the attempt is found yet, the next turn looks again. It is
+        given up at `until` (Unix time).
         """
         generation_id = thread.generation_id
         assert generation_id is not None
-        until = self._steady.driver.now() + self._steady.session.cleanup_timeout
         backlog = [item for item in run.input if item.get("type") == "function_call_output"]
         answered = {item["call_id"] for item in backlog}
         backlog += [
@@ -187,9 +199,15 @@ class Recovery:
             found = await self.repair(thread, run, thread.unsettled, "the run did not end well", until=until)
             if found.delete or not unsure:
                 thread.suspect, thread.unsettled = False, []
+        await self.hand_over(thread, lambda: self._left(until))
+
+    async def hand_over(self, thread: ThreadState, limit: Callable[[], float]) -> None:
+        """Give the server the tool outputs that wait in the backlog. `limit` gives the seconds for a call."""
+        generation_id = thread.generation_id
+        assert generation_id is not None
         while thread.backlog:
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
-            thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, self._left(until))
+            thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, limit())
             thread.backlog = thread.backlog[len(outputs) :]
             thread.context_at_most += sum(len(output.output.encode("utf-8", "replace")) + 16 for output in outputs)
             thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)

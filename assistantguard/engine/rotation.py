@@ -180,5 +180,6 @@ class Rotation:
         thread.seed_items = seed_items
         thread.adopted = False
         thread.unsettled = []
+        thread.strays = []
         thread.suspect = False
         thread.backlog = []

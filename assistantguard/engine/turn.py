@@ -21,12 +21,14 @@ from assistantguard.engine.books import Books
 from assistantguard.engine.exchanges import Earlier, Exchanges
 from assistantguard.engine.failing import ending, error_of, leaves_doubt, note, stopped, timed_out
 from assistantguard.engine.files import Files
+from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation
 from assistantguard.engine.steady import Steady
+from assistantguard.engine.telling import Telling
 from assistantguard.errors import (
     AssistantGuardError,
     OutcomeUnknown,
@@ -34,14 +36,6 @@ from assistantguard.errors import (
     RunIncomplete,
     RunStopped,
     RunTimedOut,
-)
-from assistantguard.events import (
-    RunCancelled,
-    RunSettled,
-    RunStarted,
-    RunStep,
-    ToolSettled,
-    TurnStarted,
 )
 from assistantguard.models import (
     TERMINAL_STATUSES,
@@ -80,6 +74,7 @@ class Engine:
         self.session = session
         self._driver = driver
         self._asking = Asking(session, driver)
+        self._telling = Telling(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
         self._books = Books(session, driver, backend)
         self._exchanges = Exchanges(
@@ -134,7 +129,10 @@ class Engine:
                     wait = max(0.0, (run.retry_at or 0.0) - self._driver.now())
                     yield AttemptFailed(attempt, failure.kind, failure.code, wait, exchange.shown_characters)
         except BaseException as cause:
-            await self._driver.protect(self.abandon(thread, run, cause))
+            try:
+                await self._driver.protect(self.abandon(thread, run, cause))
+            except TimeoutError:
+                note(cause, f"cleaning up after the run {run.id} took too long, the thread's next turn goes on with it")
             raise
         yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
 
@@ -143,20 +141,19 @@ class Engine:
 
         Returns:
             Whether anything was done.
-
-        Raises:
-            RunFailed: The server refused.
         """
         if thread.generation_id is None:
             return False
         now = self._driver.now()
         stand_in = RunState("", thread.id, self.session.assistant.model, started_at=now)
         stand_in.deadline = now + self.session.run_timeout
-        if thread.late and await self._books.ask_late(thread, _LATE_TIMEOUT):
-            thread.strays = True
-        done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True)
-        if thread.strays:
-            await self._recovery.remove_strays(thread, stand_in)
+        if thread.late:
+            await self._books.ask_late(thread, _LATE_TIMEOUT)
+        done = bool(thread.strays) and await self._recovery.remove_strays(thread, stand_in, thread.last_item_id)
+        done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True) or done
+        if thread.backlog:
+            await self._recovery.hand_over(thread, lambda: self._exchanges.time_left(stand_in))
+            done = True
         return done
 
     async def start(self, thread: ThreadState, run: RunState, message: Message) -> None:
@@ -167,32 +164,24 @@ class Engine:
             RunFailed: The thread could not be made ready.
         """
         session, now = self.session, self._driver.now()
-        session.emit(
-            TurnStarted(
-                now,
-                session.id,
-                thread.id,
-                thread.turns + 1,
-                thread.generation,
-                thread.generation_turns,
-                thread.context_tokens,
-            )
-        )
-        session.emit(RunStarted(now, session.id, thread.id, run.id, run.model))
+        if not session.prices.loaded:
+            await self._driver.blocking(session.prices.load, at_once=False)
+        self._telling.started(thread, run)
         ruling = self._asking.rule("before_turn", self._asking.view(thread, run, message_text(message), run.model))
         thread.last_used_at = now
         if thread.generation_id is None:
             await self._rotation.begin(thread, run)
         else:
-            if thread.late and await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run))):
-                thread.strays = True
+            if thread.late:
+                await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run) / 5))
             if thread.suspect:
                 await self._recovery.heal_or_leave(thread, run, "a former run's outcome was not learned")
             elif thread.strays:
-                await self._recovery.remove_strays(thread, run)
+                await self._recovery.remove_strays(thread, run, thread.last_item_id)
+                thread.strays = []
             if isinstance(ruling.decision, Rotate):
                 await self._recovery.rotate(thread, run, ruling.decision, ruling.policy)
-        await self.files.keep_alive(thread)
+        await self.files.keep_alive(thread, run)
 
     async def advance(self, thread: ThreadState, run: RunState) -> None:
         """Make the next request of a queued run, settle it, and decide what follows.
@@ -236,7 +225,12 @@ class Engine:
             return
         answer = outcome.answer
         assert answer is not None
+        settled, seed_items, sent = thread.last_item_id, thread.seed_items, len(thread.backlog) + len(run.input)
+        thread.strays += map(mark_of, run.doubtful)
         self._take_in(thread, run, answer, outcome)
+        if thread.strays:
+            own = sent + answer.output_items
+            await self._recovery.remove_strays(thread, run, settled, own=own, seed_items=seed_items)
         if answer.status == "incomplete":
             await self._after_incomplete(thread, run, answer)
         elif answer.tool_calls:
@@ -247,22 +241,7 @@ class Engine:
 
     async def submit(self, thread: ThreadState, run: RunState, outputs: Sequence[ToolOutput]) -> None:
         """Queue the outputs of all pending tool calls as the run's next request."""
-        names = {call.id: call.name for call in run.tool_calls}
-        now = self._driver.now()
-        for output in outputs:
-            self.session.emit(
-                ToolSettled(
-                    now,
-                    self.session.id,
-                    thread.id,
-                    run.id,
-                    output.call_id,
-                    names.get(output.call_id, ""),
-                    output.seconds,
-                    output.failed,
-                    output.error_type,
-                )
-            )
+        self._telling.tools_settled(thread, run, outputs)
         note_errors(run, outputs)
         self._queue_outputs(run, outputs)
 
@@ -286,18 +265,19 @@ class Engine:
             await self._settle_and_heal(thread, run, cause, unsure=unsure)
         finally:
             if policy is not None:
-                self._report_cancelled(thread, run, policy, type(cause).__name__)
+                self._telling.cancelled(thread, run, policy, type(cause).__name__)
             self._finish(thread, run, type(cause).__name__)
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
+        until = self._driver.now() + self.session.cleanup_timeout
         try:
-            await self._exchanges.abandon(thread, run)
+            await self._exchanges.abandon(thread, run, until)
         except Exception as error:  # noqa: BLE001 - it must not replace the cause
             note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
         if thread.generation_id is None:
             return
         try:
-            await self._recovery.leave_usable(thread, run, unsure=unsure)
+            await self._recovery.leave_usable(thread, run, until, unsure=unsure)
         except BaseException as error:
             thread.suspect = True
             if not isinstance(error, Exception):
@@ -310,8 +290,7 @@ class Engine:
             run.response_ids.append(answer.id)
         run.answers += 1
         run.attempt = 1
-        if run.doubtful:
-            thread.strays, run.doubtful = True, []
+        run.doubtful = []
         run.input = []
         if answer.text:
             run.text = answer.text
@@ -326,7 +305,6 @@ class Engine:
 
     async def _after_tool_calls(self, thread: ThreadState, run: RunState, calls: Sequence[ToolCall]) -> None:
         """The model asks for tools: step N runs, step N + 1 does not."""
-        session = self.session
         run.tool_calls = tuple(calls)
         if run.wrapping_up:
             raise stopped(RunStopped, "wrap_up", "the model asked for tools after it was told to answer without")
@@ -334,18 +312,7 @@ class Engine:
         ruling = self._asking.rule("on_step", view)
         if isinstance(ruling.decision, Stop):
             raise stopped(ruling.decision.error, ruling.policy, ruling.decision.reason)
-        session.emit(
-            RunStep(
-                self._driver.now(),
-                session.id,
-                thread.id,
-                run.id,
-                run.model,
-                run.steps + 1,
-                len(calls),
-                tuple(call.name for call in calls),
-            )
-        )
+        self._telling.step(thread, run, calls)
         if isinstance(ruling.decision, WrapUp):
             run.wrapping_up = True
             self._queue_outputs(run, [ToolOutput(call.id, NOT_RUN, failed=True) for call in calls])
@@ -409,34 +376,11 @@ class Engine:
         run.tool_calls = ()
         run.status = "queued"
 
-    def _report_cancelled(self, thread: ThreadState, run: RunState, policy: str, error: str) -> None:
-        session, now = self.session, self._driver.now()
-        session.emit(RunCancelled(now, session.id, thread.id, run.id, run.model, run.steps, run.calls, policy, error))
-
     def _finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
         """The run has ended: count the turn and tell the world."""
         run.finished_at = self._driver.now()
+        self._books.close(run)
         if run.answers:
             thread.turns += 1
             thread.generation_turns += 1
-        session = self.session
-        session.emit(
-            RunSettled(
-                run.finished_at,
-                session.id,
-                thread.id,
-                run.id,
-                run.model,
-                run.status,
-                run.steps,
-                run.calls,
-                run.retries,
-                run.usage,
-                run.cost,
-                run.seconds,
-                thread.context_tokens,
-                thread.generation,
-                error,
-                run.incomplete_reason,
-            )
-        )
+        self._telling.settled(thread, run, error)

@@ -50,6 +50,13 @@ class Entry(Value):
     purpose: str = "run"
     response_id: str | None = None
     price_source: str | None = None
+    provisional: bool = False
+    """Whether the server may yet tell otherwise: a cancelled answer may turn out to have been completed."""
+
+    @property
+    def correctable(self) -> bool:
+        """Whether it may be replaced by what is learned later."""
+        return self.usage.estimated or self.provisional
 
     def amount(self, metric: Metric, held: Decimal) -> Decimal:
         """What to commit on an account: an unknown cost commits what was held for it, never nothing."""
@@ -112,7 +119,7 @@ class Ledger(Protocol):
     def correct(self, hold_id: str, entry: Entry) -> bool:
         """Replace an estimate by what was really used.
 
-        An estimate is what stands for a hold that was committed with estimated tokens, or that expired.
+        An estimate is what stands for a hold that was committed with a `correctable` entry, or that expired.
 
         Returns:
             Whether it was done. A hold can be corrected as long as it stands on the books as an estimate, so that
@@ -130,6 +137,10 @@ class Ledger(Protocol):
 
     def expire(self, now: float) -> Sequence[Hold]:
         """End every hold whose time is up, committing its amounts as an estimate; return those holds."""
+        ...
+
+    def forget(self, account: str) -> None:
+        """Say that nobody will ask for the balance of `account` again, so that it need not be kept at hand."""
         ...
 
     def open_holds(self) -> Sequence[Hold]:

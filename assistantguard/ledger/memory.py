@@ -42,6 +42,8 @@ class MemoryLedger:
         self._committed: dict[_Key, Decimal] = {}
         self._held: dict[_Key, Decimal] = {}
         self._open: dict[str, Hold] = {}
+        self._soonest = _NEVER
+        """Before then no hold expires."""
         self._entries: deque[Entry] = deque(maxlen=keep_entries)
         self._estimates: dict[str, _Estimate] = {}
         self._most_estimates = keep_entries
@@ -61,6 +63,7 @@ class MemoryLedger:
                 key = (claim.account, claim.metric)
                 self._held[key] = self._held.get(key, _ZERO) + claim.amount
             self._open[hold_id] = hold
+            self._soonest = min(self._soonest, expires_at)
             return hold
 
     def commit(self, hold_id: str, entry: Entry) -> None:
@@ -75,7 +78,7 @@ class MemoryLedger:
             for claim in hold.claims:
                 self._add(claim, entry.amount(claim.metric, claim.amount))
             self._entries.append(entry)
-            if entry.usage.estimated_tokens:
+            if entry.correctable:
                 self._note_estimate(hold, entry)
 
     def correct(self, hold_id: str, entry: Entry) -> bool:
@@ -97,13 +100,23 @@ class MemoryLedger:
     def expire(self, now: float) -> Sequence[Hold]:
         """See `Ledger.expire`."""
         with self._lock:
+            if now < self._soonest:
+                return []
             due = [hold for hold in self._open.values() if hold.expires_at <= now]
             for hold in due:
                 self._end(hold.id)
                 for claim in hold.claims:
                     self._add(claim, claim.amount)
                 self._note_estimate(hold, None)
+            self._soonest = min((hold.expires_at for hold in self._open.values()), default=_NEVER)
             return due
+
+    def forget(self, account: str) -> None:
+        """See `Ledger.forget`. An account on which something is held is kept."""
+        with self._lock:
+            for metric in _METRICS:
+                if (account, metric) not in self._held:
+                    self._committed.pop((account, metric), None)
 
     def open_holds(self) -> Sequence[Hold]:
         """See `Ledger.open_holds`."""
@@ -127,13 +140,14 @@ class MemoryLedger:
         old = estimate.entry
         for claim in estimate.claims:
             booked = claim.amount if old is None else old.amount(claim.metric, claim.amount)
-            self._add(claim, entry.amount(claim.metric, claim.amount) - booked)
+            if (claim.account, claim.metric) in self._committed:  # else it was forgotten
+                self._add(claim, entry.amount(claim.metric, claim.amount) - booked)
         row = next((index for index, kept in enumerate(self._entries) if kept is old), None)
         if row is not None:
             self._entries[row] = entry
         elif old is None:
             self._entries.append(entry)
-        if entry.usage.estimated_tokens:
+        if entry.correctable:
             self._estimates[hold_id] = _Estimate(estimate.claims, entry)
         return True
 
@@ -156,3 +170,5 @@ class MemoryLedger:
 
 
 _ZERO = Decimal(0)
+_NEVER = float("inf")
+_METRICS = ("tokens", "cost")

@@ -36,3 +36,5 @@ class Failure(Value):
     """What must be healed before another attempt."""
     request_id: str | None = None
     """The server's ``x-request-id``, for its support."""
+    replay_safe: bool = False
+    """Whether the same request may be sent again without looking first at what became of it."""

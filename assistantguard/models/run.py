@@ -35,6 +35,8 @@ class RunState(Record):
     thread_id: str
     model: str
     status: RunStatus = "queued"
+    announced: bool = False
+    """Whether telemetry was told of it."""
     attempt: int = 1
     """Which try of the current request this is. Starts at 1 again after each accepted answer."""
     retries: int = 0

@@ -25,6 +25,8 @@ class LateUsage(Record):
     booked: Usage
     cost: Decimal | None
     """US dollars, as booked."""
+    marks: list[str] = field(default_factory=list)
+    """Of the request's input, by which it is told where it turns up late."""
     looks: int = 0
     """How often it was asked for in vain."""
 
@@ -71,8 +73,8 @@ class ThreadState(Record):
     """Whether the generation must be looked at before the next request, since an outcome was not learned."""
     unsettled: list[dict[str, Any]] = field(default_factory=list)
     """Input of the request whose outcome was not learned: what of it stands in the conversation is a half turn."""
-    strays: bool = False
-    """Whether an attempt that was given up may yet add items behind `last_item_id`; the next turn removes them."""
+    strays: list[str] = field(default_factory=list)
+    """Marks of input that attempts which were given up may yet add behind `last_item_id`; the next turn removes it."""
     late: list[LateUsage] = field(default_factory=list)
     """Answers whose usage the server has not told yet."""
     usage: Usage = field(default_factory=Usage)

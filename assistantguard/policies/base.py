@@ -35,11 +35,17 @@ __all__ = [
     "Stop",
     "View",
     "WrapUp",
+    "run_account",
 ]
 
 Metric = Literal["tokens", "cost"]
 Counting = Literal["near", "always", "never"]
 OldGeneration = Literal["delete", "scrub", "keep"]
+
+
+def run_account(run: RunState) -> str:
+    """The ledger account of a run."""
+    return f"run:{run.id}"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -72,7 +78,7 @@ class View(Value):
     @property
     def run_account(self) -> str:
         """The ledger account of this run; the thread's where there is no run yet."""
-        return f"run:{self.run.id}" if self.run is not None else f"thread:{self.thread.id}"
+        return run_account(self.run) if self.run is not None else f"thread:{self.thread.id}"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.prices.price import STANDARD_TIERS, Price
-from assistantguard.prices.table import table_price
+from assistantguard.prices.table import is_loaded, load, table_price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,6 +88,15 @@ class PriceBook:
         """
         price = self.price(model, service_tier)
         return None if price is None else price.affordable_output(dollars, input_tokens)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether prices can be looked up without a wait."""
+        return is_loaded()
+
+    def load(self) -> None:
+        """Load the price table, which may take up to a second; a guard begins that when it is built."""
+        load()
 
     def _resolve(self, model: str, service_tier: str | None) -> Price | None:
         tier = None if service_tier is None else service_tier.strip().lower()

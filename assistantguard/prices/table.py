@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from genai_prices import types as table_types
 
-__all__ = ["table_price", "warm_up"]
+__all__ = ["is_loaded", "load", "table_price", "warm_up"]
 
 _TOOL_FEES = {"file_search": "storage_searches_kcount", "web_search": "web_searches_kcount"}
 
@@ -27,7 +27,7 @@ def warm_up() -> None:
     if _warming:
         return
     _warming = True
-    thread = threading.Thread(target=_load_table, name="assistantguard-prices", daemon=True)
+    thread = threading.Thread(target=load, name="assistantguard-prices", daemon=True)
     try:
         thread.start()
     except RuntimeError:  # the interpreter is going down, or has no threads: the first look-up loads the table
@@ -44,7 +44,8 @@ def table_price(names: Sequence[str], tier: str | None) -> Price | None:
     Returns:
         The price, or None where the table does not know the model, or not the tier.
     """
-    _load_table()
+    if not _loaded:
+        load()
     import genai_prices
 
     context = None if tier is None else {"processing" if tier == "batch" else "service_tier": tier}
@@ -106,15 +107,24 @@ def _rate(rate: Any, above: int) -> Decimal | None:
     return passed[-1] if passed else base
 
 
-def _load_table() -> None:
+def is_loaded() -> bool:
+    """Whether looking a price up takes no time worth mentioning."""
+    return _loaded
+
+
+def load() -> None:
+    """Load the table; takes up to a second the first time."""
+    global _loaded  # noqa: PLW0603  once per process
     with _importing:
         import genai_prices
 
         with contextlib.suppress(LookupError):
             genai_prices.calc_price(genai_prices.Usage(), "gpt-5", provider_id="openai")
+        _loaded = True
 
 
 _warming = False
+_loaded = False
 
 # A child that is forked while another thread imports can never import that module: it inherits the module's
 # lock, and nobody to release it. So a fork waits for the table's import.

@@ -22,6 +22,7 @@ from assistantguard.sandbox.faults import FaultPlan
 from assistantguard.sandbox.files import Files
 from assistantguard.sandbox.injection import Injection, open_call_in, traits_of
 from assistantguard.sandbox.problems import ApiError
+from assistantguard.sandbox.request_log import RateWindow, RecordedRequest, recorded
 from assistantguard.sandbox.responses import Responses
 from assistantguard.sandbox.streams import Dropped, EventStream, Gone, Silent
 from assistantguard.sandbox.vector_stores import VectorStores
@@ -40,32 +41,7 @@ if TYPE_CHECKING:
     from assistantguard.sandbox.state import State
     from assistantguard.sandbox.stores import Embedding
 
-__all__ = ["Application", "RecordedRequest"]
-
-REQUESTS_PER_MINUTE = 10_000
-TOKENS_PER_MINUTE = 30_000_000
-
-
-@dataclass(slots=True)
-class RecordedRequest:
-    """One request that reached the sandbox."""
-
-    method: str
-    path: str
-    """With ``/v1`` and without the query."""
-    endpoint: str
-    """As faults name it: ``"POST /conversations/{id}/items"``."""
-    query: dict[str, str]
-    headers: dict[str, str]
-    """Lower-case names; the key is left out."""
-    body: Any
-    """The JSON document; None where there was none."""
-    status: int | None = None
-    """HTTP status of the answer; None while it is being made, and where none was sent."""
-    received_at: float = 0.0
-    """Seconds, `time.monotonic`."""
-    fault: str | None = None
-    """The kind of fault that happened to it; see `Sandbox.faults_by_kind`."""
+__all__ = ["Application"]
 
 
 @dataclass(slots=True)
@@ -83,29 +59,6 @@ Document: TypeAlias = dict[str, Any] | bytes | Response
 Handler: TypeAlias = Callable[[_Call], Awaitable[Document] | Document]
 
 
-class _RateWindow:
-    """The rate-limit headers of a generous account."""
-
-    def __init__(self) -> None:
-        self._requests: deque[float] = deque()
-
-    def headers(self) -> dict[str, str]:
-        """Count a request and return the headers that tell what is left of the minute."""
-        now = time.monotonic()
-        self._requests.append(now)
-        while self._requests and self._requests[0] < now - 60:
-            self._requests.popleft()
-        reset = 60 - (now - self._requests[0])
-        return {
-            "x-ratelimit-limit-requests": str(REQUESTS_PER_MINUTE),
-            "x-ratelimit-remaining-requests": str(max(0, REQUESTS_PER_MINUTE - len(self._requests))),
-            "x-ratelimit-reset-requests": f"{reset:.3f}s",
-            "x-ratelimit-limit-tokens": str(TOKENS_PER_MINUTE),
-            "x-ratelimit-remaining-tokens": str(TOKENS_PER_MINUTE),
-            "x-ratelimit-reset-tokens": "0s",
-        }
-
-
 class Application:
     """The sandbox's API. `asgi` is the application to serve.
 
@@ -119,6 +72,7 @@ class Application:
         api_key: The key that requests must carry; None takes any.
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
+        log_requests: How many of the newest requests are kept; None is all.
     """
 
     def __init__(
@@ -133,12 +87,13 @@ class Application:
         api_key: str | None,
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
+        log_requests: int | None,
     ) -> None:
-        self.requests: list[RecordedRequest] = []
+        self.requests: deque[RecordedRequest] = deque(maxlen=log_requests)
         self.faults = FaultPlan(faults)
         self._state = state
         self._api_key = api_key
-        self._window = _RateWindow()
+        self._window = RateWindow()
         self._files = Files(state, self._forget_file)
         self._stores = VectorStores(state, self._files, billing, embedding)
         self._responses = Responses(
@@ -280,7 +235,7 @@ class Application:
 
         async def serve(request: Request) -> Response:
             started = time.perf_counter()
-            record = _recorded(request, endpoint)
+            record = recorded(request, endpoint)
             self.requests.append(record)
             headers: dict[str, str] = {}
             document: Document
@@ -356,19 +311,6 @@ class Application:
                 f"Incorrect API key provided: {shown}. This is a sandbox; its key is in `sandbox.api_key`.",
                 code="invalid_api_key",
             )
-
-
-def _recorded(request: Request, endpoint: str) -> RecordedRequest:
-    headers = {name: value for name, value in request.headers.items() if name != "authorization"}
-    return RecordedRequest(
-        method=request.method,
-        path=request.url.path,
-        endpoint=endpoint,
-        query=dict(request.query_params),
-        headers=headers,
-        body=None,
-        received_at=time.monotonic(),
-    )
 
 
 def _parsed(raw: bytes, content_type: str) -> Any:

@@ -9,8 +9,9 @@ read or written, breakpoints or not; writes for ``ttl="12h"`` are priced like th
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,20 @@ def knows_cache_options(model: str) -> bool:
 class PromptCache:
     """Which prefixes a server has seen, per model.
 
-    It works by whole segments: a prefix ends where a segment ends.
+    It works by whole segments: a prefix ends where a segment ends. It holds at least the `capacity` prefixes seen last,
+    and at most twice as many.
+
+    Args:
+        capacity: Prefixes.
     """
 
-    def __init__(self) -> None:
-        self._roots: dict[str, dict[str, Any]] = {}
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self._recent: dict[int, None] = {}
+        self._older: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._recent) + len(self._older)
 
     def read(self, model: str, segments: Iterable[tuple[str, int]]) -> int:
         """Return the tokens of the longest prefix seen before, and remember this prompt.
@@ -60,17 +70,17 @@ class PromptCache:
             model: Caches are kept apart by model.
             segments: ``(key, tokens)`` of each part of the prompt, in order.
         """
-        node = self._roots.setdefault(model, {})
+        prefix = hash(model)
         common = 0
         known = True
         for key, tokens in segments:
-            child = node.get(key) if known else None
-            if child is None:
-                known = False
-                child = node[key] = {}
-            else:
+            prefix = hash((prefix, key))
+            known = known and (prefix in self._recent or prefix in self._older)
+            if known:
                 common += tokens
-            node = child
+            self._recent[prefix] = None
+        if len(self._recent) >= self._capacity:
+            self._older, self._recent = self._recent, {}
         return common
 
     @staticmethod
@@ -155,6 +165,18 @@ class Totals:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
 
+    def __add__(self, other: Totals) -> Totals:
+        known = self.cost is not None and other.cost is not None
+        return Totals(
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            cost=(self.cost or Decimal(0)) + (other.cost or Decimal(0)) if known else None,
+        )
+
     @classmethod
     def of(cls, calls: Sequence[BilledCall]) -> Totals:
         """Add up calls."""
@@ -171,65 +193,108 @@ class Totals:
         )
 
 
-@dataclass(slots=True)
 class Billing:
-    """The bill of a sandbox."""
+    """The bill of a sandbox.
 
-    calls: list[BilledCall] = field(default_factory=list)
-    """One row for each response that the model began, in that order. What is still being made has the status
-    ``in_progress`` and its input only; its output is added when it ends, however it ends."""
-    vector_stores_created: int = 0
-    files_embedded: Counter[str] = field(default_factory=Counter)
-    """How often each file id was embedded, over all vector stores."""
+    Args:
+        keep_calls: How many rows are kept; older ones that nothing changes any more only count in the sums. None keeps
+            all.
+    """
+
+    def __init__(self, *, keep_calls: int | None = None) -> None:
+        self.calls: list[BilledCall] = []
+        """One row for each response that the model began, in that order. What is still being made has the status
+        ``in_progress`` and its input only; its output is added when it ends, however it ends."""
+        self.vector_stores_created = 0
+        self.files_embedded: Counter[str] = Counter()
+        """How often each file id was embedded, over all vector stores."""
+        self._keep = keep_calls
+        self._open: set[str] = set()
+        self._folded: dict[str, Totals] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, call: BilledCall) -> None:
+        """Add a row that may still change."""
+        with self._lock:
+            self.calls.append(call)
+            self._open.add(call.response_id)
+
+    def end(self, call: BilledCall) -> None:
+        """Say that a row changes no more."""
+        self._open.discard(call.response_id)
+        if self._keep is not None and len(self.calls) > 2 * self._keep:
+            self._fold(len(self.calls) - self._keep)
+
+    def _fold(self, oldest: int) -> None:
+        with self._lock:
+            kept: list[BilledCall] = []
+            folded: dict[str, list[BilledCall]] = {}
+            for call in self.calls[:oldest]:
+                if call.response_id in self._open:
+                    kept.append(call)
+                else:
+                    folded.setdefault(call.model, []).append(call)
+            self.calls[:oldest] = kept
+            for model, calls in folded.items():
+                sums = Totals.of(calls)
+                self._folded[model] = sums + self._folded[model] if model in self._folded else sums
+
+    def _sums(self) -> tuple[dict[str, Totals], list[BilledCall]]:
+        with self._lock:
+            return dict(self._folded), list(self.calls)
 
     @property
     def totals(self) -> Totals:
         """Sums over all calls."""
-        return Totals.of(list(self.calls))
+        folded, calls = self._sums()
+        return sum(folded.values(), Totals.of(calls))
 
     @property
     def by_model(self) -> dict[str, Totals]:
         """Sums for each model."""
-        models = dict.fromkeys(call.model for call in list(self.calls))
-        return {model: Totals.of([call for call in self.calls if call.model == model]) for model in models}
+        sums, calls = self._sums()
+        for model in dict.fromkeys(call.model for call in calls):
+            own = Totals.of([call for call in calls if call.model == model])
+            sums[model] = sums[model] + own if model in sums else own
+        return sums
 
     @property
     def by_conversation(self) -> dict[str | None, Totals]:
-        """Sums for each conversation id; under None what was asked outside a conversation."""
+        """Sums for each conversation id, over the rows that are kept; under None what was asked outside of one."""
         grouped: dict[str | None, list[BilledCall]] = {}
-        for call in list(self.calls):
+        for call in self._sums()[1]:
             grouped.setdefault(call.conversation_id, []).append(call)
         return {conversation: Totals.of(calls) for conversation, calls in grouped.items()}
 
     @property
     def requests(self) -> int:
-        """Responses made."""
-        return len(self.calls)
+        """Responses that the model began."""
+        return self.totals.requests
 
     @property
     def input_tokens(self) -> int:
         """Input over all calls, cached tokens included."""
-        return sum(call.input_tokens for call in list(self.calls))
+        return self.totals.input_tokens
 
     @property
     def cached_tokens(self) -> int:
         """Input read from the prompt cache."""
-        return sum(call.cached_tokens for call in list(self.calls))
+        return self.totals.cached_tokens
 
     @property
     def cache_write_tokens(self) -> int:
         """Input written to the prompt cache at a price."""
-        return sum(call.cache_write_tokens for call in list(self.calls))
+        return self.totals.cache_write_tokens
 
     @property
     def output_tokens(self) -> int:
         """Output over all calls, reasoning included."""
-        return sum(call.output_tokens for call in list(self.calls))
+        return self.totals.output_tokens
 
     @property
     def reasoning_tokens(self) -> int:
         """Output spent on reasoning."""
-        return sum(call.reasoning_tokens for call in list(self.calls))
+        return self.totals.reasoning_tokens
 
     @property
     def cost(self) -> Decimal | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from assistantguard.sandbox.counting import FRAME, text_tokens
+from assistantguard.sandbox.script import NO_TOOLS_TEXT
 from assistantguard.sandbox.state import Item
 
 if TYPE_CHECKING:
@@ -187,12 +188,15 @@ def make_output(answer: Answer, body: Mapping[str, Any], ids: Ids, find: Find) -
     if answer.reasoning_tokens:
         reasoning = maker.reason(answer.reasoning_tokens)
         needs = maker.items[-1].data["id"]
+    calls = answer.tool_calls if body.get("parallel_tool_calls", True) else answer.tool_calls[:1]
+    calls_allowed = bool(body.get("tools")) and body.get("tool_choice") != "none"
+    if not calls_allowed:
+        calls = ()
     item_status = "completed" if answer.status == "completed" else "incomplete"
     if answer.text is not None and not maker.full:
         maker.say(answer.text, item_status, needs)
-    calls = answer.tool_calls if body.get("parallel_tool_calls", True) else answer.tool_calls[:1]
-    if body.get("tool_choice") == "none" or not body.get("tools"):
-        calls = ()
+    if not calls_allowed and answer.tool_calls and answer.text is None and not maker.full:
+        maker.say(NO_TOOLS_TEXT, item_status, needs)
     for call in calls:
         if maker.full:
             break

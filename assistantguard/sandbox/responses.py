@@ -224,8 +224,7 @@ class Responses:
 
     def delete(self, response_id: str) -> dict[str, Any]:
         """Answer `DELETE /responses/{id}`."""
-        self._state.response(response_id)
-        del self._state.responses[response_id]
+        self._state.forget_response(response_id)
         return {"id": response_id, "object": "response", "deleted": True}
 
     def inputs(self, response_id: str, query: Mapping[str, str]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from assistantguard.sandbox.app import Application, RecordedRequest
+    from assistantguard.sandbox.app import Application
     from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.request_log import RecordedRequest
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
     from assistantguard.sandbox.script import Model, Scripted
     from assistantguard.sandbox.server import BackgroundServer
@@ -60,6 +61,10 @@ class Sandbox:
             European residency; ``"foreground"``, executed at once, as some servers that imitate the API do.
         on_disconnect: What becomes of a foreground response whose client leaves: ``"stop"`` ends it where it is, as
             the API documents; ``"complete"`` bills it and adds it to the conversation all the same.
+        log_requests: How many of the newest requests `requests` holds; None is all.
+        keep_responses: How many of the newest responses can be read again and continued; None is all.
+        keep_calls: How many of the newest rows `billing` keeps at least; older ones count in its sums only. None is
+            all. With the two before, a sandbox that serves hundreds of thousands of requests does not grow.
 
     Raises:
         ConfigurationError: A value cannot work, or the packages of the `sandbox` extra are not installed.
@@ -78,7 +83,17 @@ class Sandbox:
         require_consumed: bool = False,
         background: BackgroundMode = "supported",
         on_disconnect: OnDisconnect = "stop",
+        log_requests: int | None = 10_000,
+        keep_responses: int | None = None,
+        keep_calls: int | None = None,
     ) -> None:
+        for name, limit, least in (
+            ("log_requests", log_requests, 0),
+            ("keep_responses", keep_responses, 1),
+            ("keep_calls", keep_calls, 1),
+        ):
+            if limit is not None and limit < least:
+                raise ConfigurationError(f"{name}={limit} is below {least}; None keeps all")
         for name, value, known in (
             ("background", background, ("supported", "refused", "foreground")),
             ("on_disconnect", on_disconnect, ("stop", "complete")),
@@ -90,8 +105,8 @@ class Sandbox:
         self._host = host
         self._port = port
         self._require_consumed = require_consumed
-        self._state = State()
-        self.billing = Billing()
+        self._state = State(keep_responses=keep_responses)
+        self.billing = Billing(keep_calls=keep_calls)
         """What a server would have charged."""
         self._application = _application(
             self._state,
@@ -103,6 +118,7 @@ class Sandbox:
             api_key=api_key,
             background=background,
             on_disconnect=on_disconnect,
+            log_requests=log_requests,
         )
         self._server: BackgroundServer | None = None
         self._clients: list[openai.OpenAI] = []
@@ -131,7 +147,7 @@ class Sandbox:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Every request that reached the sandbox, in order."""
+        """The requests that reached the sandbox, in order; the newest 10,000 unless `log_requests` says otherwise."""
         return list(self._application.requests)
 
     @property

@@ -7,7 +7,8 @@ A list is consumed in the order in which requests reach the model, over all conv
 answers, consumes nothing.
 
 A model cannot call tools when the request has none, or has ``tool_choice="none"``: scripted tool calls are then
-skipped up to the next answer with text, and where there is none a sentence says so.
+skipped up to the next answer with text, and where there is none a sentence says so. The calls of a function's answer
+are left out; where it says nothing else, the same sentence stands for them.
 """
 
 from __future__ import annotations

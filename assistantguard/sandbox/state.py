@@ -239,6 +239,7 @@ class _Later:
     due_at: float | None
     reads: int | None
     happen: Callable[[], None]
+    forget: Callable[[], None]
 
 
 class State:
@@ -268,12 +269,25 @@ class State:
         """Keep a response, and forget the oldest ones where only so many are kept."""
         self.responses[stored.document["id"]] = stored
         while self._keep is not None and len(self.responses) > self._keep:
-            del self.responses[next(iter(self.responses))]
+            self.forget_response(next(iter(self.responses)))
 
-    def later(self, response_id: str, moment: After, happen: Callable[[], None]) -> None:
-        """Let something happen to a response at a moment after now."""
+    def forget_response(self, response_id: str) -> None:
+        """Forget a response, and what was to happen to it when it is read.
+
+        Raises:
+            ApiError: 404 where there is none of that id.
+        """
+        self.response(response_id)
+        del self.responses[response_id]
+        for one in list(self._later):
+            if one.response_id == response_id and one.due_at is None:
+                self._later.remove(one)
+                one.forget()
+
+    def later(self, response_id: str, moment: After, happen: Callable[[], None], forget: Callable[[], None]) -> None:
+        """Let something happen to a response at a moment after now, or be forgotten with the response."""
         due_at = None if moment.seconds is None else self.now() + moment.seconds
-        self._later.append(_Later(response_id, due_at, moment.reads, happen))
+        self._later.append(_Later(response_id, due_at, moment.reads, happen, forget))
 
     def catch_up(self) -> None:
         """Let happen what is due by the clock."""

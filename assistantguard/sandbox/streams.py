@@ -53,6 +53,16 @@ async def _until_left(receive: Receive) -> None:
         continue
 
 
+def _error_event(cut: Cut, work: Work | None) -> dict[str, Any]:
+    if work is not None and cut.how == "failed":
+        return work.event("response.failed", response=work.document)
+    number = 0 if work is None else work.next_number
+    error = {"code": cut.code, "message": cut.message, "param": None}
+    if cut.how == "nested_error":
+        return {"type": "error", "error": {"type": "server_error", **error}, "sequence_number": number}
+    return {"type": "error", **error, "sequence_number": number}
+
+
 class Gone(Response):
     """No answer: the client has left."""
 
@@ -183,20 +193,14 @@ class EventStream(Response):
             )
             if cut.goes_on:
                 return True
-        number = 0 if work is None else work.next_number
-        error = {"code": cut.code, "message": cut.message, "param": None}
-        if cut.how == "error":
-            await write(_encoded({"type": "error", **error, "sequence_number": number}))
-        elif cut.how == "nested_error":
-            nested = {"type": "error", "error": {**error, "type": "server_error"}, "sequence_number": number}
-            await write(_encoded(nested))
+        errs = cut.how in {"error", "nested_error", "failed"}
         if work is not None and not cut.goes_on:
-            if cut.how in {"error", "nested_error", "failed"}:
+            if errs:
                 work.fail(cut.code, cut.message, usage=cut.usage_reported)
             else:
                 work.halt()
-            if cut.how == "failed":
-                await write(_encoded(work.event("response.failed", response=work.document)))
+        if errs:
+            await write(_encoded(_error_event(cut, work)))
         self._watch.end()
         if cut.how == "drop":
             await _abort(scope, receive)

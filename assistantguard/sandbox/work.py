@@ -77,8 +77,10 @@ class Work:
         """The response as it stands."""
         self._answer = Answer()
         self._row: BilledCall | None = None
+        self._cached = (0, 0)
         self._emission: Emission | None = None
         self._last = -1
+        self._late = 0
         self._stored: StoredResponse | None = None
         if context.conversation is not None:
             context.conversation.active = True
@@ -115,7 +117,7 @@ class Work:
         """Whether the model works on it; from then on it is billed."""
         return self._row is not None
 
-    def begin(self, answer: Answer) -> BilledCall:
+    def begin(self, answer: Answer) -> None:
         """Open the row of the bill: the model has read its input."""
         answer = self.change(answer)
         if answer.conduct.endless == "deltas":
@@ -146,8 +148,8 @@ class Work:
             billed=billed,
             usage_reported=False,
         )
-        self._shop.billing.calls.append(self._row)
-        return self._row
+        self._cached = cached, written
+        self._shop.billing.begin(self._row)
 
     async def run(self, *, told: bool) -> AsyncGenerator[dict[str, Any] | None, None]:
         """Do the work to its end and yield its events; None is a comment that keeps the connection alive.
@@ -209,14 +211,13 @@ class Work:
         """Settle what was stopped before its end: billed for what was made, status ``cancelled``."""
         if self.ended:
             return
-        row = self._row or self.begin(self._answer)
+        if self._row is None:
+            self.begin(self._answer)
         conduct = self._answer.conduct
         made = _NOTHING if self._emission is None else self._emission.so_far()
         self._settle(
             made, usage=conduct.stopped_usage, appended=conduct.stopped_appended, billed=conduct.stopped_billed
         )
-        if conduct.completes_after_cancel is not None and row.billed:
-            self._later(conduct.completes_after_cancel, self._complete_after_all)
 
     def fail(self, code: str, message: str, *, usage: bool = True) -> None:
         """Settle it as failed, with what was made until now."""
@@ -252,12 +253,17 @@ class Work:
             self.log.end()
         if late is not None:
             self._later(late, self._tell_usage)
+        if made.status == "cancelled" and self._answer.conduct.completes_after_cancel is not None:
+            self._later(self._answer.conduct.completes_after_cancel, self._complete_after_all)
+        if row is not None and not self._late:
+            self._shop.billing.end(row)
 
     def _book(self, row: BilledCall, made: Output, *, billed: bool) -> None:
         row.status = made.status
         row.billed = billed
         if billed:
             row.input_tokens = self.context.tokens + made.injected_tokens
+            row.cached_tokens, row.cache_write_tokens = self._cached
             row.output_tokens = made.tokens
             row.reasoning_tokens = made.reasoning_tokens
             row.file_searches = made.file_searches
@@ -286,7 +292,7 @@ class Work:
         row = self._row
         assert row is not None
         output = (self._emission or self._emit()).output
-        self._book(row, output, billed=row.billed)
+        self._book(row, output, billed=self._answer.billed)
         self._conclude(output, usage=True)
         self._append(output.items)
         if self._stored is not None:
@@ -313,4 +319,14 @@ class Work:
             self._shop.state.store(self._stored)
 
     def _later(self, moment: After, happen: Callable[[], None]) -> None:
-        self._shop.state.later(self.id, moment, happen)
+        def come() -> None:
+            happen()
+            forget()
+
+        def forget() -> None:
+            self._late -= 1
+            if self._row is not None and not self._late:
+                self._shop.billing.end(self._row)
+
+        self._late += 1
+        self._shop.state.later(self.id, moment, come, forget)

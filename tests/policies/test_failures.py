@@ -2,56 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from assistantguard.failures import Facts, classify
+from assistantguard.engine.failing import error_of
+from assistantguard.failures import RULES, Facts, Rule, classify
+from assistantguard.failures.page import markdown
 from assistantguard.models import FailureKind
 from assistantguard.models.failure import Mend
+from tests.support.failures import EXAMPLES
 
-Row = tuple[dict[str, Any], FailureKind]
+PAGE = Path(__file__).parents[2] / "docs" / "failures.md"
 
-HTTP: dict[str, Row] = {
-    "rate limit": ({"status_code": 429, "code": "rate_limit_exceeded"}, "transient"),
-    "rate limit by type": ({"status_code": 429, "type": "requests"}, "transient"),
-    "quota": ({"status_code": 429, "code": "insufficient_quota"}, "exhausted"),
-    "quota by type only": ({"status_code": 429, "type": "insufficient_quota"}, "exhausted"),
-    "quota by text only": ({"status_code": 429, "message": "You exceeded your current quota, please"}, "exhausted"),
-    "hard limit": ({"status_code": 400, "code": "billing_hard_limit_reached"}, "exhausted"),
-    "request too large": ({"status_code": 429, "message": "Request too large for gpt-6 on TPM"}, "exhausted"),
-    "408": ({"status_code": 408}, "transient"),
-    "409": ({"status_code": 409}, "transient"),
-    "500": ({"status_code": 500}, "transient"),
-    "502": ({"status_code": 502}, "transient"),
-    "503": ({"status_code": 503}, "transient"),
-    "529": ({"status_code": 529}, "transient"),
-    "locked": ({"status_code": 400, "code": "conversation_locked"}, "transient"),
-    "400": ({"status_code": 400}, "fatal"),
-    "401": ({"status_code": 401}, "fatal"),
-    "403": ({"status_code": 403}, "fatal"),
-    "404": ({"status_code": 404}, "fatal"),
-    "413": ({"status_code": 413}, "fatal"),
-    "422": ({"status_code": 422}, "fatal"),
-    "no answer": ({"status_code": None}, "ambiguous"),
-    "never sent": ({"phase": "connect"}, "transient"),
-    "failed: server_error": ({"phase": "response", "code": "server_error"}, "transient"),
-    "failed: rate limit": ({"phase": "response", "code": "rate_limit_exceeded"}, "transient"),
-    "failed: invalid prompt": ({"phase": "response", "code": "invalid_prompt"}, "fatal"),
-    "failed: something new": ({"phase": "response", "code": "brand_new"}, "fatal"),
-    "failed: quota in disguise": (
-        {"phase": "response", "code": "rate_limit_exceeded", "message": "You exceeded your current quota, please"},
-        "exhausted",
-    ),
+ROWS = [(rule, facts) for rule in RULES for facts in EXAMPLES.get(rule.name, ())]
+
+
+def test_every_rule_has_an_example_and_every_example_a_rule() -> None:
+    assert [name for name, facts in EXAMPLES.items() if facts] == [rule.name for rule in RULES]
+
+
+@pytest.mark.parametrize(("rule", "facts"), ROWS, ids=[rule.name for rule, _ in ROWS])
+def test_each_line_of_the_table_decides_what_it_says(rule: Rule, facts: Facts) -> None:
+    first = next(other for other in RULES if other.matches(facts))
+    assert first.name == rule.name
+    failure = classify(facts)
+    assert (failure.kind, failure.mend, failure.replay_safe) == (rule.kind, rule.mend, rule.replay_safe)
+    assert failure.max_retries == rule.max_retries
+    assert (failure.status_code, failure.code) == (facts.status_code, facts.code or facts.type)
+
+
+KINDS: dict[FailureKind, list[str]] = {
+    "transient": [
+        "never sent",
+        "conversation locked",
+        "rate limit",
+        "too many requests of an unknown kind",
+        "time-out or conflict at the server",
+        "server error",
+        "refused by the server's own word",
+        "cancelled by someone else",
+        "vector store too slow",
+    ],
+    "exhausted": [
+        "quota or spend limit",
+        "request larger than the rate limit",
+        "quota or spend limit, in a response",
+    ],
+    "structural": [
+        "function call without output",
+        "function call output without call",
+        "reasoning item without its partner",
+        "context longer than the model takes",
+        "vector store gone",
+        "conversation gone",
+        "context longer than the model takes, in a response",
+    ],
+    "ambiguous": ["no answer", "stream broken off"],
+    "fatal": ["request refused", "failed for another reason"],
 }
 
 
-@pytest.mark.parametrize("name", HTTP)
-def test_each_failure_has_its_kind(name: str) -> None:
-    facts, kind = HTTP[name]
-    failure = classify(Facts(**{"phase": "request", "message": "it failed", **facts}))
-    assert failure.kind == kind
-    assert failure.status_code == facts.get("status_code")
+def test_no_failure_has_changed_its_kind_unnoticed() -> None:
+    assert {kind: [rule.name for rule in RULES if rule.kind == kind] for kind in KINDS} == KINDS
+
+
+def test_only_what_was_never_sent_or_refused_by_an_http_error_is_sent_again_unseen() -> None:
+    blind = {rule.phase for rule in RULES if rule.replay_safe}
+    seen = {rule.name for rule in RULES if not rule.replay_safe and rule.phase in {"connect", "request"}}
+    assert (blind, seen) == ({"connect", "request"}, {"no answer"})
+
+
+def test_the_page_is_what_the_code_prints() -> None:
+    command = [sys.executable, "-W", "error", "-m", "assistantguard.failures"]
+    printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True).stdout
+    assert PAGE.read_text(encoding="utf-8") == printed, "print it: python -m assistantguard.failures > docs/failures.md"
+
+
+def test_the_page_has_a_line_for_each_rule_with_its_error() -> None:
+    lines = [line for line in markdown().splitlines() if line.startswith("|")][2:]
+    assert len(lines) == len(RULES)
+    for line, rule in zip(lines, RULES, strict=True):
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        assert (cells[0], cells[2], cells[3]) == (rule.name, rule.kind, "yes" if rule.replay_safe else "no")
+        assert all(f"`{code}`" in cells[1] for code in rule.codes)
+        error = error_of(classify(EXAMPLES[rule.name][0]), 1)
+        assert f"`{type(error).__name__}`" in cells[6]
 
 
 MENDED: list[tuple[int, str, Mend]] = [
@@ -87,6 +126,7 @@ def test_x_should_retry_is_heard_but_never_over_the_quota(
 ) -> None:
     failure = classify(Facts("request", "it failed", status, code, should_retry=told))
     assert (failure.kind, failure.max_retries) == (kind, retries)
+    assert failure.replay_safe
 
 
 def test_a_429_of_an_unknown_kind_is_tried_once_more_unless_the_server_names_a_wait() -> None:

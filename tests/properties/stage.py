@@ -34,6 +34,8 @@ class WatchingLedger(MemoryLedger):
         super().__init__()
         self.limits: dict[tuple[str, Metric], Decimal] = {}
         self.reserved: list[str] = []
+        self.expired: dict[str, Hold] = {}
+        """Holds whose own amounts stand on the books."""
 
     def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
         hold = super().reserve(hold_id, claims, expires_at)
@@ -46,7 +48,20 @@ class WatchingLedger(MemoryLedger):
 
     def commit(self, hold_id: str, entry: Entry) -> None:
         super().commit(hold_id, entry)
+        self.expired.pop(hold_id, None)
         self._watch()
+
+    def correct(self, hold_id: str, entry: Entry) -> bool:
+        done = super().correct(hold_id, entry)
+        self.expired.pop(hold_id, None)
+        self._watch()
+        return done
+
+    def expire(self, now: float) -> Sequence[Hold]:
+        ended = super().expire(now)
+        self.expired.update({hold.id: hold for hold in ended})
+        self._watch()
+        return ended
 
     def _watch(self) -> None:
         for (account, metric), limit in self.limits.items():

@@ -20,10 +20,10 @@ from assistantguard import (
     ToolStepCeilingReached,
     TransientRetry,
 )
-from tests.properties.server import Act, Chore, Refusal, Vanish
+from tests.properties.acts import Act, Chore, Refusal, Vanish
 from tests.properties.stage import Colour
-from tests.properties.strategies import REFUSALS, acts, chores, guarding
-from tests.properties.world import MODEL, World
+from tests.properties.strategies import REFUSALS, acts, chores, guarding, manners
+from tests.properties.world import MODEL, Manner, World
 
 _FAILED = Act("half", (1,), "failed", appends="all")
 _POLICIES: Sequence[Policy] = (
@@ -61,8 +61,8 @@ def _each_point(scenario: str, colour: Colour, *, in_process: bool = True) -> It
         yield number, _world(scenario, colour, in_process=in_process)
 
 
-def _check_recovery(world: World, *, expired: int = 0) -> None:
-    world.check_books(interrupted=True, expired=expired)
+def _check_recovery(world: World) -> None:
+    world.check_books(interrupted=True)
     world.stage.breaks.clear()
     world.stage.cancels = frozenset()
     world.server.recover()
@@ -130,7 +130,8 @@ def test_failing_clean_up_leaves_notes_on_the_exception(scenario: str, colour: C
         assert world.raised is struck
         world.stage.down_from = None
         noted += bool(getattr(struck, "__notes__", ()))
-        _check_recovery(world, expired=len(world.ledger.expire(float("inf"))))
+        world.ledger.expire(float("inf"))
+        _check_recovery(world)
     assert noted > 0
 
 
@@ -140,6 +141,7 @@ def test_failing_clean_up_leaves_notes_on_the_exception(scenario: str, colour: C
     others=guarding(),
     cancels=st.frozensets(st.integers(0, 60), max_size=6),
     in_process=st.booleans(),
+    manner=manners,
 )
 def test_cancelled_as_often_as_you_like_the_books_are_settled(
     script: list[Act | Refusal | Vanish],
@@ -147,8 +149,11 @@ def test_cancelled_as_often_as_you_like_the_books_are_settled(
     others: list[Policy],
     cancels: frozenset[int],
     in_process: bool,
+    manner: Manner,
 ) -> None:
-    world = World(script, faults, [*others, TokenCap(400_000, counting="always")], "asyncio", in_process=in_process)
+    world = World(
+        script, faults, [*others, TokenCap(400_000, counting="always")], "asyncio", in_process=in_process, manner=manner
+    )
     world.stage.cancels = cancels
     for text in ("One.", "Two."):
         world.stage.cancelled = False

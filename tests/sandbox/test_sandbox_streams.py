@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -249,12 +250,20 @@ def test_an_endless_answer_ends_when_the_client_leaves(stream: Any, call: Any, u
             told = stream(sandbox, lambda event: event.sequence_number == 30)
             assert _text(told).startswith("On and on and on and on")
         else:
-            with pytest.raises(openai.APITimeoutError):
-                stream(sandbox, timeout=openai.Timeout(5, read=0.001))
+            stream(sandbox, lambda event: event.type == "response.in_progress")
         until(lambda: sandbox.billing.calls and sandbox.billing.calls[0].status == "cancelled")
 
         assert (sandbox.billing.output_tokens > 20) == (kind == "deltas")
         assert call(sandbox, "responses.create", model=MODEL, input="Hi").output_text == "fine"
+
+
+def test_comments_keep_a_connection_alive() -> None:
+    endless = Answer("On", pace=0.005, conduct=Conduct(endless="comments"))
+    with Sandbox([endless]) as sandbox, sandbox.client(max_retries=0) as client:
+        asked: Any = {"model": MODEL, "input": "Hi", "stream": True}
+        with client.responses.with_streaming_response.create(**asked) as response:
+            lines = response.iter_lines()
+            assert [line for line in itertools.islice(lines, 12) if line.startswith(":")] == [": keep-alive"] * 3
 
 
 def test_an_endless_text_ends_at_the_output_limit(stream: Any, call: Any) -> None:

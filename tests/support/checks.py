@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from assistantguard import Reply
-from assistantguard.events import RunSettled, RunStarted
+from assistantguard.events import RunSettled, RunStarted, UsageCorrected
 from assistantguard.sandbox import Sandbox
 from tests.support.world import Bot, Outcome, Thread
 
@@ -22,21 +22,33 @@ __all__ = [
 ]
 
 
-def check_all(bot: Bot, sandbox: Sandbox, *threads: Thread) -> None:
-    check_books(bot, sandbox)
+def check_all(bot: Bot, sandbox: Sandbox, *threads: Thread, nameless: int = 0) -> None:
+    check_books(bot, sandbox, nameless=nameless)
     check_holds(bot)
     check_requests(sandbox)
     for thread in threads or (bot.default,):
         check_thread(sandbox, thread)
 
 
-def check_books(bot: Bot, sandbox: Sandbox) -> None:
-    """Every response is booked once, exactly as billed; where the server did not say, marked and not below."""
+def check_books(bot: Bot, sandbox: Sandbox, *, nameless: int = 0) -> None:
+    """Every response is booked once, exactly as billed; where the server did not say, marked and not below.
+
+    `nameless` responses were lost before their ids were told: each is covered by an entry without one.
+    """
     entries = {entry.response_id: entry for entry in bot.ledger.entries()}
     known = [entry.response_id for entry in bot.ledger.entries() if entry.response_id is not None]
     assert len(known) == len(set(known)), "a response was booked twice"
-    assert sorted(known) == sorted(call.response_id for call in sandbox.billing.calls)
+    lost = [call for call in sandbox.billing.calls if call.response_id not in entries]
+    assert len(lost) == nameless
+    assert len(known) + nameless == len(sandbox.billing.calls)
+    covers = [entry.usage for entry in bot.ledger.entries() if entry.response_id is None]
+    assert len(covers) >= nameless
+    assert all(usage.estimated_tokens == usage.total_tokens > 0 for usage in covers)
+    assert sum(usage.input_tokens for usage in covers) >= sum(call.input_tokens for call in lost)
+    assert sum(usage.output_tokens for usage in covers) >= sum(call.output_tokens for call in lost)
     for call in sandbox.billing.calls:
+        if call in lost:
+            continue
         entry = entries[call.response_id]
         usage = entry.usage
         if call.usage_reported and not (usage.estimated and not call.billed):
@@ -72,7 +84,15 @@ def _check_sums(bot: Bot) -> None:
     assert bot.ledger.balance(bot.session_account, "tokens").committed == tokens
     settled = bot.all(RunSettled)
     assert sorted(event.run_id for event in settled) == sorted(event.run_id for event in bot.all(RunStarted))
-    assert sum(event.usage.total_tokens for event in settled) == tokens
+    ended: set[str] = set()
+    told = 0
+    for event in bot.events:
+        if isinstance(event, RunSettled):
+            ended.add(event.run_id)
+            told += event.usage.total_tokens
+        elif isinstance(event, UsageCorrected) and event.run_id in ended:
+            told += event.usage.total_tokens - event.before.total_tokens
+    assert told == tokens
     assert summary["run_count"] == len(settled)
 
 

@@ -20,10 +20,14 @@ from assistantguard import (
     AssistantGuardError,
     AsyncAssistantGuard,
     AsyncGuardedThread,
+    AsyncRunStream,
     GuardedThread,
     MemoryLedger,
     Policy,
     Reply,
+    ReplyReady,
+    RunStream,
+    StreamEvent,
 )
 from assistantguard.events import Event
 from assistantguard.ledger import Claim, Entry, Hold
@@ -71,19 +75,71 @@ class Bot:
         self.events = events
         self.ledger = ledger
 
-    def chat(self, message: Any, thread: Thread | None = None) -> Reply:
-        reply = self.world.wait((thread or self.guard).chat(message))
+    def chat(
+        self, message: Any, thread: Thread | None = None, *, streamed: bool = False, deadline: float | None = None
+    ) -> Reply:
+        if streamed:
+            last = self.stream(message, thread, deadline=deadline)[-1]
+            assert isinstance(last, ReplyReady)
+            return last.reply
+        reply = self.world.wait((thread or self.guard).chat(message, deadline=deadline))
         assert isinstance(reply, Reply)
         return reply
 
-    def try_chat(self, message: Any, thread: Thread | None = None) -> Outcome:
+    def try_chat(
+        self, message: Any, thread: Thread | None = None, *, streamed: bool = False, deadline: float | None = None
+    ) -> Outcome:
         """The reply, or the named error; anything else is raised."""
         try:
-            return self.chat(message, thread)
+            return self.chat(message, thread, streamed=streamed, deadline=deadline)
         except AssistantGuardError as error:
             if type(error) is AssistantGuardError:
                 raise AssertionError("the error has no name of its own") from error
             return error
+
+    def stream(
+        self,
+        message: Any,
+        thread: Thread | None = None,
+        *,
+        until: Callable[[StreamEvent], bool] = lambda event: False,
+        deadline: float | None = None,
+    ) -> list[StreamEvent]:
+        """The events of a streamed turn; the stream is left where `until` is true of one."""
+        stream = (thread or self.guard).stream(message, deadline=deadline)
+        events: list[StreamEvent] = []
+        if isinstance(stream, RunStream):
+            with stream:
+                for event in stream:
+                    events.append(event)
+                    if until(event):
+                        break
+            return events
+        asynchronous: AsyncRunStream = stream
+
+        async def read() -> None:
+            async with asynchronous:
+                async for event in asynchronous:
+                    events.append(event)
+                    if until(event):
+                        break
+
+        self.world.wait(read())
+        return events
+
+    def texts(self, stream: Any, **options: Any) -> list[str]:
+        """The text deltas of a stream of either colour, to its end."""
+        deltas = stream.text_deltas(**options)
+        if isinstance(stream, RunStream):
+            return list(deltas)
+
+        async def read() -> list[str]:
+            return [text async for text in deltas]
+
+        return cast("list[str]", self.world.wait(read()))
+
+    def heal(self, thread: Thread | None = None) -> bool:
+        return cast("bool", self.world.wait((thread or self.guard).heal()))
 
     def attach_files(self, file_ids: Sequence[str], thread: Thread | None = None) -> str:
         return cast("str", self.world.wait((thread or self.guard).attach_files(file_ids)))
