@@ -134,7 +134,8 @@ class Files:
 
     def _not_ready(self, thread: ThreadState, what: str, timeout: float, why: str) -> VectorStoreFailed:
         error = VectorStoreFailed(
-            f"{what} was not ready after {timeout:g} s ({why}): raise VectorStoreReuse(timeout=…), or attach fewer files"
+            f"{what} was not ready after {timeout:g} s ({why}): raise VectorStoreReuse(timeout=…), or attach fewer"
+            " files"
         )
         error.thread_id = thread.id
         return error
