@@ -189,6 +189,8 @@ class Exchange:
                 if failure is None:
                     raise
                 await self._after_error(error, failure)
+                text = None
+            if self._rest:
                 text, self._rest = self._rest, None
             if text:
                 self._shown.append(text)
@@ -335,8 +337,13 @@ class Exchange:
 
     async def _give_up(self, error: Exception, failure: Failure) -> None:
         """Settle a request whose outcome could not be found."""
+        deadline = self._run.deadline
         until = self._with.driver.now() + _LOOK_TIMEOUT
+        until = until if deadline is None else min(until, deadline)
         answer = await self._last_word(until) if self._request.background else None
+        if answer is not None and answer.failure is None:  # it ended well before it was cancelled
+            self._rest = await self._end(answer, error)
+            return
         told = failure if failure.kind in {"fatal", "exhausted", "structural"} else replace(failure, kind="ambiguous")
         await self._settle(answer, told, error, was_sent=True)
 
