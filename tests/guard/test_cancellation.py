@@ -40,6 +40,8 @@ from tests.support.models import Lookups
 from tests.support.world import Bot, World
 
 RETRY = TransientRetry(3, wait=tenacity.wait_none())
+PATIENT = TransientRetry(200, wait=tenacity.wait_fixed(0.05))
+"""Waits for what could not be cancelled."""
 CANCEL = "POST /responses/{id}/cancel"
 GET_RESPONSE = "GET /responses/{id}"
 ITEMS = "GET /conversations/{id}/items"
@@ -253,7 +255,7 @@ def test_a_chat_in_the_background_that_is_cancelled_ends_at_the_server(
 @MODES
 def test_a_clean_up_that_hangs_does_not_rename_a_cancellation(asynchronous: World, *, background: bool) -> None:
     sandbox = asynchronous.sandbox(slow_words)
-    bot = asynchronous.bot(sandbox, [RETRY], background=background, cleanup_timeout=0.5)
+    bot = asynchronous.bot(sandbox, [PATIENT], background=background, cleanup_timeout=0.5)
 
     async def scenario() -> None:
         begun = asyncio.Event()
@@ -279,7 +281,7 @@ def test_a_clean_up_that_hangs_does_not_rename_a_cancellation(asynchronous: Worl
 @MODES
 def test_a_clean_up_that_hangs_does_not_replace_the_callers_own_error(world: World, *, background: bool) -> None:
     sandbox = world.sandbox(slow_words)
-    bot = world.bot(sandbox, [RETRY], background=background, cleanup_timeout=0.5)
+    bot = world.bot(sandbox, [PATIENT], background=background, cleanup_timeout=0.5)
     mine = LookupError("mine")
 
     def leave(event: StreamEvent) -> bool:
@@ -317,7 +319,7 @@ def test_a_server_that_goes_silent_costs_no_more_than_the_deadline_and_the_clean
 ) -> None:
     endpoints, at_once = SILENCES[silence]
     sandbox = world.sandbox(slow_words)
-    bot = world.bot(sandbox, [RETRY], background=background, cleanup_timeout=0.8)
+    bot = world.bot(sandbox, [PATIENT], background=background, cleanup_timeout=0.8)
     bot.chat("Hello")
     sandbox.faults = [Fault.silent(at=EVERY, endpoint=endpoint) for endpoint in endpoints]
     began = time.perf_counter()
@@ -515,8 +517,7 @@ def test_a_second_ctrl_c_ends_the_clean_up_and_the_next_turn_makes_it_good(block
     check_holds(bot)
     assert [event.status for event in bot.all(RunSettled)] == ["cancelled"]
     sandbox.faults = []
-    patient = TransientRetry(200, wait=tenacity.wait_fixed(0.02))
-    other = blocking.bot(sandbox, [patient])
+    other = blocking.bot(sandbox, [PATIENT])
     thread = other.thread(conversation_id=bot.default.state.generation_id)
     assert other.chat("Are you there?", thread).text == "Done: Are you there?"
     check_thread(sandbox, thread)

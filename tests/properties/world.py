@@ -153,6 +153,21 @@ class World:
 
         self.run(read())
 
+    def check_recovery(self) -> None:
+        """The books are right after something struck, and the next turn is answered on a thread that is whole."""
+        self.check_books(interrupted=True)
+        self.stage.breaks.clear()
+        self.stage.cancels = frozenset()
+        self.server.recover()
+        assert self.chat("After.").text == "done"
+        generation = self.thread.generation_id
+        assert generation is not None
+        assert self.server.open_calls(generation) == []
+        assert self.server.user_texts(generation)[-1] == "After."
+        if self.thread.turns == 2:
+            assert "Now." not in self.server.user_texts(generation), "half a turn was left behind"
+        self.check_books(interrupted=True)
+
     def check_books(self, *, interrupted: bool = False) -> None:
         """Every hold has ended, every run that began was settled once, and all that was billed is booked once.
 
