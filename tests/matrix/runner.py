@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import signal
 import sys
 import threading
 import warnings
@@ -41,7 +42,8 @@ class Result:
 
 
 def warm_up() -> None:
-    """Load what is loaded at its first use, so that combinations may use short deadlines."""
+    """Load what is loaded at its first use, so that combinations may use short deadlines; let Ctrl-C be heard."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for colour in COLOURS:
         with World(colour) as world:
             world.bot(world.sandbox()).chat("Hello")

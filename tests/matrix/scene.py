@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import tenacity
 
 from assistantguard import AssistantGuardError, Reply, ToolStepCeiling, TransientRetry
+from assistantguard.events import Event
 from assistantguard.models import StreamEvent
 from assistantguard.sandbox import FunctionCall, ModelRequest, Sandbox
 from tests.matrix.shape import Combination
@@ -63,30 +65,51 @@ class Scene:
         self.way = way
         self.lookups = Lookups()
         self.sandbox: Sandbox = world.sandbox(desk, **{**transition.sandbox, **row.sandbox})
+        self.events: list[Event] = []
+        self.on_event: Callable[[Event], None] | None = None
+        """Called with every event of the guard, in its midst."""
+        self.in_tool: Callable[[], None] | None = None
+        """Called in the midst of a tool."""
+        self.struck = False
+        """Whether someone has walked away."""
         options = {"policies": [retrying(), ToolStepCeiling(4)], **transition.options(), **row.options}
         self.client: Any = world.client(self.sandbox)
         self.bot: Bot = world.bot(
             self.sandbox,
             options.pop("policies"),
-            tools=options.pop("tools", [self.lookups.lookup]),
+            tools=[self.lookup],
             client=self.client,
             run_timeout=options.pop("run_timeout", RUN_TIMEOUT),
             cleanup_timeout=CLEANUP_TIMEOUT,
             background=way.background,
+            sinks=[self._noted],
             **options,
         )
+        self.bot.events = self.events
         self.told: list[StreamEvent] = []
         """What the last streamed turn told."""
         self.asked = ""
         """The last message."""
 
+    def lookup(self, order: str) -> str:
+        """Find an order."""
+        found = self.lookups.lookup(order)
+        if self.in_tool is not None:
+            self.in_tool()
+        return found
+
+    def _noted(self, event: Event) -> None:
+        self.events.append(event)
+        if self.on_event is not None:
+            self.on_event(event)
+
     def turn(self, message: str, deadline: float | None = None) -> Reply:
         """One turn in the combination's way."""
         self.told, self.asked = [], message
-        if not self.way.streamed:
-            reply = self.world.wait(self.bot.guard.chat(message, deadline=deadline))
-        elif self.way.is_async:
-            reply = self.world.wait(self._followed(message, deadline))
+        if self.way.is_async:
+            reply = self.world.wait(self.turning(message, deadline))
+        elif not self.way.streamed:
+            reply = self.bot.guard.chat(message, deadline=deadline)
         else:
             with self.bot.guard.stream(message, deadline=deadline) as stream:
                 self.told.extend(stream)
@@ -94,11 +117,16 @@ class Scene:
         assert isinstance(reply, Reply)
         return reply
 
-    async def _followed(self, message: str, deadline: float | None) -> Reply:
-        async with self.bot.guard.stream(message, deadline=deadline) as stream:
-            async for event in stream:
-                self.told.append(event)
-        reply = stream.reply
+    async def turning(self, message: str, deadline: float | None = None) -> Reply:
+        """One turn of the asyncio guard."""
+        self.told, self.asked = [], message
+        if not self.way.streamed:
+            reply = await self.bot.guard.chat(message, deadline=deadline)
+        else:
+            async with self.bot.guard.stream(message, deadline=deadline) as stream:
+                async for event in stream:
+                    self.told.append(event)
+            reply = stream.reply
         assert isinstance(reply, Reply)
         return reply
 

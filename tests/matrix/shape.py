@@ -10,6 +10,7 @@ from assistantguard.sandbox import Fault
 from tests.support.world import COLOURS, Colour
 
 if TYPE_CHECKING:
+    from tests.matrix.moments import Moment
     from tests.matrix.scene import Scene
 
 __all__ = ["ALL_WAYS", "PLAIN_WAYS", "Combination", "Often", "Row", "Transition", "Way", "only"]
@@ -76,6 +77,8 @@ class Transition:
     """What happens before."""
     call: Callable[[Scene], Any] | None = None
     """The call itself, where it is not a turn."""
+    moment: Moment | None = None
+    """When someone walks away, where it is no fault of the server."""
     message: str = "Where is order 1?"
     deadline: float | None = None
     """Seconds, where the story is about time, or the call has a limit of its own."""

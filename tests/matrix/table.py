@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.matrix.http_rows import http_rows
+from tests.matrix.interrupt_rows import interrupt_rows
 from tests.matrix.response_rows import response_rows
 from tests.matrix.shape import Combination, Row
 
 __all__ = ["CHOSEN", "COMBINATIONS", "ROWS"]
 
-ROWS: tuple[Row, ...] = (*http_rows(), *response_rows())
+ROWS: tuple[Row, ...] = (*http_rows(), *response_rows(), *interrupt_rows())
 
 
 def _combinations() -> Iterator[Combination]:

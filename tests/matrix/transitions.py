@@ -20,7 +20,7 @@ from assistantguard.sandbox import Embedding, Fault
 from tests.matrix.scene import ATTEMPTS, Scene, retrying
 from tests.matrix.shape import PLAIN_WAYS, Transition, Way, only
 
-__all__ = ["BY_NAME", "TRANSITIONS"]
+__all__ = ["BY_NAME", "RESPONSES", "SHORT", "TRANSITIONS", "half_a_turn", "rotating", "stuck"]
 
 RESPONSES = "POST /responses"
 RESPONSE = "GET /responses/{id}"
@@ -80,7 +80,7 @@ def _store_gone(scene: Scene) -> None:
     scene.sandbox.expire_store(scene.bot.default.state.vector_store_id or "")
 
 
-def _rotating(**settings: Any) -> Any:
+def rotating(**settings: Any) -> Any:
     return lambda: {"policies": [retrying(), ThreadRotation(max_turns=1, **settings)]}
 
 
@@ -88,12 +88,12 @@ def _thirty(items: Any) -> list[Item]:
     return [Item("message", f"Earlier message {number}", "user") for number in range(len(items), len(items) + 30)]
 
 
-def _stuck(way: Way) -> list[Fault]:
+def stuck(way: Way) -> list[Fault]:
     """No answer in time, whether it is made in the foreground or in the background."""
     return [Fault.stuck(at=1)] if way.background else [Fault.slow(30, at=1)]
 
 
-def _half_a_turn(_: Way) -> list[Fault]:
+def half_a_turn(_: Way) -> list[Fault]:
     return [Fault.failed_response(text="half an ans", appended=True, at=1)]
 
 
@@ -138,7 +138,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         "cancel",
         CANCEL,
         ways=only(background=True),
-        leads=_stuck,
+        leads=stuck,
         ends=TIMED_OUT,
         matters="little",
         deadline=SHORT,
@@ -147,18 +147,18 @@ TRANSITIONS: tuple[Transition, ...] = (
         "look up what was cancelled",
         RESPONSE,
         ways=only(background=True, streamed=True),
-        leads=_stuck,
+        leads=stuck,
         ends=TIMED_OUT,
         matters="little",
         deadline=SHORT,
     ),
     # Healing, in the run, after it and before the next.
-    Transition("list to heal between attempts", f"GET {ITEMS}", leads=_half_a_turn),
-    Transition("delete to heal between attempts", ITEM, leads=_half_a_turn),
+    Transition("list to heal between attempts", f"GET {ITEMS}", leads=half_a_turn),
+    Transition("delete to heal between attempts", ITEM, leads=half_a_turn),
     Transition(
         "list to heal at the end",
         f"GET {ITEMS}",
-        leads=_stuck,
+        leads=stuck,
         ends=TIMED_OUT,
         matters="little",
         deadline=SHORT,
@@ -205,17 +205,17 @@ TRANSITIONS: tuple[Transition, ...] = (
     ),
     Transition("ask for late usage", RESPONSE, prepare=_told_late, matters="little", often=("once",)),
     # Rotation.
-    Transition("read to rotate", f"GET {ITEMS}", prepare=_earlier, options=_rotating()),
-    Transition("create to rotate", CONVERSATIONS, prepare=_earlier, options=_rotating()),
-    Transition("fill to rotate", f"POST {ITEMS}", prepare=_earlier, options=_rotating(carry_over=_thirty)),
+    Transition("read to rotate", f"GET {ITEMS}", prepare=_earlier, options=rotating()),
+    Transition("create to rotate", CONVERSATIONS, prepare=_earlier, options=rotating()),
+    Transition("fill to rotate", f"POST {ITEMS}", prepare=_earlier, options=rotating(carry_over=_thirty)),
     Transition(
-        "delete to rotate", "DELETE /conversations/{id}", prepare=_earlier, options=_rotating(), matters="little"
+        "delete to rotate", "DELETE /conversations/{id}", prepare=_earlier, options=rotating(), matters="little"
     ),
     Transition(
         "summary to rotate",
         RESPONSES,
         prepare=_earlier,
-        options=_rotating(carry_over=CarryOver(summary_model="gpt-5-nano")),
+        options=rotating(carry_over=CarryOver(summary_model="gpt-5-nano")),
         matters="little",
         often=("once",),
     ),
