@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 UV = $(BIN)/uv
 READY = $(VENV)/.ready
 
-.PHONY: demo test check tests lint types format test-oldest test-all clean
+.PHONY: demo test check tests faults lint types format test-oldest test-all clean
 
 demo: $(READY)
 	$(BIN)/assistantguard demo
@@ -16,6 +16,10 @@ check: lint types
 
 tests: $(READY)
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Every fault at every transition in every way of calling, and what each ended in.
+faults: $(READY)
+	$(BIN)/python -m tests.matrix
 
 lint: $(READY)
 	$(BIN)/ruff check .

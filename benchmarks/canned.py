@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import openai
 
-__all__ = ["TEXT", "TOOL_MARK", "CannedServer", "http_library", "message", "response", "tool_call"]
+__all__ = [
+    "DELTAS",
+    "TEXT",
+    "TOOL_MARK",
+    "CannedServer",
+    "event_stream",
+    "http_library",
+    "message",
+    "response",
+    "tool_call",
+]
 
 TOOL_MARK = "[tool]"
 """A user message with this mark is answered with a tool call first."""
@@ -19,9 +31,16 @@ TEXT = (
 )
 """What a model answers."""
 
+_SENTENCES = 12
+DELTAS = re.findall(r"\s*\S{1,8}", " ".join([TEXT] * _SENTENCES))
+"""What a model answers where the answer is streamed, in the pieces in which it comes: a token or two each."""
+
 
 class CannedServer:
-    """Answers conversations and responses. A message with `TOOL_MARK` gets a tool call, and its output a text."""
+    """Answers conversations and responses. A message with `TOOL_MARK` gets a tool call, and its output a text.
+
+    A streamed answer says `DELTAS`, one event a chunk.
+    """
 
     def __init__(self) -> None:
         self._http = http_library()
@@ -30,6 +49,7 @@ class CannedServer:
         self._conversation = json.dumps(
             {"id": "conv_1", "object": "conversation", "created_at": 1_790_000_000, "metadata": {}}
         ).encode()
+        self._body = _chunked(self._http, event_stream(DELTAS))
         self.requests = 0
         self.bodies: list[dict[str, Any]] | None = None
         """The bodies of model calls, where a list is put here."""
@@ -54,6 +74,8 @@ class CannedServer:
             body = request.content
             if self.bodies is not None:
                 self.bodies.append(json.loads(body))
+            if b'"stream":true' in body:
+                return self._http.Response(200, stream=self._body(), headers={"content-type": "text/event-stream"})
             asks_tool = TOOL_MARK.encode() in body and b"function_call_output" not in body
             content = self._call if asks_tool else self._text
         return self._http.Response(200, content=content, headers={"content-type": "application/json"})
@@ -65,6 +87,51 @@ def http_library() -> Any:
     return importlib.import_module(
         next(base.__module__ for base in bases if base.__module__.startswith("httpx")).partition(".")[0]
     )
+
+
+def _chunked(http: Any, chunks: Sequence[bytes]) -> Any:
+    """A class of HTTP bodies that consist of these chunks, for both colours."""
+
+    class Body(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]  # known only at run time
+        def __iter__(self) -> Iterator[bytes]:
+            return iter(chunks)
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                yield chunk
+
+    return Body
+
+
+def event_stream(deltas: Sequence[str], response_id: str = "resp_1") -> list[bytes]:
+    """A streamed response that says a text in these pieces, as server-sent events."""
+    whole = response(message("".join(deltas)), response_id)
+    item = whole["output"][0]
+    part = item["content"][0]
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    empty = {**part, "text": ""}
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("response.created", {"response": begun}),
+        ("response.in_progress", {"response": begun}),
+        (
+            "response.output_item.added",
+            {"output_index": 0, "item": {**item, "status": "in_progress", "content": []}},
+        ),
+        ("response.content_part.added", {**place, "part": empty}),
+        *(
+            ("response.output_text.delta", {**place, "delta": delta, "logprobs": [], "obfuscation": "k3Rv7XbQ"})
+            for delta in deltas
+        ),
+        ("response.output_text.done", {**place, "text": part["text"], "logprobs": []}),
+        ("response.content_part.done", {**place, "part": part}),
+        ("response.output_item.done", {"output_index": 0, "item": item}),
+        ("response.completed", {"response": whole}),
+    ]
+    return [
+        f"event: {kind}\ndata: {json.dumps({'type': kind, 'sequence_number': number, **fields})}\n\n".encode()
+        for number, (kind, fields) in enumerate(events)
+    ]
 
 
 def message(text: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""CPU time that the guard adds to a turn, and time that it adds to the import.
+"""CPU time that the guard adds to a turn or a stream, and time that it adds to the import.
 
 ::
 
-    python -m benchmarks.overhead [--json] [--turns N]
+    python -m benchmarks.overhead [--json] [--turns N] [--stream]
 
 Both sides talk to one canned server in the process and send the same requests: the guard with its default policies and
 telemetry, and the raw client with the parameters that the guard sends (checked before anything is measured). A *plain*
@@ -11,7 +11,13 @@ calls. A round is a batch of each kind on each side, one after the other; a rati
 sides met the same machine, and the median round counts. The overall ``ratio`` is over one plain and one tool turn
 together. CPU time is that of the whole process, with all its threads.
 
-Import times are CPU times of fresh interpreters with warm byte code: of openai, and of assistantguard with it.
+Import times are CPU times of fresh interpreters: of openai, and of assistantguard with it. ``ratio`` is that of warm
+byte code, as an installed package has it; ``cold_ratio`` is that of a first import, which compiles both from source.
+
+With ``--stream``, answers of several hundred pieces are read to their end instead. ``first_delta`` is the time from the
+question to the first piece of text, where the server itself takes no time. ``cpu_per_delta`` is the CPU time of the
+whole stream, request and settlement included, for each of its pieces; ``cpu_per_later_delta`` leaves out what came
+before the first piece.
 """
 
 from __future__ import annotations
@@ -20,94 +26,30 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from assistantguard import Assistant, AssistantGuard, AsyncAssistantGuard, tokens
-from assistantguard.tools import FunctionTool
+from assistantguard import AssistantGuard, AsyncAssistantGuard, tokens
+from benchmarks._sides import BATCH, WARM_UP, assistant, check_same, outputs, parameters
+from benchmarks._streams import measure_streams
 from benchmarks.canned import TOOL_MARK, CannedServer
 
-__all__ = ["main", "measure"]
+__all__ = ["assistant", "check_same", "main", "measure"]
 
-MODEL = "gpt-6-luna"
-INSTRUCTIONS = (
-    "You are the support assistant of a kitchen shop. Answer in a few plain sentences. Use the tools for orders and"
-    " parcels. Never invent a number; where a tool finds nothing, say so and ask for the order's number again."
-)
 MESSAGES = {
     "plain": "Thank you. And the parcel, when is it going to be here? I am at home on Thursday morning only.",
     "tool": f"{TOOL_MARK} Where is order W2378156? I ordered two kettles and a grinder last week, and paid by card.",
 }
-BATCH = 10
-"""Turns of a batch. A thread lives for one batch, so that no policy rotates it."""
-WARM_UP = 2
-"""Rounds that are not counted."""
 
 Turn = Callable[[str], Any]
 AsyncTurn = Callable[[str], Awaitable[Any]]
-
-
-def look_up_order(order_id: str) -> dict[str, Any]:
-    """Look up an order: what is in it, what it cost, where it is.
-
-    Args:
-        order_id: The order's number, for example W1000001.
-    """
-    return {"order_id": order_id, "status": "sent", "total": "144.30", "parcel": "JD-8841-2207", "due": "Thursday"}
-
-
-def track_parcel(tracking_number: str, with_events: bool = False) -> dict[str, Any]:
-    """Say where a parcel is.
-
-    Args:
-        tracking_number: The carrier's number.
-        with_events: Whether to list all scans.
-    """
-    return {"tracking_number": tracking_number, "status": "in depot", "events": [] if with_events else None}
-
-
-TOOLS: list[Callable[..., Any]] = [look_up_order, track_parcel]
-FUNCTIONS = {function.__name__: function for function in TOOLS}
-SCHEMAS = [FunctionTool(function).schema for function in TOOLS]
-
-
-def assistant() -> Assistant:
-    """The assistant of the guarded side."""
-    return Assistant(model=MODEL, instructions=INSTRUCTIONS, tools=TOOLS)
-
-
-def parameters(conversation: str, items: list[Any], thread: str, run: str, number: int) -> dict[str, Any]:
-    """What the raw side passes to ``responses.create``: the same as the guard does."""
-    return {
-        "model": MODEL,
-        "instructions": INSTRUCTIONS,
-        "conversation": conversation,
-        "input": items,
-        "tools": SCHEMAS,
-        "max_output_tokens": 32_768,
-        "prompt_cache_key": thread,
-        "metadata": {"assistantguard_run": run},
-        "extra_headers": {"X-Client-Request-Id": f"{run}-{number}-1"},
-        "timeout": 300.0,
-    }
-
-
-def outputs(response: Any) -> list[dict[str, Any]]:
-    """Run the functions that a response asks for."""
-    return [
-        {
-            "type": "function_call_output",
-            "call_id": item.call_id,
-            "output": json.dumps(FUNCTIONS[item.name](**json.loads(item.arguments)), separators=(",", ":")),
-        }
-        for item in response.output
-        if item.type == "function_call"
-    ]
 
 
 def raw_turns(client: Any) -> Turn:
@@ -179,26 +121,6 @@ def batches(number: int) -> list[tuple[str, str]]:
     return [(kind, side) for kind in MESSAGES for side in sides]
 
 
-def check_same(server: CannedServer, raw: Callable[[], Any], guard: Callable[[], Any]) -> None:
-    """See to it that both sides send the same, apart from ids.
-
-    Raises:
-        RuntimeError: They do not, so that a comparison would be worth nothing.
-    """
-    sent: list[list[dict[str, Any]]] = []
-    for side in (raw, guard):
-        server.bodies = []
-        side()
-        sent.append([_without_ids(body) for body in server.bodies])
-    server.bodies = None
-    if sent[0] != sent[1]:
-        raise RuntimeError(f"the two sides do not send the same requests:\nraw   {sent[0]}\nguard {sent[1]}")
-
-
-def _without_ids(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, "prompt_cache_key": "thread", "metadata": sorted(body.get("metadata", ()))}
-
-
 def measure_sync(turns: int) -> dict[str, Any]:
     """Measure blocking turns."""
     server, book = CannedServer(), Book()
@@ -265,21 +187,36 @@ def check_count(made: dict[tuple[str, str], int]) -> None:
 
 def measure_import(repeats: int = 9) -> dict[str, float]:
     """Measure the import of openai and, in the same interpreter, of the package on top of it."""
+    warm, cold = [], []
+    with tempfile.TemporaryDirectory() as kept:
+        for number in range(repeats + 1):
+            taken = import_once(kept)
+            if number:  # the first one writes the byte code
+                warm.append(taken)
+    for _ in range(max(1, repeats // 3)):
+        with tempfile.TemporaryDirectory() as empty:
+            cold.append(import_once(empty))
+    return {
+        "ratio": round(statistics.median(ours / theirs for theirs, ours in warm), 4),
+        "assistantguard_ms": round(statistics.median(ours for _, ours in warm), 1),
+        "openai_ms": round(statistics.median(theirs for theirs, _ in warm), 1),
+        "cold_ratio": round(statistics.median(ours / theirs for theirs, ours in cold), 4),
+        "cold_assistantguard_ms": round(statistics.median(ours for _, ours in cold), 1),
+        "cold_openai_ms": round(statistics.median(theirs for theirs, _ in cold), 1),
+    }
+
+
+def import_once(byte_code: str) -> tuple[float, float]:
+    """CPU milliseconds of openai's import, and of both together, with byte code from this directory and no other."""
     code = (
         "import time; a = time.process_time(); import openai; b = time.process_time(); import assistantguard;"
         " print(b - a, time.process_time() - a)"
     )
-    found: list[tuple[float, float]] = []
-    for number in range(repeats + 1):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        if number:  # the first one may write byte code
-            theirs, ours = map(float, done.stdout.split())
-            found.append((theirs * 1e3, ours * 1e3))
-    return {
-        "ratio": round(statistics.median(ours / theirs for theirs, ours in found), 4),
-        "assistantguard_ms": round(statistics.median(ours for _, ours in found), 1),
-        "openai_ms": round(statistics.median(theirs for theirs, _ in found), 1),
-    }
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": byte_code}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    theirs, ours = map(float, done.stdout.split())
+    return theirs * 1e3, ours * 1e3
 
 
 def measure(turns: int) -> dict[str, Any]:
@@ -300,13 +237,30 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--turns", type=int, default=400, help="turns of each kind and side (default 400)")
+    parser.add_argument("--stream", action="store_true", help="measure streams, and nothing else")
     options = parser.parse_args(arguments)
     if options.turns < BATCH:
         parser.error(f"--turns is {options.turns}, the least is one batch: {BATCH}")
-    figures = measure(options.turns)
+    figures = {"stream": measure_streams(options.turns)} if options.stream else measure(options.turns)
     if options.json:
         print(json.dumps(figures, indent=2))
-        return
+    elif options.stream:
+        print_streams(figures["stream"])
+    else:
+        print_turns(figures)
+
+
+def print_streams(figures: dict[str, Any]) -> None:
+    """Print what was measured of streams."""
+    names = {"first_delta": "first delta", "cpu_per_delta": "CPU a delta", "cpu_per_later_delta": "  after the first"}
+    for colour, row in figures.items():
+        for name, title in names.items():
+            ours, theirs = row[f"{name}_guard_us"], row[f"{name}_raw_us"]
+            print(f"{colour:6} {title:18} guard {ours:8.1f} us   raw {theirs:8.1f} us   x {row[f'{name}_ratio']:.3f}")
+
+
+def print_turns(figures: dict[str, Any]) -> None:
+    """Print what was measured of turns and of the import."""
     for colour in ("sync", "async"):
         for kind in ("plain", "tool"):
             row = figures[colour][kind]
@@ -316,8 +270,9 @@ def main(arguments: list[str] | None = None) -> None:
             )
         print(f"{colour:6} both together{'':37} x {figures[colour]['ratio']:.3f}")
     row = figures["import"]
-    ours, theirs = row["assistantguard_ms"], row["openai_ms"]
-    print(f"import              guard {ours:8.0f} ms   raw {theirs:8.0f} ms   x {row['ratio']:.3f}")
+    for title, prefix in (("import", ""), ("import, cold", "cold_")):
+        ours, theirs = row[f"{prefix}assistantguard_ms"], row[f"{prefix}openai_ms"]
+        print(f"{title:19} guard {ours:8.0f} ms   raw {theirs:8.0f} ms   x {row[f'{prefix}ratio']:.3f}")
 
 
 if __name__ == "__main__":

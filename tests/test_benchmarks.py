@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from assistantguard import AssistantGuard
-from benchmarks import concurrency, overhead
+from benchmarks import _streams, concurrency, overhead
 from benchmarks._conversations import ConversationServer, message_of
-from benchmarks.canned import CannedServer
+from benchmarks.canned import DELTAS, CannedServer
 
 
 def test_it_prints_one_json_document_with_all_ratios(
@@ -29,8 +30,58 @@ def test_it_prints_one_json_document_with_all_ratios(
         assert row["guard_us"] > 0
         assert row["raw_us"] == pytest.approx((row["plain"]["raw_us"] + row["tool"]["raw_us"]) / 2, rel=0.01)
     imports = document["import"]
-    assert imports["assistantguard_ms"] > imports["openai_ms"] > 0
-    assert imports["ratio"] == pytest.approx(imports["assistantguard_ms"] / imports["openai_ms"], rel=0.01)
+    for prefix in ("", "cold_"):
+        both, openai_alone = imports[f"{prefix}assistantguard_ms"], imports[f"{prefix}openai_ms"]
+        assert both > openai_alone > 0
+        assert imports[f"{prefix}ratio"] == pytest.approx(both / openai_alone, rel=0.01)
+
+
+def test_imports_are_measured_with_byte_code_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    overhead.import_once(str(tmp_path))
+    written = {path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")}
+    assert {"guard", "async_guard", "_client"} <= written
+
+
+def test_streams_print_one_json_document_with_both_colours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_streams, "WARM_UP", 0)
+    overhead.main(["--json", "--stream", "--turns", "10"])
+    document = json.loads(capsys.readouterr().out)
+    assert list(document) == ["stream"]
+    for colour in ("sync", "async"):
+        row = document["stream"][colour]
+        assert row["deltas"] == len(DELTAS) > 300
+        for name in ("first_delta", "cpu_per_delta", "cpu_per_later_delta"):
+            ratio = row[f"{name}_guard_us"] / row[f"{name}_raw_us"]
+            assert row[f"{name}_ratio"] == pytest.approx(ratio, rel=0.01)
+
+
+def test_a_stream_that_loses_a_piece_is_not_measured() -> None:
+    _streams.check_text(DELTAS)
+    with pytest.raises(RuntimeError, match="pieces"):
+        _streams.check_text(DELTAS[:-1])
+
+
+def test_a_canned_stream_is_what_the_official_client_reads() -> None:
+    with CannedServer().client() as client:
+        kinds = []
+        for event in client.responses.create(model="gpt-6-luna", input="Hello", stream=True):
+            if event.type == "response.completed":
+                assert event.response.output_text == "".join(DELTAS)
+            kinds.append(event.type)
+    assert kinds[:4] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+    ]
+    assert kinds[4:-4] == ["response.output_text.delta"] * len(DELTAS)
+    assert kinds[-1] == "response.completed"
 
 
 def test_sides_that_send_different_requests_are_not_compared() -> None:

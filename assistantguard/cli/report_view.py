@@ -73,6 +73,8 @@ def _happenings(report: Report) -> Table:
     rows("rotations", report.rotations)
     if report.rotations:
         table.add_row("", "tokens carried over", number(report.carried_tokens))
+    if report.corrections:
+        table.add_row("corrections", "usage told late", number(report.corrections))
     if report.heals:
         table.add_row("heals", "threads made usable again", number(report.heals))
         table.add_row("", "open calls answered", number(report.answered_calls))

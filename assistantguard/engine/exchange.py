@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from assistantguard.engine.admission import Admission
     from assistantguard.engine.ports import AnswerStream, Backend, Driver, ModelRequest
 
-__all__ = ["Exchange", "ExchangeTools", "Outcome"]
+__all__ = ["OPEN_STATUSES", "Exchange", "ExchangeTools", "Outcome"]
 
 _TAIL = 100
 """How many of the newest items are read to find an answer: the most that one page holds."""
@@ -33,7 +33,8 @@ _LONGEST_PAUSE = 2.0
 _FOREGROUND_FOLLOW = 10.0
 """Seconds that an answer made in the foreground is followed after its connection was lost."""
 _CANCEL_LOOKS = 3
-_OPEN = frozenset({"queued", "in_progress", "cancelling"})
+OPEN_STATUSES = frozenset({"queued", "in_progress", "cancelling"})
+"""Of an answer that has not ended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -76,6 +77,46 @@ class ExchangeTools:
             return None
         seed_items = thread.seed_items if len(items) < _TAIL else None
         return answer_in_tail(items, request.input, thread.last_item_id, seed_items=seed_items)
+
+    async def end_at_server(
+        self, response_id: str, until: float, *, background: bool, pause: float = _FIRST_PAUSE
+    ) -> ModelAnswer | None:
+        """Cancel an answer where it can be cancelled, and look what became of it.
+
+        Args:
+            response_id: Its id.
+            until: Unix time at which to stop asking.
+            background: Whether it is made in the background.
+            pause: Seconds between two questions.
+
+        Returns:
+            The answer as it is then, ended or not; None where nothing could be learned.
+        """
+        backend, answer = self.backend, None
+        for attempt in range(_CANCEL_LOOKS):
+            if attempt:
+                await self.driver.sleep(max(0.0, min(pause, until - self.driver.now())))
+            if background and (answer is None or answer.status in OPEN_STATUSES):
+                answer = await self._learn(lambda left: backend.cancel(response_id, left), until) or answer
+            if answer is None or answer.status in OPEN_STATUSES or answer.usage is None:
+                answer = await self._learn(lambda left: backend.look_up(response_id, left), until) or answer
+            if answer is not None and answer.status not in OPEN_STATUSES:
+                return answer
+            if not background and answer is None:
+                return None
+        return answer
+
+    async def _learn(self, call: Callable[[float], Awaitable[ModelAnswer]], until: float) -> ModelAnswer | None:
+        """What a call tells; None where it fails, or there is no time left for it."""
+        left = min(_LOOK_TIMEOUT, until - self.driver.now())
+        if left <= 0:
+            return None
+        try:
+            return await call(left)
+        except Exception as error:
+            if self.backend.classify(error) is None:
+                raise
+            return None
 
 
 class Exchange:
@@ -216,7 +257,7 @@ class Exchange:
 
     async def _take(self, answer: ModelAnswer) -> str | None:
         """Take an answer: settle one that has ended, and return what of its text was not shown yet."""
-        if answer.status in _OPEN:
+        if answer.status in OPEN_STATUSES:
             if not answer.id:
                 raise TimeoutError(f"the server answered before it was done ({answer.status}), without an id")
             self._run.open_response_id = answer.id
@@ -302,34 +343,15 @@ class Exchange:
     async def _last_word(self, until: float) -> ModelAnswer | None:
         """Cancel what is being made, or look what became of it; None where it has not ended, or cannot be learned."""
         await self._close_stream()
-        run, backend = self._run, self._with.backend
-        response_id = run.open_response_id
+        response_id = self._run.open_response_id
         if response_id is None:
             return None
-        answer: ModelAnswer | None = None
-        if self._request.background:
-            answer = await self._learn(lambda left: backend.cancel(response_id, left), until)
-        for _ in range(_CANCEL_LOOKS):
-            if answer is not None and answer.status not in _OPEN and answer.usage is not None:
-                break
-            looked_up = await self._learn(lambda left: backend.look_up(response_id, left), until)
-            answer = looked_up or answer
-            if answer is None or answer.status not in _OPEN:
-                break
-            await self._with.driver.sleep(self._pause)
-        return None if answer is None or answer.status in _OPEN else answer
-
-    async def _learn(self, call: Callable[[float], Awaitable[ModelAnswer]], until: float) -> ModelAnswer | None:
-        """What a call tells; None where it fails, or there is no time left for it."""
-        left = min(_LOOK_TIMEOUT, until - self._with.driver.now())
-        if left <= 0:
-            return None
-        try:
-            return await call(left)
-        except Exception as error:
-            if self._with.backend.classify(error) is None:
-                raise
-            return None
+        answer = await self._with.end_at_server(
+            response_id, until, background=self._request.background, pause=self._pause
+        )
+        if self._request.background and (answer is None or answer.status in OPEN_STATUSES):
+            self._sent.thread.at_work = response_id
+        return None if answer is None or answer.status in OPEN_STATUSES else answer
 
     async def _settle(
         self,
@@ -346,7 +368,8 @@ class Exchange:
         try:
             usage = await self._with.books.settle(self._sent, answer, on_books)
         finally:
-            self._on_end(self._sent.hold_id)
+            if self._run.hold_id is None:
+                self._on_end(self._sent.hold_id)
         self.outcome = self._outcome_of(answer, usage, failure, error)
 
     def _outcome_of(

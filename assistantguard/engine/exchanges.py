@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from assistantguard.engine.admission import Expectation
 from assistantguard.engine.books import Books, Purpose, Sent, context_bound, usage_of
-from assistantguard.engine.exchange import Exchange, ExchangeTools, Outcome
+from assistantguard.engine.exchange import OPEN_STATUSES, Exchange, ExchangeTools, Outcome
 from assistantguard.engine.modes import Modes
 from assistantguard.model_limits import largest_output
 from assistantguard.models import RunState, ThreadState
@@ -114,6 +114,18 @@ class Exchanges:
         if earlier is not None:
             await books.correct(thread, earlier, found, usage, run)
         return Outcome(found, usage=usage, context_at_most=context_bound(found, usage, expectation))
+
+    async def end_left_over(self, thread: ThreadState, until: float) -> None:
+        """Cancel once more what could not be cancelled before; afterwards ``thread.at_work`` says what is left.
+
+        Args:
+            thread: Whose answer it is.
+            until: Unix time at which to stop asking.
+        """
+        assert thread.at_work is not None
+        answer = await self._tools.end_at_server(thread.at_work, until, background=True)
+        if answer is not None and answer.status not in OPEN_STATUSES:
+            thread.at_work = None
 
     def time_left(self, run: RunState) -> float:
         """Seconds until the run's deadline. Raises `RunTimedOut` where it has passed."""

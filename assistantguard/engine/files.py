@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from assistantguard.engine.admission import FILE_SEARCH_TOOL
-from assistantguard.errors import ConfigurationError, VectorStoreFailed
+from assistantguard.errors import ConfigurationError, RunFailed, RunTimedOut, VectorStoreFailed
 from assistantguard.events import VectorStoreCreated, VectorStoreReused
+from assistantguard.models import RunState
 from assistantguard.policies import EmbedFiles
 
 if TYPE_CHECKING:
     from assistantguard.engine.asking import Asking
     from assistantguard.engine.ports import VectorStoreInfo
     from assistantguard.engine.steady import Steady
-    from assistantguard.models import RunState, ThreadState
+    from assistantguard.models import ThreadState
 
 __all__ = ["Files"]
 
@@ -49,8 +51,11 @@ class Files:
         wanted = tuple(sorted({*thread.file_ids, *file_ids}))
         if wanted == thread.file_ids and thread.vector_store_id is not None:
             return thread.vector_store_id
+        now = self._driver.now()
+        stand_in = RunState("", thread.id, self._session.assistant.model, started_at=now)
+        stand_in.deadline = now + self._session.run_timeout
         async with self._driver.exclusive(",".join(wanted)):
-            info = await self._ready_store(thread, wanted, None, replaces=None)
+            info = await self._ready_store(thread, wanted, stand_in, replaces=None)
         thread.file_ids = wanted
         return info.id
 
@@ -70,21 +75,39 @@ class Files:
             await self._ready_store(thread, thread.file_ids, run, replaces=old)
 
     async def _ready_store(
-        self, thread: ThreadState, file_ids: Sequence[str], run: RunState | None, *, replaces: str | None
+        self, thread: ThreadState, file_ids: Sequence[str], run: RunState, *, replaces: str | None
     ) -> VectorStoreInfo:
-        session, driver = self._session, self._driver
+        """A store of these files that is ready, found or made.
+
+        Raises:
+            VectorStoreFailed: A file could not be embedded, or the policy's time is up.
+            RunTimedOut: The run's deadline came first.
+            RunFailed: The server refused.
+        """
+        session = self._session
         ruling = self._asking.rule("on_files", self._asking.view(thread, None, "", session.assistant.model))
         terms = ruling.decision if isinstance(ruling.decision, EmbedFiles) else EmbedFiles("default", reuse=False)
+        deadline = self._driver.now() + terms.timeout
+        if run.deadline is not None and run.deadline < deadline:
+            return await self._find_or_make(thread, file_ids, run, terms, replaces)
+        try:
+            return await self._find_or_make(thread, file_ids, replace(run, deadline=deadline), terms, replaces)
+        except (RunTimedOut, RunFailed) as error:
+            if self._driver.now() < deadline:
+                raise
+            raise self._not_ready(thread, "the vector store", terms.timeout, "the server did not answer") from error
+
+    async def _find_or_make(
+        self, thread: ThreadState, file_ids: Sequence[str], run: RunState, terms: EmbedFiles, replaces: str | None
+    ) -> VectorStoreInfo:
+        session, driver = self._session, self._driver
         began = driver.now()
-        deadline = began + terms.timeout
-        if run is not None and run.deadline is not None:
-            deadline = min(deadline, run.deadline)
         if terms.reuse:
             found = await self._steady.call(
                 thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
             )
             if found is not None and found.id != replaces:
-                found = await self._wait(thread, found, deadline, terms.timeout)
+                found = await self._wait(thread, found, run, terms.timeout)
                 self._note(thread, found)
                 session.emit(VectorStoreReused(driver.now(), session.id, thread.id, found.id, len(file_ids)))
                 return found
@@ -93,7 +116,7 @@ class Files:
             lambda timeout: self._backend.create_vector_store(file_ids, terms.expires_after_days, timeout),
             run,
         )
-        info = await self._wait(thread, info, deadline, terms.timeout)
+        info = await self._wait(thread, info, run, terms.timeout)
         self._note(thread, info)
         session.emit(
             VectorStoreCreated(
@@ -109,26 +132,29 @@ class Files:
         )
         return info
 
-    async def _wait(
-        self, thread: ThreadState, info: VectorStoreInfo, deadline: float, timeout: float
-    ) -> VectorStoreInfo:
+    def _not_ready(self, thread: ThreadState, what: str, timeout: float, why: str) -> VectorStoreFailed:
+        error = VectorStoreFailed(
+            f"{what} was not ready after {timeout:g} s ({why}): raise VectorStoreReuse(timeout=…), or attach fewer files"
+        )
+        error.thread_id = thread.id
+        return error
+
+    async def _wait(self, thread: ThreadState, info: VectorStoreInfo, run: RunState, timeout: float) -> VectorStoreInfo:
         """Poll until the store is ready: completed, nothing in progress, and no file failed."""
-        driver = self._driver
+        driver, deadline = self._driver, run.deadline
+        assert deadline is not None
         pause = _FIRST_POLL
         while info.status != "completed" or info.in_progress:
             if driver.now() >= deadline:
-                error = VectorStoreFailed(
-                    f"the vector store {info.id} was not ready after {timeout:g} s ({info.in_progress} files in"
-                    f" progress, status {info.status}): raise VectorStoreReuse(timeout=…), or attach fewer files"
-                )
-                error.thread_id = thread.id
-                raise error
+                why = f"{info.in_progress} files in progress, status {info.status}"
+                raise self._not_ready(thread, f"the vector store {info.id}", timeout, why)
             await driver.sleep(min(pause, max(0.0, deadline - driver.now())))
             pause = min(pause * 1.5, _SLOWEST_POLL)
             store_id = info.id
             info = await self._steady.call(
                 thread,
                 lambda timeout: self._backend.vector_store(store_id, timeout),  # noqa: B023 - called at once
+                run,
             )
         if info.failed:
             reasons: list[str] = []

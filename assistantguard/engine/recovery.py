@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from assistantguard.engine.failing import error_of
 from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
-from assistantguard.errors import RunFailed
+from assistantguard.errors import OutcomeUnknown, RunFailed
 from assistantguard.events import ThreadHealed
-from assistantguard.models import Failure, RunState, ThreadState, ToolOutput
+from assistantguard.models import Failure, Item, RunState, ThreadState, ToolOutput
 from assistantguard.policies import Rotate
 
 if TYPE_CHECKING:
@@ -26,10 +26,18 @@ NOT_RUN = "Not run: the limit of tool calls for this request is reached. Answer 
 _TAIL = 100
 """How many of the newest items are read to heal a conversation: the most that one page holds."""
 _CALL_TIMEOUT = 30.0
+_READINGS = 3
+"""How often a conversation is read again where it is not known whether outputs got through."""
 _OUTPUTS_AT_ONCE = 20
 """What one call takes, so that outputs are handed over whole or stay in the backlog."""
 
 T = TypeVar("T")
+
+
+class _Call(Protocol):
+    """Makes a call of the server within its limits."""
+
+    async def __call__(self, operation: Callable[[float], Awaitable[T]], *, repeatable: bool = True) -> T: ...
 
 
 class Recovery:
@@ -134,30 +142,54 @@ class Recovery:
         steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
         assert generation_id is not None
 
-        async def call(operation: Callable[[float], Awaitable[T]]) -> T:
+        async def call(operation: Callable[[float], Awaitable[T]], *, repeatable: bool = True) -> T:
             if until is None:
-                return await steady.call(thread, operation, run)
+                return await steady.call(thread, operation, run, repeatable=repeatable)
             return await operation(self._left(until))
 
-        items = await call(lambda timeout: backend.history(generation_id, timeout, limit=None if whole else _TAIL))
+        repair = Repair()
+        for attempt in range(1, _READINGS + 1):
+            items = await call(lambda timeout: backend.history(generation_id, timeout, limit=None if whole else _TAIL))
+            repair = self._plan(thread, run, items, unsettled)
+            if repair.delete:
+                await call(lambda timeout, ids=repair.delete: backend.delete_items(generation_id, ids, timeout))  # type: ignore[misc]
+            if repair.newest_kept is not None:
+                thread.last_item_id = repair.newest_kept
+            try:
+                if repair.answer:
+                    await self._answer(thread, repair, call)
+            except OutcomeUnknown:  # they may have got through: read what stands there now
+                if attempt == _READINGS:
+                    raise
+                continue
+            break
+        if repair.needed:
+            self._report(thread, generation_id, repair, reason)
+        return repair
+
+    def _plan(
+        self, thread: ThreadState, run: RunState, items: Sequence[Item], unsettled: Sequence[Mapping[str, Any]]
+    ) -> Repair:
+        """What makes the conversation usable whose newest items these are."""
+        there = {item.call_id for item in items if item.type == "function_call_output"}
+        thread.backlog = [item for item in thread.backlog if item["call_id"] not in there]
         coming = [str(item["call_id"]) for item in [*thread.backlog, *run.input] if "call_id" in item]
-        repair = plan_repair(
+        return plan_repair(
             items,
             unsettled,
             thread.last_item_id,
             seed_items=thread.seed_items if len(items) < _TAIL else None,
             expected_outputs=coming,
         )
-        if repair.delete:
-            await call(lambda timeout: backend.delete_items(generation_id, repair.delete, timeout))
-        if repair.newest_kept is not None:
-            thread.last_item_id = repair.newest_kept
-        if repair.answer:
-            thread.last_item_id = await call(lambda timeout: backend.add_outputs(generation_id, repair.answer, timeout))
-            thread.context_at_most += 64 * len(repair.answer)
-        if repair.needed:
-            self._report(thread, generation_id, repair, reason)
-        return repair
+
+    async def _answer(self, thread: ThreadState, repair: Repair, call: _Call) -> None:
+        """Add the outputs that open calls get."""
+        backend, generation_id = self._steady.backend, thread.generation_id
+        assert generation_id is not None
+        thread.last_item_id = await call(
+            lambda timeout: backend.add_outputs(generation_id, repair.answer, timeout), repeatable=False
+        )
+        thread.context_at_most += 64 * len(repair.answer)
 
     def _left(self, until: float) -> float:
         left = until - self._steady.driver.now()

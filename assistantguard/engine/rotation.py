@@ -181,5 +181,6 @@ class Rotation:
         thread.adopted = False
         thread.unsettled = []
         thread.strays = []
+        thread.at_work = None
         thread.suspect = False
         thread.backlog = []

@@ -32,7 +32,12 @@ class Steady:
     asking: Asking
 
     async def call(
-        self, thread: ThreadState, operation: Callable[[float], Awaitable[T]], run: RunState | None = None
+        self,
+        thread: ThreadState,
+        operation: Callable[[float], Awaitable[T]],
+        run: RunState | None = None,
+        *,
+        repeatable: bool = True,
     ) -> T:
         """Do `operation`, again after transient failures and lost connections as the policies allow.
 
@@ -40,9 +45,11 @@ class Steady:
             thread: Whose call it is.
             operation: Makes the call; it is given the seconds that the call may take.
             run: The run it belongs to, whose deadline bounds it.
+            repeatable: Whether doing it twice harms nothing. Else a lost connection is not tried again.
 
         Raises:
             RunTimedOut: The run's deadline has passed.
+            OutcomeUnknown: The connection was lost, and it is not `repeatable`.
             RunFailed: It failed for good.
         """
         stand_in = run or RunState("", thread.id, self.session.assistant.model, started_at=self.driver.now())
@@ -55,7 +62,7 @@ class Steady:
                 failure = self.backend.classify(error)
                 if failure is None:
                     raise
-                if failure.kind == "ambiguous":
+                if failure.kind == "ambiguous" and repeatable:
                     failure = replace(failure, kind="transient")
                 wait = None
                 if failure.kind == "transient":

@@ -147,6 +147,8 @@ class Engine:
         now = self._driver.now()
         stand_in = RunState("", thread.id, self.session.assistant.model, started_at=now)
         stand_in.deadline = now + self.session.run_timeout
+        if thread.at_work is not None:
+            await self._leave_or_end(thread, stand_in)
         if thread.late:
             await self._books.ask_late(thread, _LATE_TIMEOUT)
         done = bool(thread.strays) and await self._recovery.remove_strays(thread, stand_in, thread.last_item_id)
@@ -172,6 +174,8 @@ class Engine:
         if thread.generation_id is None:
             await self._rotation.begin(thread, run)
         else:
+            if thread.at_work is not None:
+                await self._leave_or_end(thread, run)
             if thread.late:
                 await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run) / 5))
             if thread.suspect:
@@ -182,6 +186,13 @@ class Engine:
             if isinstance(ruling.decision, Rotate):
                 await self._recovery.rotate(thread, run, ruling.decision, ruling.policy)
         await self.files.keep_alive(thread, run)
+
+    async def _leave_or_end(self, thread: ThreadState, run: RunState) -> None:
+        """Cancel an answer that could not be cancelled before; where it still cannot, leave the conversation to it."""
+        left = self._exchanges.time_left(run)
+        await self._exchanges.end_left_over(thread, self._driver.now() + min(_LATE_TIMEOUT, left / 5))
+        if thread.at_work is not None:
+            await self._recovery.rotate(thread, run, Rotate("an answer could not be cancelled"), "healing")
 
     async def advance(self, thread: ThreadState, run: RunState) -> None:
         """Make the next request of a queued run, settle it, and decide what follows.
@@ -211,7 +222,7 @@ class Engine:
         if run.doubtful:
             outcome = await self._exchanges.adopt(thread, run, request)
             if outcome is not None:
-                run.doubtful = []
+                run.doubtful, run.status = [], "in_progress"
                 return Earlier(outcome)
             await self._recovery.repair(thread, run, run.doubtful, "an attempt's outcome was not learned")
         run.status = "in_progress"
@@ -252,7 +263,7 @@ class Engine:
         """
         if run.status in TERMINAL_STATUSES:
             return
-        unsure = run.hold_id is not None or isinstance(cause, (OutcomeUnknown, RunTimedOut))
+        unsure = run.hold_id is not None or bool(run.doubtful) or isinstance(cause, (OutcomeUnknown, RunTimedOut))
         if run.status == "in_progress" and not isinstance(cause, AssistantGuardError):
             unsure = True
         run.status, policy = ending(cause)

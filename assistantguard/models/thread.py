@@ -73,6 +73,9 @@ class ThreadState(Record):
     """Whether the generation must be looked at before the next request, since an outcome was not learned."""
     unsettled: list[dict[str, Any]] = field(default_factory=list)
     """Input of the request whose outcome was not learned: what of it stands in the conversation is a half turn."""
+    at_work: str | None = None
+    """The id of an answer in the background that could not be cancelled: while it is made, the server lets no other
+    request in."""
     strays: list[str] = field(default_factory=list)
     """Marks of input that attempts which were given up may yet add behind `last_item_id`; the next turn removes it."""
     late: list[LateUsage] = field(default_factory=list)

@@ -36,6 +36,7 @@ def report_document(report: Report) -> dict[str, Any]:
         ],
         "rotations": dict(report.rotations),
         "carried_tokens": report.carried_tokens,
+        "corrections": report.corrections,
         "heals": {
             "count": report.heals,
             "answered_calls": report.answered_calls,

@@ -24,6 +24,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
         "output_tokens",
         "seconds",
     ),
+    "usage.corrected": ("thread_id", "model", "input_tokens", "output_tokens"),
     "run.retried": ("kind",),
     "run.cancelled": ("policy",),
     "budget.refused": ("policy", "metric", "kind"),
@@ -59,6 +60,14 @@ class Record(BaseModel):
     estimated_tokens: Count = 0
     cost: Annotated[Decimal, Field(ge=0)] | None = None
     """US dollars; None where it is unknown."""
+    before_input_tokens: Count = 0
+    """Of a correction: what stood on the books until then; the others likewise."""
+    before_cached_tokens: Count = 0
+    before_cache_write_tokens: Count = 0
+    before_output_tokens: Count = 0
+    before_reasoning_tokens: Count = 0
+    before_estimated_tokens: Count = 0
+    before_cost: Annotated[Decimal, Field(ge=0)] | None = None
     seconds: Seconds | None = None
     kind: str | None = None
     policy: str | None = None

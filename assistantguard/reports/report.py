@@ -40,6 +40,12 @@ class Books:
         self.threads[record.thread_id or ""].add(record)
         self.models[record.model or ""].add(record)
 
+    def correct(self, record: Record) -> None:
+        """Replace what one call was booked with by what it turned out to have used."""
+        self.total.correct(record)
+        self.threads[record.thread_id or ""].correct(record)
+        self.models[record.model or ""].correct(record)
+
 
 @dataclass(slots=True)
 class ToolTally:
@@ -74,6 +80,8 @@ class Report:
     """By policy."""
     carried_tokens: int = 0
     """What all rotations carried over."""
+    corrections: int = 0
+    """Requests whose usage the server told late."""
     heals: int = 0
     answered_calls: int = 0
     """Open function calls that healing answered."""
@@ -114,6 +122,9 @@ class Report:
         match record.event:
             case "request.settled":
                 self._requests.add(record)
+            case "usage.corrected":
+                self.corrections += 1
+                self._requests.correct(record)
             case "run.settled":
                 self._add_run(record)
             case "run.retried":

@@ -58,6 +58,17 @@ class Tally:
         else:
             self.priced_cost += record.cost
 
+    def correct(self, record: Record) -> None:
+        """Replace what one call was booked with by what it turned out to have used."""
+        self.input_tokens += (record.input_tokens or 0) - record.before_input_tokens
+        self.cached_tokens += record.cached_tokens - record.before_cached_tokens
+        self.cache_write_tokens += record.cache_write_tokens - record.before_cache_write_tokens
+        self.output_tokens += (record.output_tokens or 0) - record.before_output_tokens
+        self.reasoning_tokens += record.reasoning_tokens - record.before_reasoning_tokens
+        self.estimated_tokens += record.estimated_tokens - record.before_estimated_tokens
+        if record.before_cost is not None:
+            self.priced_cost += (record.cost or Decimal(0)) - record.before_cost
+
 
 @dataclass(frozen=True, slots=True)
 class RunLine:

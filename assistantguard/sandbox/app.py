@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -150,7 +151,7 @@ class Application:
                 change=effect if isinstance(effect, (Change, Slow)) else None,
             )
 
-        def get(call: _Call) -> Document:
+        def get(call: _Call) -> Awaitable[Document]:
             return served.get(call.ids["id"], call.query, call.request.receive)
 
         return [
@@ -248,6 +249,8 @@ class Application:
             except ApiError as problem:
                 record.status, document = problem.status, problem.body
                 headers = problem.headers
+            except ClientDisconnect:  # it left before its request was read
+                return Gone()
             spent = round((time.perf_counter() - started) * 1000)
             return _answered(
                 record.status or 200,

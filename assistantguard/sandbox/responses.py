@@ -203,8 +203,10 @@ class Responses:
         watch = Watch(receive, lambda: signal.stop("gone"))
         return EventStream(log.read(after, signal), watch, signal, None, lambda: None)
 
-    def get(self, response_id: str, query: Mapping[str, str], receive: Receive) -> dict[str, Any] | EventStream:
+    async def get(self, response_id: str, query: Mapping[str, str], receive: Receive) -> dict[str, Any] | EventStream:
         """Answer `GET /responses/{id}`."""
+        if response_id in self._active:
+            await asyncio.sleep(0)  # in process a client that asks without a pause would never let the work go on
         stored = self._state.read_response(response_id)
         if query.get("stream") == "true":
             after = query_integer(query, "starting_after", -1, minimum=-1, maximum=1_000_000_000)

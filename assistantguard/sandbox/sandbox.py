@@ -126,7 +126,10 @@ class Sandbox:
 
     @property
     def app(self) -> Any:
-        """The ASGI application, to be used in process. Use it from one event loop only."""
+        """The ASGI application, to be used in process. Use it from one event loop only.
+
+        A dropped connection is a `ConnectionResetError` there, and streams are told when they are whole.
+        """
         return self._application.asgi
 
     @property

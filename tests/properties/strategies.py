@@ -20,10 +20,11 @@ from assistantguard import (
 )
 from assistantguard.failures import Facts
 from assistantguard.policies.base import Counting, OldGeneration
-from tests.properties.server import Act, Appended, Chore, Refusal, Status, Vanish
+from tests.properties.acts import Act, Appended, Cancelling, Chore, Refusal, Status, Vanish
 from tests.properties.stage import Colour
+from tests.properties.world import Manner
 
-__all__ = ["REFUSALS", "acts", "answers", "caps", "chores", "colours", "guarding", "messages"]
+__all__ = ["REFUSALS", "acts", "answers", "caps", "chores", "colours", "guarding", "leaves", "manners", "messages"]
 
 Then = Literal["stop", "wrap_up"]
 REFUSALS = (
@@ -53,6 +54,18 @@ _appended: st.SearchStrategy[Appended] = st.sampled_from(["all", "input", "nothi
 _thens: st.SearchStrategy[Then] = st.sampled_from(["stop", "wrap_up"])
 _fates: st.SearchStrategy[OldGeneration] = st.sampled_from(["delete", "scrub", "keep"])
 _shares = st.sampled_from([0.0, 0.001, 0.1, 1.0])
+_cuts: st.SearchStrategy[int | None] = st.sampled_from([None, None, None, None, -1, 0, 1, 3])
+_cancels: st.SearchStrategy[Cancelling] = st.sampled_from(["cancelled", "refused", "flips"])
+manners = st.builds(
+    Manner,
+    st.booleans(),
+    st.sampled_from([None, True, True, False]),
+    st.booleans(),
+    st.sampled_from([True, True, True, False]),
+)
+"""Streamed and not, in the foreground and in the background."""
+leaves = st.lists(st.one_of(st.none(), st.integers(0, 5)), max_size=4)
+"""After how many events each turn's stream is left; None, and every one after them, is read to its end."""
 
 
 @st.composite
@@ -72,6 +85,11 @@ def _act(draw: st.DrawFn, statuses: list[Status]) -> Act:
         billed,
         draw(_appended),
         lost=draw(st.integers(0, 9)) == 0,
+        cut=draw(_cuts),
+        survives=draw(st.booleans()),
+        looks=draw(st.integers(0, 3)),
+        cancels=draw(_cancels),
+        silent_looks=draw(st.sampled_from([0, 0, 0, 1, 2])),
     )
 
 

@@ -20,10 +20,10 @@ from assistantguard import (
     ToolStepCeilingReached,
     TransientRetry,
 )
-from tests.properties.server import Act, Chore, Refusal, Vanish
+from tests.properties.acts import Act, Chore, Refusal, Vanish
 from tests.properties.stage import Colour
-from tests.properties.strategies import REFUSALS, acts, chores, guarding
-from tests.properties.world import MODEL, World
+from tests.properties.strategies import REFUSALS, acts, chores, guarding, manners
+from tests.properties.world import MODEL, Manner, World
 
 _FAILED = Act("half", (1,), "failed", appends="all")
 _POLICIES: Sequence[Policy] = (
@@ -61,20 +61,6 @@ def _each_point(scenario: str, colour: Colour, *, in_process: bool = True) -> It
         yield number, _world(scenario, colour, in_process=in_process)
 
 
-def _check_recovery(world: World, *, expired: int = 0) -> None:
-    world.check_books(interrupted=True, expired=expired)
-    world.stage.breaks.clear()
-    world.stage.cancels = frozenset()
-    world.server.recover()
-    assert world.chat("After.").text == "done"
-    generation = world.thread.generation_id
-    assert generation is not None
-    assert world.server.open_calls(generation) == []
-    assert world.server.user_texts(generation)[-1] == "After."
-    if world.thread.turns == 2:
-        assert "Now." not in world.server.user_texts(generation), "half a turn was left behind"
-
-
 @pytest.mark.parametrize("scenario", _SCENARIOS)
 @pytest.mark.parametrize(
     ("colour", "make"),
@@ -97,7 +83,7 @@ def test_the_very_exception_comes_out_and_the_books_are_settled(
             world.chat("Now.")
 
         assert world.raised is struck, world.stage.points[number]
-        _check_recovery(world)
+        world.check_recovery()
 
 
 @pytest.mark.parametrize("scenario", _SCENARIOS)
@@ -113,7 +99,7 @@ def test_a_cancelled_task_settles_its_books_first(scenario: str, in_process: boo
         else:
             assert not world.stage.cancelled
 
-        _check_recovery(world)
+        world.check_recovery()
 
 
 @pytest.mark.parametrize("scenario", _SCENARIOS)
@@ -130,7 +116,8 @@ def test_failing_clean_up_leaves_notes_on_the_exception(scenario: str, colour: C
         assert world.raised is struck
         world.stage.down_from = None
         noted += bool(getattr(struck, "__notes__", ()))
-        _check_recovery(world, expired=len(world.ledger.expire(float("inf"))))
+        world.ledger.expire(float("inf"))
+        world.check_recovery()
     assert noted > 0
 
 
@@ -140,6 +127,7 @@ def test_failing_clean_up_leaves_notes_on_the_exception(scenario: str, colour: C
     others=guarding(),
     cancels=st.frozensets(st.integers(0, 60), max_size=6),
     in_process=st.booleans(),
+    manner=manners,
 )
 def test_cancelled_as_often_as_you_like_the_books_are_settled(
     script: list[Act | Refusal | Vanish],
@@ -147,8 +135,11 @@ def test_cancelled_as_often_as_you_like_the_books_are_settled(
     others: list[Policy],
     cancels: frozenset[int],
     in_process: bool,
+    manner: Manner,
 ) -> None:
-    world = World(script, faults, [*others, TokenCap(400_000, counting="always")], "asyncio", in_process=in_process)
+    world = World(
+        script, faults, [*others, TokenCap(400_000, counting="always")], "asyncio", in_process=in_process, manner=manner
+    )
     world.stage.cancels = cancels
     for text in ("One.", "Two."):
         world.stage.cancelled = False
@@ -159,7 +150,7 @@ def test_cancelled_as_often_as_you_like_the_books_are_settled(
         except AssistantGuardError:
             assert not world.stage.cancelled
 
-    _check_recovery(world)
+    world.check_recovery()
 
 
 @pytest.mark.parametrize("colour", ["blocking", "asyncio"])

@@ -18,16 +18,21 @@ from assistantguard import (
     ToolStepCeiling,
     ToolStepCeilingReached,
 )
-from tests.properties.server import Act, Chore, Refusal, Vanish
+from tests.properties.acts import Act, Chore, Refusal, Vanish
 from tests.properties.stage import Colour
-from tests.properties.strategies import acts, caps, chores, colours, guarding, messages
-from tests.properties.world import World
+from tests.properties.strategies import acts, caps, chores, colours, guarding, leaves, manners, messages
+from tests.properties.world import Manner, World
 
 
-def _converse(world: World, texts: Sequence[str]) -> None:
-    """Say everything; every turn ends in a reply or in one of our errors."""
+def _converse(world: World, texts: Sequence[str], left: Sequence[int | None] = ()) -> None:
+    """Say everything; every turn ends in a reply or in one of our errors, or is left after so many events."""
     for number, text in enumerate(texts):
+        after = left[number] if number < len(left) and world.manner.streamed else None
         try:
+            if after is not None:
+                world.leave(f"{text} ({number})", after)
+                note(f"turn {number}: left after {after} events")
+                continue
             reply = world.chat(f"{text} ({number})")
             note(f"turn {number}: {reply.run.status} {reply.text!r}")
         except AssistantGuardError as error:
@@ -45,6 +50,8 @@ def _billed(world: World) -> int:
     others=guarding(),
     texts=messages,
     colour=colours,
+    manner=manners,
+    left=leaves,
     density=st.sampled_from([0.05, 0.3, 1.0]),
     obedient=st.booleans(),
 )
@@ -55,12 +62,14 @@ def test_spending_never_passes_a_cap_when_input_is_counted_exactly(
     others: list[Policy],
     texts: list[str],
     colour: Colour,
+    manner: Manner,
+    left: list[int | None],
     density: float,
     obedient: bool,
 ) -> None:
-    world = World(script, faults, [*others, *capped], colour, density=density, obedient=obedient)
+    world = World(script, faults, [*others, *capped], colour, density=density, obedient=obedient, manner=manner)
 
-    _converse(world, texts)
+    _converse(world, texts, left)
 
     world.check_books()
     for cap in capped:
@@ -75,6 +84,8 @@ def test_spending_never_passes_a_cap_when_input_is_counted_exactly(
     others=guarding(),
     texts=messages,
     colour=colours,
+    manner=manners,
+    left=leaves,
     density=st.sampled_from([0.05, 0.3, 1.0]),
     counts=st.booleans(),
 )
@@ -85,12 +96,14 @@ def test_the_local_bound_keeps_the_caps_where_input_is_not_counted(
     others: list[Policy],
     texts: list[str],
     colour: Colour,
+    manner: Manner,
+    left: list[int | None],
     density: float,
     counts: bool,
 ) -> None:
-    world = World(script, faults, [*others, *capped], colour, density=density, counts=counts)
+    world = World(script, faults, [*others, *capped], colour, density=density, counts=counts, manner=manner)
 
-    _converse(world, texts)
+    _converse(world, texts, left)
 
     world.check_books()
     for cap in capped:
@@ -98,17 +111,28 @@ def test_the_local_bound_keeps_the_caps_where_input_is_not_counted(
             assert _billed(world) <= cap.session
 
 
-@given(script=acts, faults=chores, others=guarding(), texts=messages, colour=colours, obedient=st.booleans())
+@given(
+    script=acts,
+    faults=chores,
+    others=guarding(),
+    texts=messages,
+    colour=colours,
+    manner=manners,
+    left=leaves,
+    obedient=st.booleans(),
+)
 def test_after_any_outcome_the_next_turn_succeeds(
     script: list[Act | Refusal | Vanish],
     faults: list[Chore | None],
     others: list[Policy],
     texts: list[str],
     colour: Colour,
+    manner: Manner,
+    left: list[int | None],
     obedient: bool,
 ) -> None:
-    world = World(script, faults, others, colour, obedient=obedient)
-    _converse(world, texts)
+    world = World(script, faults, others, colour, obedient=obedient, manner=manner)
+    _converse(world, texts, left)
     world.server.recover()
 
     reply = world.chat("And now?")
@@ -160,17 +184,22 @@ def test_step_n_runs_and_step_n_plus_1_never_reaches_a_tool(
     capped=caps("always"),
     others=guarding(),
     texts=messages,
+    manner=manners,
 )
 def test_conversations_side_by_side_keep_one_cap(
-    scripts: list[list[Act | Refusal | Vanish]], capped: list[Policy], others: list[Policy], texts: list[str]
+    scripts: list[list[Act | Refusal | Vanish]],
+    capped: list[Policy],
+    others: list[Policy],
+    texts: list[str],
+    manner: Manner,
 ) -> None:
-    world = World([act for script in scripts for act in script], (), [*others, *capped], "asyncio")
+    world = World([act for script in scripts for act in script], (), [*others, *capped], "asyncio", manner=manner)
 
     async def converse(number: int) -> None:
         thread = world.new_thread(f"thread_{number}")
         for text in texts:
             with contextlib.suppress(AssistantGuardError):
-                await world.engine.turn(thread, f"{text} ({number})")
+                await world.answer(thread, f"{text} ({number})")
 
     async def all_at_once() -> None:
         await asyncio.gather(*(converse(number) for number in range(len(scripts))))

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from assistantguard import AssistantGuardError, Policy, RunState, ThreadState, TokenCap
 from assistantguard.engine.input import new_run
 from assistantguard.models import TERMINAL_STATUSES
-from tests.properties.server import Act, Chore, Refusal, Vanish
+from tests.properties.acts import Act, Chore, Refusal, Vanish
 from tests.properties.stage import Colour
 from tests.properties.strategies import acts, chores, colours, guarding
 from tests.properties.world import World

@@ -56,13 +56,14 @@ def test_a_stream_is_cut_between_two_events(call: Any, after: int, goes_on: bool
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_a_malformed_chunk_stands_between_two_events(call: Any, goes_on: bool) -> None:
+def test_a_malformed_chunk_stands_between_two_events(call: Any, goes_on: bool, until: Until) -> None:
     with Sandbox([LONG, "fine"], faults=[Fault.malformed(6, goes_on=goes_on, at=1)]) as sandbox:
         conversation = call(sandbox, "conversations.create").id
         told, error = _told(sandbox.client(max_retries=0), conversation=conversation)
 
         assert len(told) == 6
         assert isinstance(error, json.JSONDecodeError)
+        until(lambda: sandbox.billing.calls[0].status != "in_progress")
         assert _ask(call, sandbox, conversation=conversation, input="again").output_text == "fine"
 
 
