@@ -19,6 +19,7 @@ from assistantguard import (
     RequestRejected,
     RetriesExhausted,
     RunStopped,
+    StreamEvent,
     TextDelta,
     TokenCap,
     TransientRetry,
@@ -289,9 +290,14 @@ def test_an_answer_longer_than_was_allowed_is_stopped_and_booked_as_it_was(wire:
     )
     wire.server.routes[LOOK] = error(404, "Not found.")
     bot = wire.bot([RETRY], assistant=Assistant(model=MODEL, instructions="", max_output_tokens=50))
-    events: list[Any] = []
+    events: list[StreamEvent] = []
+
+    def keep(event: StreamEvent) -> bool:
+        events.append(event)
+        return False
+
     with pytest.raises(RunStopped) as caught:
-        bot.stream("Hi", until=lambda event: bool(events.append(event)))
+        bot.stream("Hi", until=keep)
     assert caught.value.policy == "max_output_tokens"
     assert "50 output tokens" in str(caught.value)
     shown = "".join(event.text for event in events if isinstance(event, TextDelta))
@@ -299,7 +305,7 @@ def test_an_answer_longer_than_was_allowed_is_stopped_and_booked_as_it_was(wire:
     (entry,) = wire.ledger.entries()
     assert entry.usage.estimated
     assert entry.usage.output_tokens >= tokens.estimate(shown, MODEL).tokens
-    assert bot.try_chat("And now?")
+    assert bot.chat("And now?").text == "Hello."
 
 
 @pytest.mark.parametrize("pieces", [1, 40])
@@ -343,7 +349,7 @@ def bare() -> dict[str, Any]:
 
 
 def test_messages_of_one_answer_are_set_apart(wire: Wire) -> None:
-    second = {"item_id": "msg_2", "output_index": 1}
+    second: dict[str, Any] = {"item_id": "msg_2", "output_index": 1}
     wire.server.answers.append(
         sse(
             created(),
