@@ -353,12 +353,15 @@ class Exchange:
         response_id = self._run.open_response_id
         if response_id is None:
             return None
+        if self._request.background:
+            self._sent.thread.at_work = response_id
         answer = await self._with.end_at_server(
             response_id, until, background=self._request.background, pause=self._pause
         )
-        if self._request.background and (answer is None or answer.status in OPEN_STATUSES):
-            self._sent.thread.at_work = response_id
-        return None if answer is None or answer.status in OPEN_STATUSES else answer
+        if answer is None or answer.status in OPEN_STATUSES:
+            return None
+        self._sent.thread.at_work = None
+        return answer
 
     async def _settle(
         self,
