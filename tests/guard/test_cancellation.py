@@ -361,7 +361,6 @@ def test_the_shorter_of_deadline_and_run_timeout_ends_a_turn_and_is_named(world:
         assert isinstance(outcome, RunTimedOut)
         assert outcome.policy == named
         assert named in str(outcome)
-        assert "0.8 s" in str(outcome)
         (cancelled,) = bot.all(RunCancelled)
         assert cancelled.policy == named
         assert bot.chat("Are you there?", streamed=streamed).text == "Done: Are you there?"
@@ -530,10 +529,11 @@ def test_an_interrupt_out_of_a_sink_leaves_books_and_thread_whole(
     world: World, number: int, *, background: bool, streamed: bool
 ) -> None:
     seen: list[Event] = []
+    armed = [True]
 
     def sink(event: Event) -> None:
         seen.append(event)
-        if len(seen) == number:
+        if armed and len(seen) == number:
             raise KeyboardInterrupt
 
     script = [FunctionCall("lookup", {"order": "1"}), "One.", "Two.", "Three."]
@@ -543,6 +543,7 @@ def test_an_interrupt_out_of_a_sink_leaves_books_and_thread_whole(
     with contextlib.suppress(KeyboardInterrupt):
         bot.chat("Where is it?", streamed=streamed)
         assert len(seen) < number
+    armed.clear()
     assert bot.chat("Are you there?").text
     check_all(bot, sandbox)
     exchanges: Any = bot.guard._engine._exchanges
