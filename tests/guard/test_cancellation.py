@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import httpx
+import openai
 import pytest
 import tenacity
 import uvicorn
@@ -36,6 +37,7 @@ from assistantguard import (
 from assistantguard.events import Event, RequestSettled, RunCancelled, RunSettled, RunStarted
 from assistantguard.sandbox import Answer, Fault, FunctionCall, ModelRequest, Sandbox
 from tests.support.checks import check_all, check_holds, check_thread, paths, user_texts
+from tests.support.dripping import Drip, DrippingServer
 from tests.support.models import Lookups
 from tests.support.world import Bot, World
 
@@ -346,6 +348,25 @@ def test_a_stream_of_comments_without_end_stops_at_the_deadline(world: World, *,
     assert paths(sandbox, CANCEL) == int(background)
     assert bot.chat("Are you there?").text == "Done: Are you there?"
     check_all(bot, sandbox)
+
+
+@pytest.mark.parametrize("also_reads", [False, True], ids=["the request", "the clean-up, too"])
+@pytest.mark.parametrize("drip", ["headers", "body", "comments", "silent body"])
+@WAYS_TO_ASK
+def test_a_server_that_drips_costs_no_more_than_the_deadline_and_the_clean_up(
+    world: World, drip: Drip, *, also_reads: bool, streamed: bool
+) -> None:
+    with DrippingServer(drip, also_reads=also_reads) as server:
+        kind: Any = openai.AsyncOpenAI if world.is_async else openai.OpenAI
+        client = kind(base_url=server.base_url, api_key="sk-test")
+        nowhere: Any = None
+        bot = world.bot(nowhere, [RETRY], client=client, cleanup_timeout=0.5)
+        began = time.perf_counter()
+        outcome = bot.try_chat("Hello", streamed=streamed, deadline=0.5)
+        assert time.perf_counter() - began < 3
+        world.wait(client.close())
+    assert isinstance(outcome, RunTimedOut)
+    assert not bot.ledger.open_holds()
 
 
 @WAYS_TO_ASK

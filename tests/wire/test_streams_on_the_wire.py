@@ -103,8 +103,10 @@ def test_both_are_asked_for_together(wire: Wire) -> None:
 
 def test_polls_cancel_and_look_carry_nothing_but_the_id(wire: Wire) -> None:
     wire.server.answers.append(answer(id="resp_7", status="queued", output=[], usage=None))
-    wire.server.routes[LOOK] = answer(id="resp_7", status="in_progress", output=[], usage=None)
-    wire.server.routes[CANCEL] = answer(id="resp_7", status="cancelled", output=[], usage=None)
+    cancelled = answer(id="resp_7", status="cancelled", output=[], usage=None)
+    at_work = answer(id="resp_7", status="in_progress", output=[], usage=None)
+    wire.server.routes[LOOK] = lambda seen: cancelled if wire.server.to(CANCEL) else at_work
+    wire.server.routes[CANCEL] = cancelled
     bot = wire.bot([RETRY], background=True)
     outcome = bot.try_chat("Hi", deadline=0.5)
     assert isinstance(outcome, AssistantGuardError)
