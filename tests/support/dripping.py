@@ -41,7 +41,7 @@ class DrippingServer:
     """
 
     def __init__(self, drip: Drip, *, also_reads: bool = False) -> None:
-        self._drip = drip
+        self._drip: Drip = drip
         self._also_reads = also_reads
         self._stopped = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))
