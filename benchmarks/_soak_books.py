@@ -267,8 +267,8 @@ def audit(rows: Iterable[Sequence[Any]], bill: Iterable[Call], tokens_expired: i
         if missing > 0:
             found.tokens_missing += missing
             found.say(
-                f"{thread_id} was billed {missing} tokens that its estimates of {estimated[thread_id]} do not cover, for"
-                f" some of {doubtful[thread_id]}"
+                f"{thread_id} was billed {missing} tokens that its estimates of {estimated[thread_id]} do not cover,"
+                f" for some of {doubtful[thread_id]}"
             )
     spare = sum(max(0, tokens - uncovered[thread_id]) for thread_id, tokens in estimated.items())
     if alone > spare:
