@@ -148,6 +148,8 @@ class Journal:
                 row = [event.thread_id, event.response_id, usage.input_tokens, usage.output_tokens, usage.estimated]
                 self._write(["corrected", *row, before.total_tokens])
             elif isinstance(event, ThreadRotated):
+                if event.policy == "healing":
+                    self.events[f"rotated: {event.reason}"] += 1
                 move = Move(event.from_generation_id, event.to_generation_id, event.turns, event.old)
                 self._moves[event.thread_id].append(move)
                 self._write(["thread", event.thread_id, event.from_generation_id, event.to_generation_id])
@@ -209,6 +211,8 @@ class Audit:
 def audit(rows: Iterable[Sequence[Any]], bill: Iterable[Call], tokens_expired: int) -> Audit:
     """Hold the books against the bill, call by call, and where the books have no id for a call, thread by thread.
 
+    Summaries belong to no conversation; those without an id must be covered by what all threads have to spare.
+
     Args:
         rows: Of the journal.
         bill: The calls that the guards made.
@@ -233,6 +237,8 @@ def audit(rows: Iterable[Sequence[Any]], bill: Iterable[Call], tokens_expired: i
                 found.say(f"{response_id} stands on the books twice")
             exact[response_id] = (read, written)
     uncovered: Counter[str | None] = Counter()
+    doubtful: dict[str | None, list[str]] = defaultdict(list)
+    alone = 0
     for call in bill:
         if not call.billed:
             exact.pop(call.response_id, None)
@@ -240,8 +246,12 @@ def audit(rows: Iterable[Sequence[Any]], bill: Iterable[Call], tokens_expired: i
         found.calls_billed += 1
         found.tokens_billed += call.input_tokens + call.output_tokens
         booked = exact.pop(call.response_id, None)
-        if booked is None:
-            uncovered[home.get(call.conversation_id)] += call.input_tokens + call.output_tokens
+        if booked is None and call.conversation_id is None:
+            alone += call.input_tokens + call.output_tokens
+        elif booked is None:
+            thread_id = home.get(call.conversation_id)
+            uncovered[thread_id] += call.input_tokens + call.output_tokens
+            doubtful[thread_id].append(f"{call.response_id} {call.status} {call.input_tokens}+{call.output_tokens}")
         elif booked == (call.input_tokens, call.output_tokens):
             found.calls_exact += 1
         else:
@@ -256,6 +266,13 @@ def audit(rows: Iterable[Sequence[Any]], bill: Iterable[Call], tokens_expired: i
         missing = tokens - estimated[thread_id]
         if missing > 0:
             found.tokens_missing += missing
-            found.say(f"{thread_id} was billed {missing} tokens that its estimates do not cover")
+            found.say(
+                f"{thread_id} was billed {missing} tokens that its estimates of {estimated[thread_id]} do not cover, for"
+                f" some of {doubtful[thread_id]}"
+            )
+    spare = sum(max(0, tokens - uncovered[thread_id]) for thread_id, tokens in estimated.items())
+    if alone > spare:
+        found.tokens_missing += alone - spare
+        found.say(f"{alone - spare} tokens were billed outside conversations that no estimate covers")
     found.tokens_missing = max(0, found.tokens_missing - tokens_expired)
     return found

@@ -138,11 +138,11 @@ class Talker:
     def _replied(self, mark: str, reply: Reply) -> None:
         self.record.answered(mark, reply, self._scene.journal.take_moves(self.thread_id))
 
-    def _failed(self, mark: str | None, error: BaseException) -> None:
+    def _failed(self, mark: str | None, error: BaseException, *, hurried: bool = False) -> None:
         """A turn ended in an error: it must be a named one."""
         if mark is not None:
             self.record.failed(mark)
-        self._tally.ended_in(error)
+        self._tally.ended_in(error, hurried=hurried)
         if not isinstance(error, AssistantGuardError) or type(error) is AssistantGuardError:
             self._tally.wrong("errors_unnamed", f"{self._id} {mark}: {error!r}")
         elif isinstance(error, BudgetExceeded) and error.account.startswith("session:"):
@@ -267,7 +267,7 @@ class AsyncTalker(Talker):
             self.record.failed(mark)
             raise
         except Exception as error:  # noqa: BLE001 - it is judged
-            self._failed(mark, error)
+            self._failed(mark, error, hurried=deadline is not None)
         else:
             if reply is None:
                 self.record.failed(mark)
@@ -357,7 +357,7 @@ class BlockingTalker(Talker):
             else:
                 reply = thread.chat(text, deadline=deadline)
         except Exception as error:  # noqa: BLE001 - it is judged
-            self._failed(mark, error)
+            self._failed(mark, error, hurried=deadline is not None)
         else:
             if reply is None:
                 self.record.failed(mark)

@@ -48,7 +48,7 @@ __all__ = [
 MODEL = "gpt-6-luna"
 WORKER_MODEL = "gpt-5.6-luna"
 """What the killed processes ask for, so that their part of the bill can be told apart."""
-RUN_TIMEOUT = 8.0
+RUN_TIMEOUT = 12.0
 CLEANUP_TIMEOUT = 5.0
 _TOOL_TIMEOUT = 2.0
 _PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
@@ -82,6 +82,7 @@ class Kind:
     name: str
     background: bool | None = None
     max_turns: int | None = 6
+    max_context_tokens: int | None = None
     summaries: bool = False
     frugal: bool = False
     """Caps that are reached all the time, counted exactly."""
@@ -96,7 +97,7 @@ class Kind:
                 CostCap(session="0.50", wait=0.5),
             )
         return [
-            ThreadRotation(self.max_turns, carry_over=carry_over),
+            ThreadRotation(self.max_turns, max_context_tokens=self.max_context_tokens, carry_over=carry_over),
             ToolStepCeiling(5),
             RepeatedCallBreaker(),
             TransientRetry(4),
@@ -108,7 +109,7 @@ KINDS = (
     Kind("plain"),
     Kind("background", background=True),
     Kind("by size", max_turns=None),
-    Kind("frugal", frugal=True),
+    Kind("frugal", max_context_tokens=2_500, frugal=True),
     Kind("summaries", max_turns=8, summaries=True),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from benchmarks._soak_model import Held, read_reply
 __all__ = ["Record", "Suspicion", "Tally", "ToolCounter"]
 
 _KEPT_DETAILS = 40
-_KEPT_CALLS = 20_000
+_KEPT_CALLS = 2_000
 _CARRIED_TURNS = 2
 """How many of the last turns a rotation carries word for word."""
 
@@ -34,10 +35,10 @@ class Tally:
         with self._lock:
             self.counts[name] += amount
 
-    def ended_in(self, error: BaseException) -> None:
-        """Count an error that ended a turn."""
+    def ended_in(self, error: BaseException, *, hurried: bool) -> None:
+        """Count an error that ended a turn, apart where the turn was given too little time."""
         with self._lock:
-            self.errors[type(error).__name__] += 1
+            self.errors[type(error).__name__ + (", with little time" if hurried else "")] += 1
 
     def wrong(self, name: str, detail: str, amount: int = 1) -> None:
         """Count what must not be."""
@@ -45,6 +46,7 @@ class Tally:
             self.counts[name] += amount
             if len(self.details) < _KEPT_DETAILS:
                 self.details.append(f"{name}: {detail}")
+                print(self.details[-1], file=sys.stderr, flush=True)
 
 
 class ToolCounter:
@@ -175,7 +177,11 @@ class Record:
         """The conversation of a process that died is taken up, with what was sent and whether it was answered."""
         self._conversation = conversation
         self._standing = dict(standing)
-        self._numbers = len(self._standing)
+        self._numbers = max((int(mark.rpartition(".")[2]) for mark in self._standing), default=0)
+
+    def suspect(self, suspicions: Iterable[Suspicion]) -> None:
+        """Have more looked at."""
+        self._suspicions += suspicions
 
     def take_suspicions(self) -> list[Suspicion]:
         """What must be looked at."""

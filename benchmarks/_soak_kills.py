@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks._soak_crowd import AsyncTalker, Group, Scene
+from benchmarks._soak_judge import Suspicion
 
 __all__ = ["Worker", "kill_one"]
 
@@ -34,7 +35,9 @@ class Worker:
         self._arguments = [base_url, *map(str, (first, _CONVERSATIONS, seed, int(background)))]
         self.conversations: dict[int, str] = {}
         self.standing: dict[int, dict[str, bool]] = {}
-        """What was sent, and whether it was answered, by conversation."""
+        """What was sent to its conversation, and whether it was answered."""
+        self.suspicions: list[Suspicion] = []
+        """Turns of conversations that it left, although it does not rotate."""
 
     async def live(self, seconds: float) -> None:
         """Run so long from the first answer on, then be killed."""
@@ -61,10 +64,16 @@ class Worker:
             await process.wait()
 
     def _note(self, verb: str, name: int, what: str) -> None:
-        if verb == "in":
-            self.conversations[name] = what
-        else:
-            self.standing.setdefault(name, {})[what] = verb == "answered"
+        standing = self.standing.setdefault(name, {})
+        if verb != "in":
+            standing[what] = verb == "answered"
+            return
+        left = self.conversations.get(name, what)
+        self.conversations[name] = what
+        if left != what:
+            turns = sum(standing.values())
+            self.suspicions.append(Suspicion(turns, (left,), f"a worker left {left} for {what}"))
+            self.standing[name] = dict(list(standing.items())[-1:])
 
 
 async def kill_one(
@@ -83,6 +92,8 @@ async def kill_one(
         talker.take_up(conversation_id)
         talker.record.taken_up(conversation_id, worker.standing.get(name, {}).items())
         talkers.append(talker)
+    if talkers:
+        talkers[0].record.suspect(worker.suspicions)
     await asyncio.gather(*(talker.heal() for talker in talkers))
     await asyncio.gather(*(talker.talk_until(until) for talker in talkers))
     return talkers

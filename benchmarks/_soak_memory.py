@@ -37,19 +37,23 @@ class MemoryWatch:
         """What was allocated since the first sample, the most first."""
         self._first: tracemalloc.Snapshot | None = None
         if trace:
-            tracemalloc.start(8)
+            tracemalloc.start()
 
     def sample(self) -> None:
         """Measure."""
         gc.collect()
         self.samples.append(resident_bytes())
-        if tracemalloc.is_tracing():
-            taken = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(False, tracemalloc.__file__)])
-            if self._first is None:
-                self._first = taken
-            else:
-                compared = taken.compare_to(self._first, "traceback")[:_SHOWN]
-                self.growth = [
-                    f"{entry.size_diff:+} bytes in {entry.count_diff:+} blocks\n" + "\n".join(entry.traceback.format())
-                    for entry in compared
-                ]
+        if tracemalloc.is_tracing() and self._first is None:
+            self._first = tracemalloc.take_snapshot()
+
+    def compare(self) -> None:
+        """Find out what was allocated since the first sample, if it is traced."""
+        if self._first is None:
+            return
+        gc.collect()
+        last = tracemalloc.take_snapshot()
+        tracemalloc.stop()
+        self.growth = [
+            f"{entry.size_diff:+} bytes in {entry.count_diff:+} blocks at {entry.traceback}"
+            for entry in last.compare_to(self._first, "lineno")[:_SHOWN]
+        ]

@@ -37,6 +37,7 @@ class Call:
     response_id: str
     conversation_id: str | None
     model: str
+    status: str
     input_tokens: int
     output_tokens: int
     billed: bool
@@ -124,6 +125,7 @@ class _Service:
                 call.response_id,
                 call.conversation_id,
                 call.model,
+                call.status,
                 call.input_tokens,
                 call.output_tokens,
                 call.billed,

@@ -11,6 +11,7 @@ import random
 import sys
 
 from assistantguard import AssistantGuardError, AsyncAssistantGuard, TransientRetry
+from assistantguard.events import Event, ThreadRotated
 from benchmarks._soak_guards import CLEANUP_TIMEOUT, RUN_TIMEOUT, WORKER_MODEL, assistant, async_client
 from benchmarks._soak_model import Plan, message_of
 
@@ -22,9 +23,14 @@ def _say(*row: object) -> None:
     sys.stdout.flush()
 
 
+def _tell_move(event: Event) -> None:
+    if isinstance(event, ThreadRotated):
+        _say("in", int(event.thread_id), event.to_generation_id)
+
+
 async def _talk(guard: AsyncAssistantGuard, name: int, seed: int) -> None:
     dice = random.Random(f"{seed} worker {name}")
-    thread = guard.thread()
+    thread = guard.thread(str(name))
     number = 0
     while True:
         number += 1
@@ -57,7 +63,7 @@ async def main(base_url: str, first: int, conversations: int, seed: int, *, back
             run_timeout=RUN_TIMEOUT,
             cleanup_timeout=CLEANUP_TIMEOUT,
             background=background,
-            sinks=[],
+            sinks=[_tell_move],
         )
         await asyncio.gather(*(_talk(guard, name, seed) for name in range(first, first + conversations)))
 

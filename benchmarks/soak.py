@@ -64,6 +64,12 @@ _BLOCKING_SHARE = 0.06
 """The part of the threads that OS threads drive."""
 _BLOCKING_KINDS = (Kind("blocking"), Kind("blocking, background", background=True))
 _TELL_EVERY = 5.0
+_TURNS_PER_SECOND = 25.0
+"""At most; what a small machine does with time to spare, so that turns do not end in time-outs of its own making."""
+_CACHED_TEXTS = 20_000
+"""As many as `tokens` remembers the counts of."""
+_AT_ONCE = 24
+"""Turns at once while nothing goes wrong, for the same reason."""
 
 
 class Soak:
@@ -100,11 +106,11 @@ class Soak:
 
     async def _run(self, folder: Path) -> dict[str, Any]:
         journal = Journal(folder / "books.jsonl")
-        think = self._threads / 60
+        think = 2 * self._threads / _TURNS_PER_SECOND
         scene = Scene(self._sandbox, journal, self._tally, think)
         shared = Shared(self._ledger, journal, ToolCounter(self._tally))
         blocking = max(2, round(self._threads * _BLOCKING_SHARE))
-        await asyncio.to_thread(tokens.wait_until_ready)
+        await asyncio.to_thread(_fill_caches)
         async with async_client(self._sandbox.base_url) as client:
             with blocking_client(self._sandbox.base_url) as other, ThreadPoolExecutor(blocking) as pool:
                 groups = [Group(kind.name, partial(AsyncSoakGuard, client, kind, shared)) for kind in KINDS]
@@ -120,6 +126,7 @@ class Soak:
                 telling = asyncio.create_task(self._tell())
                 try:
                     await self._go_on(scene, crowd, callers, pool, partial(AsyncSoakGuard, client, KINDS[0], shared))
+                    await asyncio.to_thread(self._memory.compare)
                 finally:
                     telling.cancel()
         for talker in (*crowd, *callers):
@@ -178,8 +185,14 @@ class Soak:
         """Nothing goes wrong any more: every thread must answer, and everything must be in its place."""
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._sandbox.end_faults)
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def must_answer(talker: AsyncTalker) -> None:
+            async with places:
+                await talker.must_answer()
+
         await asyncio.gather(
-            *(talker.must_answer() for talker in crowd),
+            *(must_answer(talker) for talker in crowd),
             *(loop.run_in_executor(pool, talker.must_answer) for talker in callers),
         )
         await asyncio.to_thread(self._look_through, [*crowd, *callers])
@@ -228,6 +241,13 @@ class Soak:
             holds_open=holds_open,
             tokens_billed_by_killed=sum(call.input_tokens + call.output_tokens for call in killed),
         )
+
+
+def _fill_caches() -> None:
+    """Fill what is bounded, so that what grows afterwards is not."""
+    tokens.wait_until_ready()
+    for number in range(_CACHED_TEXTS):
+        tokens.estimate(f"{number:0200}", MODEL)
 
 
 def soak(seconds: float, threads: int, seed: int, rate: float, *, trace: bool = False) -> dict[str, Any]:

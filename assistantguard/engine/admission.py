@@ -22,6 +22,7 @@ from assistantguard.model_limits import largest_output
 from assistantguard.models import RunState, ThreadState
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS
 from assistantguard.policies import Cap, View
+from assistantguard.policies.base import run_account
 from assistantguard.policies.ruling import PlacedCap
 from assistantguard.tokens import Estimate
 
@@ -95,7 +96,7 @@ class Admission:
         if ruling.max_output_tokens is not None:
             wanted = max(MIN_OUTPUT_TOKENS, min(wanted, ruling.max_output_tokens))
         may_count = ruling.counting != "never" and request.generation_id is not None
-        if may_count and ruling.counting == "always":
+        if may_count and (ruling.counting == "always" or thread.adopted):
             expected, may_count = await self._count(request, expected, run), False
         wait_until = driver.now() + min(ruling.busy_wait, time_left)
         while True:
@@ -258,7 +259,13 @@ class Admission:
         text = (
             f"{room.cap.policy}: {cap.account} has {max(free, Decimal(0))} of {cap.limit} {unit} left"
             f" ({balance.committed} spent, {balance.held} held by requests in flight), {needs}: "
-        ) + ("ask again when they have settled" if busy else "raise the cap, or begin a new session")
+        )
+        if busy:
+            text += "ask again when they have settled"
+        elif cap.account == run_account(run):
+            text += "raise the cap, or rotate earlier with ThreadRotation(max_context_tokens=…)"
+        else:
+            text += "raise the cap, or begin a new session"
         kind = BudgetBusy if busy else BudgetExceeded
         error = kind(
             text,

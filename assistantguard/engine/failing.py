@@ -16,7 +16,7 @@ from assistantguard.errors import (
 )
 from assistantguard.models import Failure, FailureKind, RunState, RunStatus
 
-__all__ = ["ending", "error_of", "leaves_doubt", "note", "stopped", "timed_out"]
+__all__ = ["ending", "error_of", "is_lock", "leaves_doubt", "note", "stopped", "timed_out"]
 
 _ERRORS: dict[FailureKind, tuple[type[RunFailed], str]] = {
     "transient": (RetriesExhausted, "try again later, or raise TransientRetry(max_attempts=…)"),
@@ -89,3 +89,8 @@ def note(cause: BaseException, text: str) -> None:
     """Attach a note where this Python has notes (3.11 and newer); always keep it on the exception."""
     notes = [*getattr(cause, "__notes__", ()), text]
     setattr(cause, "__notes__", notes)  # noqa: B010 - no attribute that type checkers know on Python 3.10
+
+
+def is_lock(failure: Failure) -> bool:
+    """Whether a conversation was locked by another request. Not every server sends the code."""
+    return failure.code == "conversation_locked" or "operating on this conversation" in failure.message.lower()

@@ -182,5 +182,6 @@ class Rotation:
         thread.unsettled = []
         thread.strays = []
         thread.at_work = None
+        thread.locked = False
         thread.suspect = False
         thread.backlog = []

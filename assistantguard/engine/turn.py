@@ -19,7 +19,7 @@ from assistantguard.engine.admission import Admission
 from assistantguard.engine.asking import Asking
 from assistantguard.engine.books import Books
 from assistantguard.engine.exchanges import Earlier, Exchanges
-from assistantguard.engine.failing import ending, error_of, leaves_doubt, note, stopped, timed_out
+from assistantguard.engine.failing import ending, error_of, is_lock, leaves_doubt, note, stopped, timed_out
 from assistantguard.engine.files import Files
 from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
@@ -31,6 +31,7 @@ from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
 from assistantguard.errors import (
     AssistantGuardError,
+    BudgetExceeded,
     OutcomeUnknown,
     RunFailed,
     RunIncomplete,
@@ -53,6 +54,7 @@ from assistantguard.models import (
     ToolOutput,
 )
 from assistantguard.policies import Rotate, Stop, WrapUp
+from assistantguard.policies.base import run_account
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
@@ -149,6 +151,10 @@ class Engine:
         stand_in.deadline = now + self.session.run_timeout
         if thread.at_work is not None:
             await self._leave_or_end(thread, stand_in)
+        if thread.locked:
+            reason = Rotate("somebody keeps the conversation locked", old="keep")
+            await self._recovery.rotate(thread, stand_in, reason, "healing")
+            return True
         if thread.late:
             await self._books.ask_late(thread, _LATE_TIMEOUT)
         done = bool(thread.strays) and await self._recovery.remove_strays(thread, stand_in, thread.last_item_id)
@@ -179,7 +185,9 @@ class Engine:
             if thread.late:
                 await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run) / 5))
             if thread.suspect:
-                await self._recovery.heal_or_leave(thread, run, "a former run's outcome was not learned")
+                await self._recovery.heal_or_leave(
+                    thread, run, "a former run's outcome was not learned", whole=thread.adopted
+                )
             elif thread.strays:
                 await self._recovery.remove_strays(thread, run, thread.last_item_id)
                 thread.strays = []
@@ -226,7 +234,20 @@ class Engine:
                 return Earlier(outcome)
             await self._recovery.repair(thread, run, run.doubtful, "an attempt's outcome was not learned")
         run.status = "in_progress"
+        try:
+            return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
+        except BudgetExceeded as error:
+            if not self._has_outgrown(thread, run, error):
+                raise
+            reason = Rotate("the context alone does not fit the run's cap")
+            await self._recovery.rotate(thread, run, reason, error.policy or "TokenCap")
+        request = model_request(thread, run, self.session)
         return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
+
+    def _has_outgrown(self, thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:
+        """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
+        first = not run.answers and not run.retries and not error.committed and error.account == run_account(run)
+        return first and thread.generation_turns > 0 and self.session.policies.asks("before_turn")
 
     async def conclude(self, thread: ThreadState, run: RunState, outcome: Outcome | None) -> None:
         """The second half of `advance`: decide what follows from a request that is settled."""
@@ -307,7 +328,7 @@ class Engine:
             run.text = answer.text
         thread.backlog = []
         thread.last_item_id, thread.seed_items = answer.last_item_id, None
-        thread.adopted = False
+        thread.adopted = thread.locked = False
         thread.context_tokens = outcome.usage.total_tokens
         thread.context_at_most = outcome.context_at_most
         thread.context_known = True
@@ -376,7 +397,16 @@ class Engine:
             raise error from outcome.error
         wait = self._asking.retry(thread, run, failure)
         if wait is None:
-            raise error from outcome.error
+            if not is_lock(failure):
+                raise error from outcome.error
+            if not thread.locked or run.steps:
+                thread.locked = True
+                raise error from outcome.error
+            # For a second turn somebody does not let go: the thread goes on elsewhere.
+            reason = Rotate("somebody keeps the conversation locked", old="keep")
+            await self._recovery.rotate(thread, run, reason, "healing")
+            wait = 0.0
+            self._asking.report_retry(thread, run, failure, wait, "healing", "new_generation")
         run.retries += 1
         run.attempt += 1
         run.retry_at = self._driver.now() + wait

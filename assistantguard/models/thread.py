@@ -73,6 +73,8 @@ class ThreadState(Record):
     """Whether the generation must be looked at before the next request, since an outcome was not learned."""
     unsettled: list[dict[str, Any]] = field(default_factory=list)
     """Input of the request whose outcome was not learned: what of it stands in the conversation is a half turn."""
+    locked: bool = False
+    """Whether the last turn found the conversation locked by somebody else to its end."""
     at_work: str | None = None
     """The id of an answer in the background that could not be cancelled: while it is made, the server lets no other
     request in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
 from typing import Any, cast
 
 from hypothesis import note
@@ -14,13 +14,16 @@ from tenacity import wait_fixed
 from assistantguard import AssistantGuardError, ReplyReady, StreamEvent, ThreadState, TokenCap, TransientRetry
 from assistantguard.policies.base import Counting
 from tests.properties.acts import Act, Chore, Refusal, Vanish
-from tests.properties.strategies import REFUSALS, acts, manners
+from tests.properties.strategies import REFUSALS, acts, answers, manners
 from tests.properties.world import Manner, World, check_story
 
+Script = Sequence[Act | Refusal | Vanish]
 _THREADS = 3
 _MOST_ROUNDS = 5_000
 _LOST = REFUSALS[-1]
 _threads = st.integers(0, _THREADS - 1)
+_many = st.integers(1, 5)
+_scripts = st.one_of(st.lists(answers, max_size=3), st.lists(answers, max_size=3), acts.map(lambda script: script[:3]))
 _countings: st.SearchStrategy[Counting] = st.sampled_from(["always", "always", "near", "never"])
 
 
@@ -89,22 +92,40 @@ class CrowdOnOneCap(RuleBasedStateMachine):
         self.turns: dict[int, Turn] = {}
 
     @initialize(
-        cap=st.one_of(st.integers(1_500, 8_000), st.integers(8_000, 120_000)),
+        cap=st.sampled_from([2_500, 6_000, 20_000, 60_000, 120_000]),
         counting=_countings,
         manner=manners,
         density=st.sampled_from([0.05, 0.3, 1.0]),
         attempts=st.integers(1, 3),
+        in_process=st.booleans(),
+        script=_scripts,
     )
-    def open_shop(self, cap: int, counting: Counting, manner: Manner, density: float, attempts: int) -> None:
+    def open_shop(
+        self,
+        cap: int,
+        counting: Counting,
+        manner: Manner,
+        density: float,
+        attempts: int,
+        in_process: bool,
+        script: Script,
+    ) -> None:
         policies = [TransientRetry(attempts, wait=wait_fixed(0.5)), TokenCap(cap, counting=counting, wait=2.0)]
         self.cap = cap
-        self.world = World(policies=policies, colour="stepped", manner=manner, density=density)
+        self.in_process = in_process
+        self.world = World(policies=policies, colour="stepped", manner=manner, density=density, in_process=in_process)
         self.threads = [self.world.new_thread(f"thread_{number}") for number in range(_THREADS)]
+        self.world.server.script(script)
+        self.begin_all()
 
-    @rule(number=_threads, script=acts, in_pieces=st.booleans(), text=st.sampled_from(["Hello?", "x" * 300]))
-    def begin(self, number: int, script: list[Act | Refusal | Vanish], in_pieces: bool, text: str) -> None:
+    def begin_all(self) -> None:
+        for number in range(_THREADS):
+            self.begin(number, [], in_pieces=number > 0, text="Hello?")
+
+    @rule(number=_threads, script=_scripts, in_pieces=st.booleans(), text=st.sampled_from(["Hello?", "x" * 300]))
+    def begin(self, number: int, script: Script, in_pieces: bool, text: str) -> None:
         if number not in self.turns:
-            self.world.server.script(script[:3])
+            self.world.server.script(script)
             stream = self.world.engine.stream(self.threads[number], text, in_pieces=in_pieces)
             self.turns[number] = Turn(stream, in_pieces=in_pieces)
 
@@ -118,42 +139,41 @@ class CrowdOnOneCap(RuleBasedStateMachine):
                 self._forget_ended()
 
     @precondition(lambda self: self.turns)
-    @rule(number=_threads)
-    def cancel(self, number: int) -> None:
-        if number in self.turns:
-            self.turns[number].cancel()
-            self._forget_ended()
-
-    @precondition(lambda self: any(turn.rests for turn in self.turns.values()))
-    @rule(number=_threads)
-    def close(self, number: int) -> None:
-        if number in self.turns and self.turns[number].rests:
-            self.turns[number].close()
-            self._forget_ended()
-
-    @rule(seconds=st.sampled_from([0.1, 1.0, 10.0, 290.0, 700.0]))
-    def let_time_pass(self, seconds: float) -> None:
-        self.world.stage.now += seconds
-
-    @rule()
-    def expire(self) -> None:
-        self.world.ledger.expire(self.world.stage.now)
-
-    @rule(paid=st.booleans(), done=st.booleans())
-    def lose_a_connection(self, paid: bool, done: bool) -> None:
-        if paid:
-            self.world.server.script([Act(lost=True) if done else Refusal(_LOST)])
-        else:
-            self.world.server.script_chores([Chore(_LOST, done)])
-
-    @rule()
-    def tell_usage(self) -> None:
-        self.world.server.jobs.tell_all()
-
-    @rule(times=st.integers(1, 4))
-    def work_in_the_background(self, times: int) -> None:
+    @rule(times=st.sampled_from([2, 5, 10, 20]))
+    def go_on_side_by_side(self, times: int) -> None:
         for _ in range(times):
-            self.world.server.jobs.tick()
+            for turn in [*self.turns.values()]:
+                turn.step()
+            self._forget_ended()
+
+    @precondition(lambda self: self.turns)
+    @rule(number=_threads, closes=st.booleans())
+    def end_early(self, number: int, closes: bool) -> None:
+        """Cancel a turn, or close its stream where its reader has an event in hand."""
+        turn = self.turns.get(number)
+        if turn is not None and closes and turn.rests:
+            turn.close()
+        elif turn is not None:
+            turn.cancel()
+        self._forget_ended()
+
+    @rule(what=st.sampled_from(["time", "time", "expiry", "lost call", "lost answer", "told", "work"]), many=_many)
+    def meanwhile(self, what: str, many: int) -> None:
+        """Something happens outside."""
+        server = self.world.server
+        if what == "time":
+            self.world.stage.now += many**4  # up to where runs end, and then holds
+        elif what == "expiry":
+            self.world.ledger.expire(self.world.stage.now)
+        elif what == "lost call":
+            server.script_chores([Chore(_LOST, done=many > 1)])
+        elif what == "lost answer":
+            server.script([Act(lost=True) if many > 1 else Refusal(_LOST)])
+        elif what == "told":
+            server.jobs.tell_all()
+        else:
+            for _ in range(many):
+                server.jobs.tick()
 
     @invariant()
     def no_cap_is_passed(self) -> None:
@@ -167,12 +187,12 @@ class CrowdOnOneCap(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self._finish()
-        self.world.check_books()
+        self.world.check_books(interrupted=not self.in_process)
         self.world.server.recover()
         for number, thread in enumerate(self.threads):
             self.turns[number] = Turn(self._healing(thread), in_pieces=False)
         self._finish()
-        self.world.check_books()
+        self.world.check_books(interrupted=not self.in_process)
         for thread in self.threads:
             if thread.generation_id in self.world.server.shelf.conversations:
                 assert self.world.server.open_calls(str(thread.generation_id)) == []

@@ -5,7 +5,7 @@ A line with ``type: ignore`` is a mistake that a type checker must catch; mypy r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,8 @@ from assistantguard import (
     AssistantGuardError,
     AsyncAssistantGuard,
     AsyncGuardedThread,
+    AsyncRunStream,
+    AttemptFailed,
     BudgetBusy,
     BudgetExceeded,
     CarryOver,
@@ -38,16 +40,24 @@ from assistantguard import (
     Refused,
     RepeatedCallBreaker,
     Reply,
+    ReplyReady,
     RunFailed,
     RunState,
     RunStopped,
+    RunStream,
+    RunTimedOut,
     Sink,
+    StreamEvent,
     StructlogSink,
+    TextDelta,
     ThreadRotation,
     ThreadState,
     TokenCap,
     ToolCall,
+    ToolCallRequested,
+    ToolCallSettled,
     ToolError,
+    ToolOutput,
     ToolStepCeiling,
     TransientRetry,
     Usage,
@@ -56,7 +66,7 @@ from assistantguard import (
     observe,
     tool,
 )
-from assistantguard.events import Event, RunSettled
+from assistantguard.events import Event, RequestSettled, RunSettled, UsageCorrected
 from assistantguard.policies import Decision, Refuse, Stop, View
 
 
@@ -231,3 +241,67 @@ def handle(bot: AssistantGuard) -> None:
     except ValueError:
         raise
     assert issubclass(ConfigurationError, ValueError)
+
+
+def read(bot: AssistantGuard) -> None:
+    with bot.stream("Hi", deadline=30) as stream:
+        assert_type(stream, RunStream)
+        for event in stream:
+            assert_type(event, StreamEvent)
+            if isinstance(event, TextDelta):
+                assert_type(event.text, str)
+                assert_type(event.step, int)
+            elif isinstance(event, ToolCallRequested):
+                assert_type(event.call, ToolCall)
+            elif isinstance(event, ToolCallSettled):
+                assert_type(event.output, ToolOutput)
+            elif isinstance(event, AttemptFailed):
+                assert_type((event.wait, event.code, event.discarded_characters), tuple[float, str | None, int])
+            elif isinstance(event, ReplyReady):
+                assert_type(event.reply, Reply)
+    assert_type(stream.reply, Reply)
+    assert_type(bot.stream("Hi").text_deltas(separator=" "), Iterator[str])
+    assert_type(bot.thread("maren").stream([{"type": "input_text", "text": "Hi"}]).until_done(), Reply)
+    assert_type(stream.close(), None)
+    assert_type(bot.heal(), bool)
+    assert_type(bot.thread("maren").heal(), bool)
+    assert_type(bot.chat("Hi", deadline=2.5), Reply)
+    bot.stream(7)  # type: ignore[arg-type]
+    bot.chat("Hi", deadline="soon")  # type: ignore[arg-type]
+    bot.chat("Hi", 30)  # type: ignore[call-arg]
+    stream.reply = stream.reply  # type: ignore[misc]
+
+
+async def read_async(bot: AsyncAssistantGuard) -> None:
+    async with bot.stream("Hi", deadline=30) as stream:
+        assert_type(stream, AsyncRunStream)
+        async for event in stream:
+            assert_type(event, StreamEvent)
+    assert_type(stream.reply, Reply)
+    assert_type(bot.stream("Hi").text_deltas(), AsyncIterator[str])
+    assert_type(await bot.thread("maren").stream("Hi").until_done(), Reply)
+    assert_type(await bot.heal(), bool)
+    assert_type(await bot.chat("Hi", deadline=2), Reply)
+    for _ in stream:  # type: ignore[attr-defined]
+        pass
+
+
+def long_runs(client: openai.OpenAI, assistant: Assistant) -> None:
+    AssistantGuard(client, assistant, background=None, cleanup_timeout=5)
+    AssistantGuard(client, assistant, background="auto")  # type: ignore[arg-type]
+
+
+def late(event: Event) -> None:
+    if isinstance(event, UsageCorrected):
+        assert_type((event.usage, event.before), tuple[Usage, Usage])
+        assert_type(event.cost, Decimal | None)
+    elif isinstance(event, RequestSettled):
+        assert_type((event.background, event.mode_reason), tuple[bool, str | None])
+
+
+def in_time(bot: AssistantGuard) -> str | None:
+    try:
+        return bot.chat("Hi", deadline=5).text
+    except RunTimedOut as error:
+        assert_type(error.policy, str | None)
+        return error.thread_id
