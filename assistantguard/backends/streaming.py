@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.port import END
@@ -42,7 +43,10 @@ class ResponseStream:
     async def next(self) -> Piece | ModelAnswer:
         """See `AnswerStream.next`."""
         while True:
-            event = await self._events.next()
+            try:
+                event = await self._events.next()
+            except json.JSONDecodeError as error:
+                raise StreamCutError("the stream broke off in a chunk that is no JSON") from error
             if event is END:
                 raise StreamCutError("the stream ended before its answer")
             kind = get(event, "type")

@@ -96,7 +96,7 @@ class Admission:
         if ruling.max_output_tokens is not None:
             wanted = max(MIN_OUTPUT_TOKENS, min(wanted, ruling.max_output_tokens))
         may_count = ruling.counting != "never" and request.generation_id is not None
-        if may_count and ruling.counting == "always":
+        if may_count and (ruling.counting == "always" or thread.adopted):
             expected, may_count = await self._count(request, expected, run), False
         wait_until = driver.now() + min(ruling.busy_wait, time_left)
         while True:

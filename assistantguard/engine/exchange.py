@@ -150,6 +150,8 @@ class Exchange:
         self._stream: AnswerStream | None = None
         self._stream_left: AnswerStream | None = None
         """The last stream, closed; it tells from where to go on."""
+        self._resumed_at: int | None = None
+        """The number of the event after which it was taken up; a stream that brings nothing more is not, again."""
         self._is_sent = False
         self._pause = _FIRST_PAUSE
         self._follow_until: float | None = None
@@ -316,12 +318,13 @@ class Exchange:
     async def _resume(self) -> None:
         """Take the stream of an answer in the background up again; where that cannot be, it is polled."""
         response_id, stream = self._run.open_response_id, self._stream_left
-        if not self._request.background or stream is None or response_id is None or stream.sequence_number is None:
+        number = None if stream is None else stream.sequence_number
+        if not self._request.background or response_id is None or number is None or number == self._resumed_at:
             return
-        self._stream_left = None
+        self._stream_left, self._resumed_at = None, number
         left = self._with.admission.time_left(self._run)
         try:
-            self._stream = await self._with.backend.resume(response_id, stream.sequence_number, left)
+            self._stream = await self._with.backend.resume(response_id, number, left)
         except Exception as error:
             if self._with.backend.classify(error) is None:
                 raise

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from assistantguard import tokens
+from assistantguard.engine.admission import framing
 from assistantguard.engine.failing import error_of
 from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
@@ -171,6 +173,10 @@ class Recovery:
         self, thread: ThreadState, run: RunState, items: Sequence[Item], unsettled: Sequence[Mapping[str, Any]]
     ) -> Repair:
         """What makes the conversation usable whose newest items these are."""
+        if thread.adopted:  # what it holds was not counted by anyone yet
+            held = [tokens.estimate(item.text, run.model) + framing(1) for item in items]
+            thread.context_tokens = sum(one.tokens for one in held)
+            thread.context_at_most = sum(one.at_most for one in held)
         there = {item.call_id for item in items if item.type == "function_call_output"}
         thread.backlog = [item for item in thread.backlog if item["call_id"] not in there]
         coming = [str(item["call_id"]) for item in [*thread.backlog, *run.input] if "call_id" in item]

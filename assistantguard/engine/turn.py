@@ -185,7 +185,9 @@ class Engine:
             if thread.late:
                 await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run) / 5))
             if thread.suspect:
-                await self._recovery.heal_or_leave(thread, run, "a former run's outcome was not learned")
+                await self._recovery.heal_or_leave(
+                    thread, run, "a former run's outcome was not learned", whole=thread.adopted
+                )
             elif thread.strays:
                 await self._recovery.remove_strays(thread, run, thread.last_item_id)
                 thread.strays = []

@@ -62,11 +62,15 @@ def _http_ends(fault: HttpFault) -> Callable[[Transition, Often, Way], frozenset
             return transition.ends
         if fault.kind == "silent":
             return transition.late
-        if transition.matters == "little":
-            return transition.ends
         if fault.kind == "final":
-            return frozenset({fault.error})
+            own = transition.ends if transition.matters == "little" else frozenset({fault.error})
+            given = often == "once" or transition.refused_again
+            return transition.refused if given and transition.refused is not None else own
         if often == "once":
+            return transition.ends
+        if transition.stays is not None:
+            return transition.stays
+        if transition.matters == "little":
             return transition.ends
         if fault.kind == "passing":
             return frozenset({fault.error})

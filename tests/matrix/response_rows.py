@@ -7,8 +7,9 @@ from typing import Any
 
 import tenacity
 
-from assistantguard import TransientRetry
+from assistantguard import Reply, TransientRetry
 from assistantguard.sandbox import Fault
+from tests.matrix.scene import Scene
 from tests.matrix.shape import Often, Row, Transition, Way, only
 from tests.matrix.transitions import BY_NAME, SHORT, TRANSITIONS
 
@@ -35,6 +36,14 @@ def _ends(once: str, stays: str = "") -> Ends:
 def _waiting() -> TransientRetry:
     """Waits for a conversation that is locked while the server goes on."""
     return TransientRetry(100, wait=tenacity.wait_fixed(0.05))
+
+
+def _and_time_passes(scene: Scene) -> Reply:
+    """A turn after which a minute passes at the server."""
+    try:
+        return scene.turn(scene.combination.transition.message, scene.combination.deadline)
+    finally:
+        scene.sandbox.advance(60)
 
 
 def _row(name: str, make: Callable[..., Fault], once: str, stays: str = "", **fields: Any) -> Row:
@@ -122,10 +131,11 @@ def _never() -> Iterator[Row]:
         **late,
     )
     yield _row(
-        "completes after its cancel, later",
-        lambda **when: Fault.completes_after_cancel(seconds=0.05, **when),
+        "completes after its cancel, between two turns",
+        lambda **when: Fault.completes_after_cancel(seconds=60, **when),
         "RunTimedOut",
         ways=back,
+        call=_and_time_passes,
         **late,
     )
     for kind in ("deltas", "comments"):
@@ -186,8 +196,9 @@ def _kept() -> Iterator[Row]:
     yield _row("conversation locked", Fault.conversation_locked, "Reply", "RetriesExhausted")
     yield _row(
         "conversation locked for a while",
-        lambda **when: Fault.conversation_locked(0.02, **when),
-        "Reply | RetriesExhausted",
+        lambda **when: Fault.conversation_locked(0.1, **when),
+        "Reply",
+        options={"policies": [_waiting()]},
     )
     first, after_tools, later = PAID
     yield _row("conversation gone", Fault.conversation_gone, "Reply", transitions=(first, later))

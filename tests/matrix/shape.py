@@ -69,6 +69,14 @@ class Transition:
     """Faults that lead there."""
     ends: frozenset[str] = frozenset({"Reply"})
     """What the call ends in when the request is made well."""
+    refused: frozenset[str] | None = None
+    """What the call ends in when the request is refused; None is the refusal's own error."""
+    refused_again: bool = True
+    """Whether that is so too where every such request is refused."""
+    stays: frozenset[str] | None = None
+    """What it ends in when a fault that would pass does not; None is the fault's own error."""
+    stays_deadline: float | None = None
+    """Seconds that the turn gets then, where it would be tried until the run's end."""
     late: frozenset[str] = frozenset({"RunTimedOut"})
     """What the call ends in when it is out of time."""
     matters: Literal["paid", "needed", "little"] = "needed"
@@ -131,4 +139,6 @@ class Combination:
     @property
     def deadline(self) -> float | None:
         """Seconds that the call gets."""
+        if self.often == "stays" and self.transition.stays_deadline is not None:
+            return self.transition.stays_deadline
         return self.transition.deadline or self.row.deadline

@@ -29,7 +29,7 @@ CONVERSATIONS = "POST /conversations"
 ITEMS = "/conversations/{id}/items"
 ITEM = "DELETE /conversations/{id}/items/{item_id}"
 STORES = "/vector_stores"
-SHORT = 0.5
+SHORT = 0.7
 """Seconds that a turn gets where its story is about time."""
 
 
@@ -98,6 +98,7 @@ def half_a_turn(_: Way) -> list[Fault]:
 
 
 NOT_STORED = frozenset({"VectorStoreFailed"})
+EXHAUSTED = frozenset({"RetriesExhausted"})
 TIMED_OUT = frozenset({"RunTimedOut"})
 
 TRANSITIONS: tuple[Transition, ...] = (
@@ -113,13 +114,22 @@ TRANSITIONS: tuple[Transition, ...] = (
         options=lambda: {"policies": [retrying(), TokenCap(session=1_000_000, counting="always")]},
     ),
     # Following an answer that is being made, or whose connection was lost.
-    Transition("poll", RESPONSE, ways=only(streamed=False, background=True), matters="little"),
+    Transition(
+        "poll",
+        RESPONSE,
+        ways=only(streamed=False, background=True),
+        matters="little",
+        stays=frozenset({"RunTimedOut"}),
+        stays_deadline=1.0,
+    ),
     Transition(
         "resume the stream",
         RESPONSE,
         ways=only(streamed=True, background=True),
         leads=lambda _: [Fault.cut(3, at=1)],
         matters="little",
+        stays=frozenset({"RunTimedOut"}),
+        stays_deadline=1.0,
     ),
     Transition(
         "look the answer up",
@@ -132,6 +142,8 @@ TRANSITIONS: tuple[Transition, ...] = (
         "look in the conversation",
         f"GET {ITEMS}",
         leads=lambda _: [Fault.dropped(after_work=True, at=1)],
+        refused=frozenset({"Reply"}),
+        refused_again=False,
     ),
     # Cancelling.
     Transition(
@@ -153,8 +165,8 @@ TRANSITIONS: tuple[Transition, ...] = (
         deadline=SHORT,
     ),
     # Healing, in the run, after it and before the next.
-    Transition("list to heal between attempts", f"GET {ITEMS}", leads=half_a_turn),
-    Transition("delete to heal between attempts", ITEM, leads=half_a_turn),
+    Transition("list to heal between attempts", f"GET {ITEMS}", leads=half_a_turn, refused=EXHAUSTED, late=EXHAUSTED),
+    Transition("delete to heal between attempts", ITEM, leads=half_a_turn, refused=EXHAUSTED, late=EXHAUSTED),
     Transition(
         "list to heal at the end",
         f"GET {ITEMS}",
@@ -178,9 +190,16 @@ TRANSITIONS: tuple[Transition, ...] = (
         matters="little",
         message="Where are order 1 and order 2?",
         options=lambda: {"policies": [retrying(), ToolStepCeiling(1)]},
+        late=frozenset({"ToolStepCeilingReached"}),
     ),
-    Transition("list to heal before a turn", f"GET {ITEMS}", prepare=_left_in_doubt),
-    Transition("delete to heal before a turn", ITEM, prepare=_left_in_doubt),
+    Transition(
+        "list to heal before a turn",
+        f"GET {ITEMS}",
+        prepare=_left_in_doubt,
+        refused=frozenset({"Reply"}),
+        refused_again=False,
+    ),
+    Transition("delete to heal before a turn", ITEM, prepare=_left_in_doubt, refused=frozenset({"Reply"})),
     Transition("list to answer a foreign call", f"GET {ITEMS}", prepare=_broken_by_others),
     Transition("answer a foreign call", f"POST {ITEMS}", prepare=_broken_by_others),
     Transition(
@@ -192,6 +211,8 @@ TRANSITIONS: tuple[Transition, ...] = (
         deadline=2.0,
         late=frozenset({"RunTimedOut", "RetriesExhausted"}),
         options=lambda: {"run_timeout": 2.0},
+        refused=frozenset({"Reply"}),
+        refused_again=False,
     ),
     Transition(
         "answer for heal()",
@@ -202,8 +223,16 @@ TRANSITIONS: tuple[Transition, ...] = (
         deadline=2.0,
         late=frozenset({"RunTimedOut", "RetriesExhausted"}),
         options=lambda: {"run_timeout": 2.0},
+        refused=frozenset({"Reply"}),
     ),
-    Transition("ask for late usage", RESPONSE, prepare=_told_late, matters="little", often=("once",)),
+    Transition(
+        "ask for late usage",
+        RESPONSE,
+        prepare=_told_late,
+        matters="little",
+        often=("once",),
+        late=frozenset({"Reply", "RunTimedOut"}),
+    ),
     # Rotation.
     Transition("read to rotate", f"GET {ITEMS}", prepare=_earlier, options=rotating()),
     Transition("create to rotate", CONVERSATIONS, prepare=_earlier, options=rotating()),
