@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from assistantguard import MemoryLedger
@@ -118,13 +119,17 @@ class Move:
 class Journal:
     """A sink that writes what was booked to a file, so that the soak itself keeps nothing, and counts events.
 
+    A thread does the writing, since an event loop must not.
+
     Args:
         path: The file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("w", encoding="utf-8")
+        self._queue: SimpleQueue[list[Any] | None] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write_all, name="soak-journal", daemon=True)
+        self._writer.start()
         self._lock = threading.Lock()
         self._moves: dict[str, list[Move]] = defaultdict(list)
         self.events: Counter[str] = Counter()
@@ -141,25 +146,25 @@ class Journal:
                 usage = event.usage
                 self.tokens_estimated += usage.estimated_tokens
                 row = [event.thread_id, event.response_id, usage.input_tokens, usage.output_tokens, usage.estimated]
-                self._write(["settled", *row])
+                self._queue.put(["settled", *row])
             elif isinstance(event, UsageCorrected):
                 usage, before = event.usage, event.before
                 self.tokens_estimated += usage.estimated_tokens - before.estimated_tokens
                 row = [event.thread_id, event.response_id, usage.input_tokens, usage.output_tokens, usage.estimated]
-                self._write(["corrected", *row, before.total_tokens])
+                self._queue.put(["corrected", *row, before.total_tokens])
             elif isinstance(event, ThreadRotated):
                 if event.policy == "healing":
                     self.events[f"rotated: {event.reason}"] += 1
                 move = Move(event.from_generation_id, event.to_generation_id, event.turns, event.old)
                 self._moves[event.thread_id].append(move)
-                self._write(["thread", event.thread_id, event.from_generation_id, event.to_generation_id])
+                self._queue.put(["thread", event.thread_id, event.from_generation_id, event.to_generation_id])
             elif isinstance(event, BudgetRefusedEvent):
                 self.refused[f"{event.kind} {event.account.partition(':')[0]}"] += 1
 
     def note_thread(self, thread_id: str, generation_id: str | None) -> None:
         """Note which conversation a thread is in."""
         with self._lock:
-            self._write(["thread", thread_id, generation_id])
+            self._queue.put(["thread", thread_id, generation_id])
 
     def take_moves(self, thread_id: str) -> list[Move]:
         """The rotations of a thread since they were last asked for."""
@@ -167,15 +172,17 @@ class Journal:
             return self._moves.pop(thread_id, [])
 
     def rows(self) -> Iterator[list[Any]]:
-        """All that was written. Closes the file."""
-        with self._lock:
-            self._file.close()
+        """All that was written. Nothing may be noted any more."""
+        self._queue.put(None)
+        self._writer.join()
         with self._path.open(encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)
 
-    def _write(self, row: list[Any]) -> None:
-        self._file.write(json.dumps(row) + "\n")
+    def _write_all(self) -> None:
+        with self._path.open("w", encoding="utf-8") as file:
+            while (row := self._queue.get()) is not None:
+                file.write(json.dumps(row) + "\n")
 
 
 @dataclass(slots=True)
@@ -268,7 +275,7 @@ def audit(rows: Iterable[Sequence[Any]], bill: Iterable[Call], tokens_expired: i
             found.tokens_missing += missing
             found.say(
                 f"{thread_id} was billed {missing} tokens that its estimates of {estimated[thread_id]} do not cover,"
-                f" for some of {doubtful[thread_id]}"
+                f" among {doubtful[thread_id]}"
             )
     spare = sum(max(0, tokens - uncovered[thread_id]) for thread_id, tokens in estimated.items())
     if alone > spare:

@@ -53,7 +53,7 @@ class Worker:
         try:
             async for line in process.stdout:
                 if line.endswith(b"\n"):
-                    self._note(*json.loads(line))
+                    self.note(*json.loads(line))
                 if ended is None and self.conversations:
                     ended = asyncio.get_running_loop().call_later(seconds, process.kill)
         finally:
@@ -63,7 +63,8 @@ class Worker:
                 process.kill()
             await process.wait()
 
-    def _note(self, verb: str, name: int, what: str) -> None:
+    def note(self, verb: str, name: int, what: str) -> None:
+        """Take a line that the process said."""
         standing = self.standing.setdefault(name, {})
         if verb != "in":
             standing[what] = verb == "answered"
