@@ -44,7 +44,6 @@ def test_usage_that_is_not_told_is_booked_as_an_estimate(wire: Wire, usage: Any)
 def test_a_server_that_never_tells_usage_still_fills_a_cap_and_rotates_by_context(wire: Wire) -> None:
     wire.server.routes["POST /responses/input_tokens"] = error(404)
 
-
     def answer_in_bounds(seen: SeenRequest) -> dict[str, Any]:
         return answer(message("word " * min(300, seen.body["max_output_tokens"] - 1)), usage=None)
 
