@@ -114,6 +114,7 @@ class Move:
     turns: int
     old: str
     """What became of the old generation."""
+    reason: str = ""
 
 
 class Journal:
@@ -155,7 +156,7 @@ class Journal:
             elif isinstance(event, ThreadRotated):
                 if event.policy == "healing":
                     self.events[f"rotated: {event.reason}"] += 1
-                move = Move(event.from_generation_id, event.to_generation_id, event.turns, event.old)
+                move = Move(event.from_generation_id, event.to_generation_id, event.turns, event.old, event.reason)
                 self._moves[event.thread_id].append(move)
                 self._queue.put(["thread", event.thread_id, event.from_generation_id, event.to_generation_id])
             elif isinstance(event, BudgetRefusedEvent):

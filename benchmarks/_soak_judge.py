@@ -194,7 +194,7 @@ class Record:
         answered = [name for name in before if self._standing[name]]
         for move in self._moves:
             if move.old == "gone" and move.from_id is not None:
-                self._suspect(len(answered), [move.from_id], f"{move.from_id} was left as gone, at [{mark}]")
+                self._suspect(len(answered), [move.from_id], f"{move}, at [{mark}]")
                 return
         if answered and answered[-1] not in carried and before.index(answered[-1]) >= len(before) - _CARRIED_TURNS:
             sources = [move.from_id for move in self._moves if move.from_id is not None]

@@ -37,7 +37,7 @@ class Worker:
         self.standing: dict[int, dict[str, bool]] = {}
         """What was sent to its conversation, and whether it was answered."""
         self.suspicions: list[Suspicion] = []
-        """Turns of conversations that it left, although it does not rotate."""
+        """Turns of conversations that it left as gone."""
 
     async def live(self, seconds: float) -> None:
         """Run so long from the first answer on, then be killed."""
@@ -66,15 +66,14 @@ class Worker:
     def note(self, verb: str, name: int, what: str) -> None:
         """Take a line that the process said."""
         standing = self.standing.setdefault(name, {})
-        if verb != "in":
-            standing[what] = verb == "answered"
-            return
-        left = self.conversations.get(name, what)
-        self.conversations[name] = what
-        if left != what:
-            turns = sum(standing.values())
-            self.suspicions.append(Suspicion(turns, (left,), f"a worker left {left} for {what}"))
+        if verb == "in":
+            self.conversations[name] = what
+        elif verb in {"lost", "left"}:
+            if verb == "lost":
+                self.suspicions.append(Suspicion(sum(standing.values()), (what,), f"a worker left {what} as gone"))
             self.standing[name] = dict(list(standing.items())[-1:])
+        else:
+            standing[what] = verb == "answered"
 
 
 async def kill_one(

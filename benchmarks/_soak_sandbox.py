@@ -10,16 +10,22 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assistantguard.sandbox import Fault, Sandbox
 from benchmarks._soak_memory import resident_bytes
 from benchmarks._soak_model import Held, answer, held_in
 
+if TYPE_CHECKING:
+    from assistantguard.sandbox.app import RecordedRequest
+
 __all__ = ["API_KEY", "Call", "SandboxProcess", "Status"]
 
 API_KEY = "sk-soak"
 _START_SECONDS = 60.0
+_IN_FLIGHT = 2_000
+"""So many of the newest requests may not have met their fault yet."""
+_TOLD_REQUESTS = 8
 _RARE = {
     # They hold a turn until its deadline, and so much else does not happen meanwhile.
     "silent_before_work": 0.5,
@@ -100,11 +106,20 @@ class _Service:
         """Those of the conversations that were deleted by anyone but a guard."""
         requests = self._sandbox.requests
         for request in requests[self._looked_at :]:
-            if request.fault == "conversation_gone" and isinstance(request.body, dict):
-                named = request.body.get("conversation")
-                self._vanished.add(str(named.get("id") if isinstance(named, dict) else named))
-        self._looked_at = len(requests)
+            if request.fault == "conversation_gone":
+                self._vanished.add(_conversation_of(request))
+        self._looked_at = max(0, len(requests) - _IN_FLIGHT)
         return self._vanished.intersection(conversation_ids)
+
+    def last_requests(self, conversation_id: str) -> list[str]:
+        """The last requests on a conversation, newest last."""
+        found: list[str] = []
+        for request in reversed(self._sandbox.requests):
+            if _conversation_of(request) == conversation_id:
+                found.append(f"{request.endpoint} {request.status} {request.fault or ''}".strip())
+                if len(found) == _TOLD_REQUESTS:
+                    break
+        return found[::-1]
 
     def held(self, conversation_ids: list[str]) -> dict[str, Held | None]:
         """What conversations hold; None for one that is gone."""
@@ -133,6 +148,15 @@ class _Service:
             )
             for call in list(self._sandbox.billing.calls)
         ]
+
+
+def _conversation_of(request: RecordedRequest) -> str:
+    """The conversation that a request names; empty where it names none."""
+    named = request.body.get("conversation") if isinstance(request.body, dict) else None
+    if named is not None:
+        return str(named["id"] if isinstance(named, dict) else named)
+    parts = request.path.split("/")
+    return parts[3] if parts[2:3] == ["conversations"] and len(parts) > 3 else ""
 
 
 def _serve(connection: Connection, seed: int, rate: float) -> None:
@@ -190,6 +214,11 @@ class SandboxProcess:
     def vanished(self, conversation_ids: list[str]) -> set[str]:
         """Those of the conversations that were deleted by anyone but a guard."""
         found: set[str] = self._ask("vanished", conversation_ids)
+        return found
+
+    def last_requests(self, conversation_id: str) -> list[str]:
+        """The last requests on a conversation, newest last: endpoint, status and fault of each."""
+        found: list[str] = self._ask("last_requests", conversation_id)
         return found
 
     def held(self, conversation_ids: list[str]) -> dict[str, Held | None]:

@@ -25,6 +25,7 @@ def _say(*row: object) -> None:
 
 def _tell_move(event: Event) -> None:
     if isinstance(event, ThreadRotated):
+        _say("lost" if event.old == "gone" else "left", int(event.thread_id), event.from_generation_id)
         _say("in", int(event.thread_id), event.to_generation_id)
 
 

@@ -207,7 +207,8 @@ class Soak:
         vanished = self._sandbox.vanished([name for one in suspicions for name in one.conversations])
         for one in suspicions:
             if not vanished.intersection(one.conversations):
-                self._tally.wrong("turns_lost", one.detail, one.turns)
+                told = {name: self._sandbox.last_requests(name) for name in one.conversations}
+                self._tally.wrong("turns_lost", f"{one.detail}; the last requests: {told}", one.turns)
 
     async def _tell(self) -> None:
         """Keep telling how it goes."""

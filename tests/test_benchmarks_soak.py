@@ -329,7 +329,12 @@ def test_turns_of_a_conversation_that_a_worker_left_are_suspected() -> None:
     worker.note("in", 50, "conv_1")
     worker.note("answered", 50, "50.1")
     worker.note("sent", 50, "50.2")
+    worker.note("lost", 50, "conv_1")
     worker.note("in", 50, "conv_2")
     worker.note("answered", 50, "50.2")
-    assert worker.suspicions == [Suspicion(1, ("conv_1",), "a worker left conv_1 for conv_2")]
+    assert worker.suspicions == [Suspicion(1, ("conv_1",), "a worker left conv_1 as gone")]
     assert worker.standing == {50: {"50.2": True}}
+    worker.note("left", 50, "conv_2")
+    worker.note("in", 50, "conv_3")
+    assert len(worker.suspicions) == 1
+    assert worker.conversations == {50: "conv_3"}
