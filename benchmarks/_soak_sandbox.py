@@ -17,7 +17,7 @@ from benchmarks._soak_memory import resident_bytes
 from benchmarks._soak_model import Held, answer, held_in
 
 if TYPE_CHECKING:
-    from assistantguard.sandbox.app import RecordedRequest
+    from assistantguard.sandbox.request_log import RecordedRequest
 
 __all__ = ["API_KEY", "Call", "SandboxProcess", "Status"]
 
