@@ -23,6 +23,7 @@ __all__ = ["API_KEY", "Call", "SandboxProcess", "Status"]
 
 API_KEY = "sk-soak"
 _START_SECONDS = 60.0
+_KEPT_RESPONSES = 10_000
 _TOLD_REQUESTS = 16
 _RARE = {
     # They hold a turn until its deadline, and so much else does not happen meanwhile.
@@ -165,7 +166,7 @@ def _conversation_of(request: RecordedRequest) -> str:
 
 def _serve(connection: Connection, seed: int, rate: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this process ends with it
-    with Sandbox(answer, model_in_thread=False, api_key=API_KEY) as sandbox:
+    with Sandbox(answer, model_in_thread=False, api_key=API_KEY, keep_responses=_KEPT_RESPONSES) as sandbox:
         service = _Service(sandbox, seed, rate)
         gc.freeze()
         connection.send(sandbox.base_url)
