@@ -278,8 +278,8 @@ def usage_of(
         shown = tokens.estimate(answer.text, request.model)
         for text in _call_texts(answer):
             shown += tokens.estimate(text, request.model)
-        written = min(shown.tokens + framing(answer.output_items).at_most, expectation.output_at_most)
-        if shown.exact:
+        written = min(shown.at_most + framing(answer.output_items).at_most, expectation.output_at_most)
+        if shown.exact or shown.tokens > expectation.output_at_most * 5 // 4 + 16:
             written = max(written, shown.tokens)  # a server that wrote more than it was allowed
     else:
         written = max(expectation.output_at_most, seen_tokens)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Files"]
 
-_CALL_TIMEOUT = 30.0
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
 
@@ -160,7 +159,7 @@ class Files:
         if info.failed:
             reasons: list[str] = []
             with contextlib.suppress(Exception):  # the reasons only explain; the failure itself is certain
-                reasons = await self._backend.failed_files(info.id, _CALL_TIMEOUT)
+                reasons = await self._backend.failed_files(info.id, self._steady.limit(run))
             error = VectorStoreFailed(
                 f"{info.failed} of the files in the vector store {info.id} could not be embedded"
                 + (f" ({'; '.join(reasons)})" if reasons else "")

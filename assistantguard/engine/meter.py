@@ -28,8 +28,9 @@ class Meter:
 
     @property
     def seen_tokens(self) -> int:
-        """A bound on the output that arrived."""
-        return tokens.estimate("".join(self._pieces), self._model).at_most
+        """The output that arrived, where it is sure to be more than was allowed, or exactly known; else 0."""
+        found = tokens.estimate("".join(self._pieces), self._model)
+        return found.tokens if found.exact or found.tokens > self._bound else 0
 
     def passes(self, text: str) -> bool:
         """Whether the output is longer than its bound, now that `text` was added."""

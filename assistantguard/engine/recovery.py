@@ -104,12 +104,16 @@ class Recovery:
         """
         steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
         assert generation_id is not None
-        items = await steady.call(thread, lambda timeout: backend.history(generation_id, timeout, limit=_TAIL), run)
-        strays = strays_in_tail(
-            items, settled, thread.strays, own=own, seed_items=seed_items if len(items) < _TAIL else None
-        )
+        try:
+            items = await steady.call(thread, lambda timeout: backend.history(generation_id, timeout, limit=_TAIL), run)
+            strays = strays_in_tail(
+                items, settled, thread.strays, own=own, seed_items=seed_items if len(items) < _TAIL else None
+            )
+            if strays:
+                await steady.call(thread, lambda timeout: backend.delete_items(generation_id, strays, timeout), run)
+        except RunFailed:  # it may wait: the answer that was given stands, and the next turn looks again
+            return False
         if strays:
-            await steady.call(thread, lambda timeout: backend.delete_items(generation_id, strays, timeout), run)
             reason = "an attempt that was given up came late"
             self._report(thread, generation_id, Repair(strays, left_behind=len(strays)), reason)
             thread.strays = []

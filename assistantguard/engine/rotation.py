@@ -9,7 +9,7 @@ from assistantguard import tokens
 from assistantguard.engine.admission import framing
 from assistantguard.engine.healing import plan_repair
 from assistantguard.engine.ports import ModelRequest
-from assistantguard.errors import Refused, RunFailed
+from assistantguard.errors import Refused, RunFailed, RunTimedOut
 from assistantguard.events import ThreadRotated
 from assistantguard.models import Item
 from assistantguard.models.carry_over import CarryOver
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from assistantguard.policies import Rotate
 
 __all__ = ["Rotation"]
-
-_CALL_TIMEOUT = 30.0
 
 Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
 
@@ -80,7 +78,7 @@ class Rotation:
         self._enter(thread, generation_id, carried, len(seeds))
         fate: Fate = "undeleted"
         try:
-            fate = await self._leave(old_id, decision, readable=readable)
+            fate = await self._leave(old_id, decision, run, readable=readable)
         finally:
             session = self._session
             session.emit(
@@ -155,13 +153,16 @@ class Rotation:
             thread, lambda timeout: self._backend.create_generation(seeds, metadata, timeout), run
         )
 
-    async def _leave(self, old_id: str | None, decision: Rotate, *, readable: bool) -> Fate:
+    async def _leave(self, old_id: str | None, decision: Rotate, run: RunState, *, readable: bool) -> Fate:
         if old_id is None or not readable:
             return "gone"
         if decision.old == "keep":
             return "kept"
         try:
-            await self._backend.delete_generation(old_id, scrub=decision.old == "scrub", timeout=_CALL_TIMEOUT)
+            limit = self._steady.limit(run)
+            await self._backend.delete_generation(old_id, scrub=decision.old == "scrub", timeout=limit)
+        except RunTimedOut:
+            return "undeleted"
         except Exception as error:
             if self._backend.classify(error) is None:
                 raise

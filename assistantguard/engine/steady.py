@@ -57,7 +57,7 @@ class Steady:
         while True:
             attempt += 1
             try:
-                return await operation(self._limit(run))
+                return await operation(self.limit(run))
             except Exception as error:
                 failure = self.backend.classify(error)
                 if failure is None:
@@ -68,13 +68,18 @@ class Steady:
                 if failure.kind == "transient":
                     wait = self.asking.retry(thread, replace(stand_in, attempt=attempt), failure)
                 if wait is None:
+                    self.limit(run)
                     raise error_of(failure, attempt) from error
                 if run is not None:
                     run.retries += 1
                 await self.driver.sleep(wait)
 
-    def _limit(self, run: RunState | None) -> float:
-        """Seconds that a call may take."""
+    def limit(self, run: RunState | None) -> float:
+        """Seconds that a call may take.
+
+        Raises:
+            RunTimedOut: The run's deadline has passed.
+        """
         if run is None or run.deadline is None:
             return _CALL_TIMEOUT
         left = run.deadline - self.driver.now()

@@ -141,7 +141,7 @@ def test_a_second_ctrl_c_ends_the_clean_up_and_the_next_turn_makes_it_good(block
 
 @MODES
 @WAYS_TO_ASK
-@pytest.mark.parametrize("number", range(1, 12))
+@pytest.mark.parametrize("number", range(1, 10))
 def test_an_interrupt_out_of_a_sink_leaves_books_and_thread_whole(
     world: World, number: int, *, background: bool, streamed: bool
 ) -> None:
@@ -158,9 +158,9 @@ def test_an_interrupt_out_of_a_sink_leaves_books_and_thread_whole(
     sandbox = world.sandbox(script, faults=[Fault.rate_limit(at=2)])
     bot = world.bot(sandbox, [RETRY], tools=[Lookups().lookup], background=background, sinks=[sink])
     bot.events = seen
-    with contextlib.suppress(KeyboardInterrupt):
+    # The ninth event says that the run has ended; the interrupt comes out all the same.
+    with pytest.raises(KeyboardInterrupt):
         bot.chat("Where is it?", streamed=streamed)
-        assert len(seen) < number
     armed.clear()
     assert bot.chat("Are you there?").text
     check_all(bot, sandbox)

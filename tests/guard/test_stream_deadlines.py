@@ -121,9 +121,9 @@ def test_a_server_that_drips_costs_no_more_than_the_deadline_and_the_clean_up(
 @WAYS_TO_ASK
 def test_the_shorter_of_deadline_and_run_timeout_ends_a_turn_and_is_named(world: World, *, streamed: bool) -> None:
     for run_timeout, deadline, named in (
-        (0.3, 60.0, "run_timeout"),
-        (60.0, 0.3, "deadline"),
-        (0.3, None, "run_timeout"),
+        (0.8, 60.0, "run_timeout"),
+        (60.0, 0.8, "deadline"),
+        (0.8, None, "run_timeout"),
     ):
         sandbox = world.sandbox(slow_words)
         bot = world.bot(sandbox, [RETRY], run_timeout=run_timeout)

@@ -13,7 +13,7 @@ _UNHURRIED = [HealthCheck.too_slow]
 settings.register_profile(
     "default", deadline=None, max_examples=100, derandomize=True, suppress_health_check=_UNHURRIED
 )
-settings.register_profile("ci", deadline=None, max_examples=1_500, suppress_health_check=_UNHURRIED)
+settings.register_profile("ci", deadline=None, max_examples=200, suppress_health_check=_UNHURRIED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

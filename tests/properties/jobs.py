@@ -18,6 +18,8 @@ from tests.properties.shelf import FRAMING, Shelf, Stored, refuse
 __all__ = ["Job", "Jobs"]
 
 LARGEST_OUTPUT = 16_384
+_CALL_BYTES = 16
+"""More than the arguments of a call take."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,9 +71,12 @@ class Jobs:
         if act.calls and (not request.tools or (request.tool_choice == "none" and self._obedient)):
             act = replace(act, calls=(), text=act.text or "no tools")
         allowed = request.max_output_tokens or LARGEST_OUTPUT
-        act = replace(act, text=act.text[:allowed])
+        # What it writes keeps to what it was allowed, by any way of counting: no token is shorter than a byte.
+        act = replace(act, text=act.text.encode()[:allowed].decode(errors="ignore"))
+        room = (allowed - len(act.text.encode())) // _CALL_BYTES
         calls = tuple(
-            ToolCall(shelf.id("call"), "lookup", {"n": number}, json.dumps({"n": number})) for number in act.calls
+            ToolCall(shelf.id("call"), "lookup", {"n": number}, json.dumps({"n": number}))
+            for number in act.calls[:room]
         )
         items = [Item("message", act.text, role="assistant", id=shelf.id("msg"))] if act.text else []
         items += [

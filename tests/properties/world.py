@@ -89,13 +89,15 @@ class World:
         )
         self.ledger = WatchingLedger()
         self.ledger.in_process = self.in_process
+        prices = PriceBook({MODEL: PRICE})
+        prices.load()
         session = Session(
             "s",
             Assistant(model=MODEL, instructions="You answer.", reasoning_effort="high" if self.manner.long else None),
             TOOLS,
             json.dumps(TOOLS),
             PolicySet(self.policies),
-            PriceBook({MODEL: PRICE}),
+            prices,
             self.ledger,
             self.events.append,
             self.run_timeout,

@@ -43,7 +43,11 @@ def test_usage_that_is_not_told_is_booked_as_an_estimate(wire: Wire, usage: Any)
 
 def test_a_server_that_never_tells_usage_still_fills_a_cap_and_rotates_by_context(wire: Wire) -> None:
     wire.server.routes["POST /responses/input_tokens"] = error(404)
-    wire.server.routes["POST /responses"] = lambda seen: answer(message("word " * 300), usage=None)
+
+    def answer_in_bounds(seen: SeenRequest) -> dict[str, Any]:
+        return answer(message("word " * min(300, seen.body["max_output_tokens"] - 1)), usage=None)
+
+    wire.server.routes["POST /responses"] = answer_in_bounds
     bot = wire.bot([TokenCap(session=20_000, counting="always"), ThreadRotation(None, max_context_tokens=2_000)])
 
     outcomes = [bot.try_chat(f"Message {number}.") for number in range(60)]
