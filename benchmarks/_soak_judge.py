@@ -44,9 +44,14 @@ class Tally:
         """Count what must not be."""
         with self._lock:
             self.counts[name] += amount
+        self.tell(f"{name}: {detail}")
+
+    def tell(self, detail: str) -> None:
+        """Keep a detail, and tell it at once; only the first few."""
+        with self._lock:
             if len(self.details) < _KEPT_DETAILS:
-                self.details.append(f"{name}: {detail}")
-                print(self.details[-1], file=sys.stderr, flush=True)
+                self.details.append(detail)
+                print(detail, file=sys.stderr, flush=True)
 
 
 class ToolCounter:
@@ -151,11 +156,16 @@ class Record:
         self._standing = {**states, **{name: self._standing.get(name, False) for name in self._open}, mark: True}
         self._conversation, self._moves = seen.conversation, []
 
-    def hold_against(self, held: Held | None, conversation: str) -> None:
-        """Hold what a conversation holds, at a time when nothing is in flight, against what it must hold."""
+    def hold_against(self, held: Held | None, conversation: str) -> bool:
+        """Hold what a conversation holds, at a time when nothing is in flight, against what it must hold.
+
+        Returns:
+            Whether something stands in it that must not.
+        """
+        doubled = len(self._doubled)
         if held is None:
             self._suspect(sum(self._standing.values()), [conversation], f"{conversation} is gone")
-            return
+            return False
         for counts, what in ((held.asked, "stands"), (held.answered, "is answered")):
             for name, count in counts.items():
                 if count > 1:
@@ -166,6 +176,7 @@ class Record:
                 self._suspect(len(lost), [conversation], f"{lost} do not stand in {conversation}")
         if held.open_calls:
             self._tally.wrong("calls_open", f"{conversation} has {held.open_calls} calls without an output")
+        return bool(held.open_calls) or len(self._doubled) > doubled
 
     def begin_anew(self) -> None:
         """The conversation was lost by someone else's doing; the next one begins with nothing."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Scripted, ToolCalls
 
-__all__ = ["TOOL", "Held", "Plan", "Seen", "answer", "held_in", "message_of", "read_reply"]
+__all__ = ["TOOL", "Held", "Plan", "Seen", "answer", "held_in", "message_of", "read_reply", "shortened"]
 
 TOOL = "look_up"
 _FRAME = "<carried-over>"
@@ -24,6 +24,7 @@ _FRAME = "<carried-over>"
 _MARK = re.compile(r"\[(\d+\.\d+)\]")
 _PLAN = re.compile(r"\((\d+) steps of (\d+), (\d+) words, (\d+) ms, (\d+) ms a piece\)")
 _REPLY = re.compile(r"Answer to \[([\d.]+)\] in (\S+) seen \{([^}]*)\} noted \{([^}]*)\}")
+_SHORT = 30
 _WORDS = ("two", "kettles", "and", "a", "grinder", "were", "handed", "to", "the", "carrier", "on", "Monday;")
 
 
@@ -99,6 +100,14 @@ def held_in(items: Sequence[Mapping[str, Any]]) -> Held:
             else:
                 asked.update(_MARK.findall(text)[:1])
     return Held(asked, answered, frozenset(noted), len(calls))
+
+
+def shortened(item: Mapping[str, Any]) -> str:
+    """An item in a few words."""
+    if item["type"] != "message":
+        return f"{item['type']} {item.get('call_id', '')}"
+    text = _text(item)
+    return f"{item['role']} {text if len(text) <= _SHORT else text[:_SHORT] + '…'}"
 
 
 def answer(request: ModelRequest) -> Scripted:

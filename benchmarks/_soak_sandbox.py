@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistantguard.sandbox import Fault, Sandbox
 from benchmarks._soak_memory import resident_bytes
-from benchmarks._soak_model import Held, answer, held_in
+from benchmarks._soak_model import Held, answer, held_in, shortened
 
 if TYPE_CHECKING:
     from assistantguard.sandbox.request_log import RecordedRequest
@@ -23,9 +23,8 @@ __all__ = ["API_KEY", "Call", "SandboxProcess", "Status"]
 
 API_KEY = "sk-soak"
 _START_SECONDS = 60.0
-_IN_FLIGHT = 2_000
-"""So many of the newest requests may not have met their fault yet."""
-_TOLD_REQUESTS = 8
+_KEPT_RESPONSES = 10_000
+_TOLD_REQUESTS = 16
 _RARE = {
     # They hold a turn until its deadline, and so much else does not happen meanwhile.
     "silent_before_work": 0.5,
@@ -71,7 +70,6 @@ class _Service:
         self._rate = rate
         self._rounds = 0
         self._vanished: set[str] = set()
-        self._looked_at = 0
 
     def base_url(self) -> str:
         return self._sandbox.base_url
@@ -104,12 +102,14 @@ class _Service:
 
     def vanished(self, conversation_ids: list[str]) -> set[str]:
         """Those of the conversations that were deleted by anyone but a guard."""
-        requests = self._sandbox.requests
-        for request in requests[self._looked_at :]:
+        self._look_through()
+        return self._vanished.intersection(conversation_ids)
+
+    def _look_through(self) -> None:
+        """Note which conversations faults deleted. The log holds the newest requests only, so it is done often."""
+        for request in self._sandbox.requests:
             if request.fault == "conversation_gone":
                 self._vanished.add(_conversation_of(request))
-        self._looked_at = max(0, len(requests) - _IN_FLIGHT)
-        return self._vanished.intersection(conversation_ids)
 
     def last_requests(self, conversation_id: str) -> list[str]:
         """The last requests on a conversation, newest last."""
@@ -120,6 +120,10 @@ class _Service:
                 if len(found) == _TOLD_REQUESTS:
                     break
         return found[::-1]
+
+    def items(self, conversation_id: str) -> list[str]:
+        """The items of a conversation, shortened."""
+        return list(map(shortened, self._sandbox.conversation(conversation_id)))
 
     def held(self, conversation_ids: list[str]) -> dict[str, Held | None]:
         """What conversations hold; None for one that is gone."""
@@ -132,6 +136,7 @@ class _Service:
         return found
 
     def status(self) -> Status:
+        self._look_through()
         return Status(self._sandbox.billing.requests, self._sandbox.faults_by_kind, resident_bytes())
 
     def bill(self) -> list[Call]:
@@ -161,7 +166,7 @@ def _conversation_of(request: RecordedRequest) -> str:
 
 def _serve(connection: Connection, seed: int, rate: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this process ends with it
-    with Sandbox(answer, model_in_thread=False, api_key=API_KEY) as sandbox:
+    with Sandbox(answer, model_in_thread=False, api_key=API_KEY, keep_responses=_KEPT_RESPONSES) as sandbox:
         service = _Service(sandbox, seed, rate)
         gc.freeze()
         connection.send(sandbox.base_url)
@@ -219,6 +224,11 @@ class SandboxProcess:
     def last_requests(self, conversation_id: str) -> list[str]:
         """The last requests on a conversation, newest last: endpoint, status and fault of each."""
         found: list[str] = self._ask("last_requests", conversation_id)
+        return found
+
+    def items(self, conversation_id: str) -> list[str]:
+        """The items of a conversation, shortened."""
+        found: list[str] = self._ask("items", conversation_id)
         return found
 
     def held(self, conversation_ids: list[str]) -> dict[str, Held | None]:

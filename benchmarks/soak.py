@@ -201,8 +201,9 @@ class Soak:
         places = {talker: talker.conversation_id for talker in talkers}
         held = self._sandbox.held([place for place in places.values() if place is not None])
         for talker, place in places.items():
-            if place is not None:
-                talker.record.hold_against(held[place], place)
+            if place is not None and talker.record.hold_against(held[place], place):
+                self._tally.tell(f"{place} holds {self._sandbox.items(place)}")
+                self._tally.tell(f"the last requests on it: {self._sandbox.last_requests(place)}")
         suspicions = [one for talker in talkers for one in talker.record.take_suspicions()]
         vanished = self._sandbox.vanished([name for one in suspicions for name in one.conversations])
         for one in suspicions:
