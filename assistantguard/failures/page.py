@@ -46,7 +46,10 @@ _HAPPENS: dict[FailureKind, str] = {
     "transient": "tried again while the policies allow it, then `RetriesExhausted`",
     "exhausted": "never tried again: `QuotaExhausted`",
     "structural": "mended and tried again at once, at most three times in a run, then `ThreadBroken`",
-    "ambiguous": "`OutcomeUnknown`, booked as an estimate; nothing more is sent before the conversation was looked at",
+    "ambiguous": (
+        "looked up by the answer's id, else in the conversation: an answer that is there is taken; where there is none it"
+        " is booked as an estimate, and tried again while the policies allow it, then `OutcomeUnknown`"
+    ),
     "fatal": "`RequestRejected`",
 }
 _COLUMNS = ("Failure", "Matched", "Kind", "Safe to send again", "Wait", "Mend", "What happens")
