@@ -47,8 +47,8 @@ _HAPPENS: dict[FailureKind, str] = {
     "exhausted": "never tried again: `QuotaExhausted`",
     "structural": "mended and tried again at once, at most three times in a run, then `ThreadBroken`",
     "ambiguous": (
-        "looked up by the answer's id, else in the conversation: an answer that is there is taken; where there is none it"
-        " is booked as an estimate, and tried again while the policies allow it, then `OutcomeUnknown`"
+        "looked up by the answer's id, else in the conversation: an answer that is there is taken; where there is none"
+        " it is booked as an estimate, and tried again while the policies allow it, then `OutcomeUnknown`"
     ),
     "fatal": "`RequestRejected`",
 }
