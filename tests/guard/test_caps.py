@@ -20,9 +20,10 @@ from assistantguard import (
     Policy,
     Price,
     Reply,
+    ThreadRotation,
     TokenCap,
 )
-from assistantguard.events import BudgetRefusedEvent, RequestSettled
+from assistantguard.events import BudgetRefusedEvent, RequestSettled, ThreadRotated
 from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox
 from tests.support.checks import check_all, check_holds, paths
 from tests.support.models import Lookups, SlowModel, order_desk
@@ -265,3 +266,22 @@ def test_an_unknown_price_is_none_and_never_nought(world: World) -> None:
     assert bot.chat("Hi").cost is None
     assert bot.guard.summary()["cost"] is None
     check_holds(bot)
+
+
+def test_a_context_that_has_outgrown_a_runs_cap_is_left_for_a_new_one(world: World) -> None:
+    sandbox = world.sandbox(lambda request: "word " * 300 if "long" in request.last_user_text else "ok")
+    bot = world.bot(sandbox, [ThreadRotation(50), TokenCap(run=1_500)])
+    for number in range(8):
+        assert bot.chat(f"A long one, please ({number})").text
+    rotations = bot.all(ThreadRotated)
+    assert rotations
+    assert {event.policy for event in rotations} == {"TokenCap"}
+    check_all(bot, sandbox)
+
+
+def test_without_rotation_a_context_that_has_outgrown_a_runs_cap_is_refused_with_the_mend(world: World) -> None:
+    sandbox = world.sandbox(lambda request: "word " * 300)
+    bot = world.bot(sandbox, [TokenCap(run=1_500)])
+    outcomes = [bot.try_chat("A long one, please") for _ in range(8)]
+    assert isinstance(outcomes[-1], BudgetExceeded)
+    assert "ThreadRotation" in str(outcomes[-1])
