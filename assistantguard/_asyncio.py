@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import operator
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,6 +19,8 @@ from assistantguard.models import ToolCall, ToolOutput
 __all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort"]
 
 T = TypeVar("T")
+_LAST_READ = 0.5
+"""Seconds that the end of a stream may take once its answer is complete."""
 _GRACE = 1.0
 """Seconds that protected work has beyond its own limit before it is ended from outside."""
 
@@ -74,6 +77,13 @@ class AsyncioEvents:
                 return await self._stream.__anext__()
             except StopAsyncIteration:
                 return END
+
+    async def finish(self) -> None:
+        """See `EventStream.finish`. The generators that the SDK nests end then, and are not left to the collector."""
+        with contextlib.suppress(Exception), anyio.move_on_after(_LAST_READ):  # the answer is there already
+            while await self.next() is not END:
+                continue
+        await self.close()
 
     async def close(self) -> None:
         """See `EventStream.close`."""

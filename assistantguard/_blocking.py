@@ -120,6 +120,10 @@ class BlockingEvents:
             raise TimeoutError("the stream did not end in time")
         return event
 
+    async def finish(self) -> None:
+        """See `EventStream.finish`."""
+        await self.close()
+
     async def close(self) -> None:
         """See `EventStream.close`."""
         self._watched.over()

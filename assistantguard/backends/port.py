@@ -26,6 +26,10 @@ class EventStream(Protocol):
         """
         ...
 
+    async def finish(self) -> None:
+        """Close a stream whose answer is complete."""
+        ...
+
     async def close(self) -> None:
         """Close the connection. Closing again does nothing."""
         ...

@@ -68,6 +68,7 @@ class ResponseStream:
             if response is not None:
                 self.response_id = get(response, "id") or self.response_id
                 if kind in _ENDS:
+                    await self._events.finish()
                     return answer_of(response, self._request_id)
 
     def _piece(self, event: Any, kind: str, delta: str) -> Piece:
