@@ -86,8 +86,7 @@ def figures_of(
         wrong.append("memory_end")
     figures["wrong"] = wrong
     figures["details"] = [*tally.details, *ledger.details, *audited.details]
-    if memory.growth:
-        figures["growth"] = memory.growth
+    figures["growth"] = memory.growth
     return figures
 
 
@@ -125,7 +124,7 @@ def show(figures: dict[str, Any]) -> None:
         print(f"{title:24}{value}")
     for title in ("errors", "refused"):
         print(f"{title:24}" + ", ".join(f"{name} {count}" for name, count in figures[title].items()))
-    for line in (*figures["details"], *figures.get("growth", ())):
+    for line in (*figures["details"], *figures["growth"]):
         print(line, file=sys.stderr)
     if figures["wrong"]:
         print(f"\nnot as it must be: {', '.join(figures['wrong'])}")

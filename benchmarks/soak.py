@@ -80,7 +80,7 @@ class Soak:
         threads: How many conversations go on at once.
         seed: Of the plan.
         rate: Share of the sandbox's requests that a fault happens to.
-        trace: Find out by `tracemalloc` what memory grows by.
+        trace: Find out by `tracemalloc` where memory grows.
     """
 
     def __init__(self, seconds: float, threads: int, seed: int, rate: float, *, trace: bool = False) -> None:
@@ -267,7 +267,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of everything that is random (default 0)")
     parser.add_argument("--rate", type=float, default=0.1, help="share of requests that fail (default 0.1)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--trace", action="store_true", help="find out what memory grows by; slower")
+    parser.add_argument("--trace", action="store_true", help="find out where memory grows; slow")
     options = parser.parse_args(arguments)
     if options.minutes <= 0:
         parser.error(f"--minutes is {options.minutes:g}, it must be above 0: give more")
