@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ToolCalling", "answered", "is_async", "limit_of", "outputs_of_step"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ToolCalling:
     """How a guard answers tool calls."""
 

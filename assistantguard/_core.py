@@ -47,7 +47,7 @@ Message = str | Sequence[Mapping[str, Any]]
 """A user's message: text, or content parts as the Responses API takes them."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Options:
     """What both guards take, beside client and assistant. Their docstrings say what each is."""
 

@@ -34,9 +34,12 @@ __all__ = [
 Level = Literal["debug", "info", "warning"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Event:
-    """What every event carries."""
+    """What every event carries. Read it, never change it: every sink gets the same object.
+
+    It is not frozen, since a frozen data class takes twice as long to import and to make.
+    """
 
     name: ClassVar[str] = "event"
     level: ClassVar[Level] = "debug"
@@ -78,7 +81,7 @@ class Event:
         return out
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class TurnStarted(Event):
     """A user's message was taken up."""
 
@@ -90,7 +93,7 @@ class TurnStarted(Event):
     context_tokens: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RunStarted(Event):
     """The model's work on a turn begins."""
 
@@ -99,7 +102,7 @@ class RunStarted(Event):
     model: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RequestSettled(Event):
     """One paid model call is on the books, whatever it ended in."""
 
@@ -127,7 +130,7 @@ class RequestSettled(Event):
     """Why it did, or did not."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class UsageCorrected(Event):
     """The server told late what a request had used whose usage was booked as an estimate."""
 
@@ -144,7 +147,7 @@ class UsageCorrected(Event):
     before_cost: Decimal | None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RunStep(Event):
     """The model asked for tools."""
 
@@ -159,7 +162,7 @@ class RunStep(Event):
     """Their names."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ToolSettled(Event):
     """One tool call was answered."""
 
@@ -172,7 +175,7 @@ class ToolSettled(Event):
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RunRetried(Event):
     """An attempt failed and another follows."""
 
@@ -192,7 +195,7 @@ class RunRetried(Event):
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RunCancelled(Event):
     """The guard ended a run, or the caller walked away from it."""
 
@@ -206,7 +209,7 @@ class RunCancelled(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class RunSettled(Event):
     """A run has ended and is on the books. Exactly one for every `RunStarted`."""
 
@@ -229,7 +232,7 @@ class RunSettled(Event):
     incomplete_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ThreadRotated(Event):
     """A thread left its generation for a new one."""
 
@@ -252,7 +255,7 @@ class ThreadRotated(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ThreadHealed(Event):
     """A generation was made usable again."""
 
@@ -266,7 +269,7 @@ class ThreadHealed(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class VectorStoreCreated(Event):
     """A set of files was embedded."""
 
@@ -280,7 +283,7 @@ class VectorStoreCreated(Event):
     """The expired store that it was built in place of, or None."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class VectorStoreReused(Event):
     """A set of files was already embedded; nothing was spent."""
 
@@ -290,7 +293,7 @@ class VectorStoreReused(Event):
     files: int
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class BudgetRefusedEvent(Event):
     """A request was not sent, since a cap does not allow it."""
 
@@ -307,7 +310,7 @@ class BudgetRefusedEvent(Event):
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class PolicyObserved(Event):
     """A policy under `observe` would have acted."""
 

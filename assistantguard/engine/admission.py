@@ -46,7 +46,7 @@ _HOLD_GRACE = 300.0
 """Seconds past a run's own limit until its hold expires."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Expectation:
     """What a request was expected to use when it was sent."""
 
@@ -55,7 +55,7 @@ class Expectation:
     sent_at: float
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Room:
     """How much output the tightest cap leaves."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Asking"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Asking:
     """Asks the session's policies."""
 

@@ -37,7 +37,7 @@ OPEN_STATUSES = frozenset({"queued", "in_progress", "cancelling"})
 """Of an answer that has not ended."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Outcome:
     """What came of a paid request, all of it on the books: an answer, a failure, or an answer that failed."""
 
@@ -53,7 +53,7 @@ class Outcome:
     """A bound on what the conversation holds after an answer, instructions and tools included."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ExchangeTools:
     """What every exchange works with."""
 

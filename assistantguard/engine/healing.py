@@ -15,15 +15,15 @@ from typing import Any
 from assistantguard.engine.input import text_of
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.models import Item, ToolCall, ToolOutput
-from assistantguard.models.values import Value
+from assistantguard.models.values import Record
 
 __all__ = ["UNANSWERED", "Repair", "answer_in_tail", "mark_of", "plan_repair", "strays_in_tail"]
 
 UNANSWERED = "Not run: the run was ended before this call was answered."
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Repair(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class Repair(Record):
     """What to do to a conversation."""
 
     delete: tuple[str, ...] = ()

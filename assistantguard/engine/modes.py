@@ -22,7 +22,7 @@ _LONG_OUTPUT = 16_384
 """Output tokens that an assistant asks for from which on an answer may take minutes."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Mode:
     """How a request is sent, and why so."""
 

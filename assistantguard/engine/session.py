@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Session:
     """One guard's settings, shared by all its threads."""
 

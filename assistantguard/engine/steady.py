@@ -22,7 +22,7 @@ _CALL_TIMEOUT = 30.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Steady:
     """Calls that may be repeated: nothing is billed, and doing them twice harms nothing."""
 

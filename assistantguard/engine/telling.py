@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Telling"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Telling:
     """Emits the events of a turn. What ends a run is told only of one whose beginning was."""
 

@@ -19,7 +19,7 @@ __all__ = ["MemoryLedger"]
 _Key = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Estimate:
     """Amounts on the books that may yet be corrected."""
 

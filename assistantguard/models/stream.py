@@ -6,17 +6,20 @@ from dataclasses import dataclass
 
 from assistantguard.models.reply import Reply
 from assistantguard.models.tools import ToolCall, ToolOutput
-from assistantguard.models.values import Value
+from assistantguard.models.values import Record
 
 __all__ = ["AttemptFailed", "ReplyReady", "StreamEvent", "TextDelta", "ToolCallRequested", "ToolCallSettled"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class StreamEvent(Value):
-    """Base of all that a stream yields."""
+@dataclass(slots=True, eq=False, repr=False)
+class StreamEvent(Record):
+    """Base of all that a stream yields. Read them, never change them.
+
+    They are not frozen, since a frozen data class takes twice as long to make, and a stream makes one per delta.
+    """
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class TextDelta(StreamEvent):
     """A piece of the model's text."""
 
@@ -25,21 +28,21 @@ class TextDelta(StreamEvent):
     """How many tool steps came before it in this run: texts of different steps are different messages."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ToolCallRequested(StreamEvent):
     """The model asked for a tool, the policies let it pass, and it is about to run."""
 
     call: ToolCall
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ToolCallSettled(StreamEvent):
     """A tool call was answered."""
 
     output: ToolOutput
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class AttemptFailed(StreamEvent):
     """An attempt failed and another follows: text that was shown since the last step does not count."""
 
@@ -54,7 +57,7 @@ class AttemptFailed(StreamEvent):
     """How much text was shown that does not count."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ReplyReady(StreamEvent):
     """The turn has ended well and is on the books. Always the last event."""
 

@@ -14,7 +14,7 @@ import pydantic
 import pydantic_core
 
 from assistantguard.models.tools import ToolCall, ToolOutput
-from assistantguard.models.values import Value
+from assistantguard.models.values import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,8 @@ class ToolError(Exception):
     """Raised by a tool to tell the model, in its own words, what went wrong. The first line is what it gets."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Prepared(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class Prepared(Record):
     """A call with its function and valid arguments."""
 
     call: ToolCall
