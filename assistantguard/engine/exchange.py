@@ -11,16 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from assistantguard.engine.books import Books, Sent, context_bound
-from assistantguard.engine.failing import timed_out
+from assistantguard.engine.failing import stopped, timed_out
 from assistantguard.engine.healing import answer_in_tail
 from assistantguard.engine.meter import Meter
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer, Piece
 from assistantguard.errors import RunStopped
 from assistantguard.models import Failure, RunState, ThreadState, Usage
+from assistantguard.policies import Stop
 
 if TYPE_CHECKING:
     from assistantguard.engine.admission import Admission
+    from assistantguard.engine.asking import Asking
     from assistantguard.engine.ports import AnswerStream, Backend, Driver, ModelRequest
 
 __all__ = ["OPEN_STATUSES", "Exchange", "ExchangeTools", "Outcome"]
@@ -59,6 +61,7 @@ class ExchangeTools:
 
     driver: Driver
     backend: Backend
+    asking: Asking
     admission: Admission
     books: Books
     modes: Modes
@@ -242,9 +245,20 @@ class Exchange:
         if isinstance(piece, Piece):
             if self._meter.passes(piece.text):
                 raise _too_long(self._sent)
+            self._ask_policies()
             return piece.text if piece.shown else None
         await self._close_stream()
         return await self._take(piece)
+
+    def _ask_policies(self) -> None:
+        """Ask the policies whether the answer may go on, now and then."""
+        asking = self._with.asking
+        if not asking.session.policies.asks("on_progress") or (output := self._meter.progress()) is None:
+            return
+        view = replace(asking.view(self._sent.thread, self._run, "", self._request.model), output=output)
+        ruling = asking.rule("on_progress", view)
+        if isinstance(ruling.decision, Stop):
+            raise stopped(ruling.decision.error, ruling.policy, ruling.decision.reason)
 
     async def _follow(self, left: float) -> str | None:
         """Ask for an answer that is being made, after a pause."""

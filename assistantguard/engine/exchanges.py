@@ -13,6 +13,7 @@ from assistantguard.models import RunState, ThreadState
 
 if TYPE_CHECKING:
     from assistantguard.engine.admission import Admission
+    from assistantguard.engine.asking import Asking
     from assistantguard.engine.ports import Backend, Driver, ModelRequest
 
 __all__ = ["Earlier", "Exchanges"]
@@ -41,9 +42,16 @@ class Exchanges:
     """Begins exchanges, and ends those that are abandoned."""
 
     def __init__(
-        self, driver: Driver, backend: Backend, admission: Admission, books: Books, modes: Modes, run_timeout: float
+        self,
+        driver: Driver,
+        backend: Backend,
+        asking: Asking,
+        admission: Admission,
+        books: Books,
+        modes: Modes,
+        run_timeout: float,
     ) -> None:
-        self._tools = ExchangeTools(driver, backend, admission, books, modes, run_timeout)
+        self._tools = ExchangeTools(driver, backend, asking, admission, books, modes, run_timeout)
         self._open: dict[str, Exchange] = {}
 
     async def begin(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from assistantguard import tokens
+from assistantguard.tokens import Estimate
 
 __all__ = ["Meter"]
 
 _COUNT_EVERY = 64
 """Bytes of output after which it is counted at the earliest, where it nears its bound."""
+_FIRST_LOOK = 256
+"""Bytes of output after which policies are asked about it, and between two questions at least."""
+_LOOK_GROWTH = 1.125
+"""By how much it grows between two questions, so that counting it again and again stays cheap."""
 
 
 class Meter:
@@ -25,6 +30,7 @@ class Meter:
         self._pieces: list[str] = []
         self._bytes = 0
         self._count_at = self._bound
+        self._look_at = _FIRST_LOOK
 
     @property
     def seen_tokens(self) -> int:
@@ -41,3 +47,10 @@ class Meter:
         counted = tokens.estimate("".join(self._pieces), self._model).tokens
         self._count_at = self._bytes + max(_COUNT_EVERY, self._bound - counted)
         return counted > self._bound
+
+    def progress(self) -> Estimate | None:
+        """The output so far, each time that it has grown enough to be looked at; else None."""
+        if self._bytes < self._look_at:
+            return None
+        self._look_at = max(self._bytes + _FIRST_LOOK, int(self._bytes * _LOOK_GROWTH))
+        return tokens.estimate("".join(self._pieces), self._model)

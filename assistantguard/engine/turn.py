@@ -82,6 +82,7 @@ class Engine:
         self._exchanges = Exchanges(
             driver,
             backend,
+            self._asking,
             Admission(session, driver, backend, self._asking),
             self._books,
             Modes(session),
@@ -110,6 +111,7 @@ class Engine:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Answer one message and tell what happens; see `turn`. `in_pieces` asks the server for text as it arises."""
         run = new_run(thread, self.session, message, self._driver.now(), deadline)
+        in_pieces = in_pieces or self.session.policies.asks("on_progress")
         try:
             await self.start(thread, run, message)
             while run.status not in TERMINAL_STATUSES:

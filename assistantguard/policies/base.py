@@ -65,6 +65,8 @@ class View(Value):
     """The model's price, or None where it is unknown."""
     input: Estimate | None = None
     """Before a request: how many input tokens it is expected to read."""
+    output: Estimate | None = None
+    """While an answer arrives: how many output tokens of it there are so far."""
     calls: tuple[ToolCall, ...] = ()
     """At a step: what the model asks for. `run.steps` and `run.calls` do not count it yet."""
     failure: Failure | None = None
@@ -102,7 +104,7 @@ class Refuse(Decision):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Stop(Decision):
-    """End the run: raise `error`, heal the thread. For ``on_step``."""
+    """End the run: raise `error`, heal the thread. For ``on_step`` and ``on_progress``."""
 
     strength: ClassVar[int] = 4
     verb: ClassVar[str] = "stop"
@@ -196,6 +198,12 @@ class Policy:
 
     def before_request(self, view: View) -> Decision | None:
         """A paid model call is about to be made: first attempt, retry, or after tools. `Refuse`, `Limit` or None."""
+
+    def on_progress(self, view: View) -> Decision | None:
+        """Output of an answer arrives; asked now and then, not for every piece. `Stop` or None.
+
+        Where a policy overrides this, answers are streamed from the server, for `chat` as well.
+        """
 
     def on_step(self, view: View) -> Decision | None:
         """The model asks for tools, none has run. `Stop`, `WrapUp` or None."""

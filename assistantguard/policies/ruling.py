@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.models.values import Value
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PolicySet", "Ruling", "observe"]
 
-Checkpoint = Literal["before_turn", "before_request", "on_step", "on_failure", "on_files"]
-_CHECKPOINTS: tuple[Checkpoint, ...] = ("before_turn", "before_request", "on_step", "on_failure", "on_files")
+Checkpoint = Literal["before_turn", "before_request", "on_progress", "on_step", "on_failure", "on_files"]
+_CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 _COUNTING: dict[Counting, int] = {"never": 0, "near": 1, "always": 2}
 
 

@@ -292,7 +292,7 @@ def test_a_policy_changes_nothing_that_it_sees(make: Callable[[], Policy]) -> No
     policy = make()
     view = make_view(failure=failed(), calls=calls("lookup", "lookup"), run_steps=3)
     before = copy.deepcopy((view.run, view.thread))
-    for checkpoint in ("before_turn", "before_request", "on_step", "on_failure", "on_files"):
+    for checkpoint in ("before_turn", "before_request", "on_progress", "on_step", "on_failure", "on_files"):
         first = getattr(policy, checkpoint)(view)
         second = getattr(policy, checkpoint)(view)
         assert type(first) is type(second)
