@@ -180,7 +180,7 @@ def _ready(place: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rate(told: list[dict[str, Any]]) -> float:
-    return sum(len(one["taken_us"]) / one["seconds"] for one in told)
+    return float(sum(len(one["taken_us"]) / one["seconds"] for one in told))
 
 
 def main(arguments: list[str] | None = None) -> None:
