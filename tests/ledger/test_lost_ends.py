@@ -35,7 +35,7 @@ def lose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lose]:
         self: PostgresDatabase, connection: Connection, statement: str, parameters: Sequence[object] = ()
     ) -> list[Row]:
         rows = execute_on(self, connection, statement, parameters)
-        if left[0] and (statement == "COMMIT" or "INTO guard_entries" in statement and statement.startswith("WITH")):
+        if left[0] and (statement == "COMMIT" or ("INTO guard_entries" in statement and statement.startswith("WITH"))):
             left[0] = 0
             connection.close()
             raise DatabaseUnavailable("the connection was lost")
