@@ -106,9 +106,9 @@ class PostgresDatabase(Database):
         self._conninfo = self._checked_conninfo(url)
         self._random = random.Random()  # noqa: S311  spreads tries, keeps no secret
         wait, idle = round(timeout * 1000), round((timeout + _IDLE_GRACE) * 1000)
-        self._begin = (
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-            f" SET LOCAL lock_timeout = {wait}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        self._session = (
+            f"SET lock_timeout = {wait}; SET idle_in_transaction_session_timeout = {idle};"
+            " SET default_transaction_isolation = 'read committed'"
         )
         self._connections = _Connections()
         self._finalizer = weakref.finalize(self, _Connections.close, self._connections)
@@ -187,7 +187,7 @@ class PostgresDatabase(Database):
         while True:
             connection = self._take(connections, began)
             try:
-                self.execute_on(connection, self._begin)
+                self.execute_on(connection, "BEGIN")
             except DatabaseUnavailable as error:
                 self._give(connections, connection)
                 self._after_loss(connections, connection, began, error)
@@ -299,9 +299,13 @@ class PostgresDatabase(Database):
 
         psycopg = self._psycopg
         while True:
+            connection = None
             try:
                 connection = psycopg.connect(self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor)
+                connection.execute(cast("Any", self._session))
             except psycopg.Error as error:
+                if connection is not None:
+                    connection.close()
                 translated = self._refused(error)
                 text = str(error)
                 passing = any(sign in text for sign in _PASSING)
