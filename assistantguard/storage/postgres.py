@@ -372,4 +372,4 @@ _RIGHTS = {
 }
 """What to do where the user may not do something, by SQLSTATE."""
 _PASSING = ("starting up", "shutting down", "recovery mode", "too many clients", "remaining connection slots")
-_UNREACHABLE = ("connection failed", "_Connection refused", "No such file", "closed the connection", "timeout expired")
+_UNREACHABLE = ("connection failed", "Connection refused", "No such file", "closed the connection", "timeout expired")
