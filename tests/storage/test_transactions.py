@@ -92,7 +92,7 @@ def test_a_failure_inside_cannot_be_swallowed(database: Database, inner: str) ->
 
     def swallow() -> None:
         with database.transaction() as outer:
-            outer.execute(NEW, ("a",))
+            outer.execute(NEW, ("outer",))
             with suppress(Exception):
                 if inner == "transaction":
                     write_and_fail(database)
