@@ -63,6 +63,10 @@ class RunState(Record):
     """Whether the answer in flight is made in the background, where it can be cancelled."""
     doubtful: list[dict[str, Any]] = field(default_factory=list)
     """Input of attempts that were given up without their outcome being learned: it may yet turn up in the thread."""
+    key: str | None = None
+    """The caller's own name for the turn, by which it is done once however often it is asked for."""
+    message_counted: bool = False
+    """Whether the user's message stands on the books, for budgets that count messages."""
     answers: int = 0
     """How many answers of the model were accepted."""
     response_ids: list[str] = field(default_factory=list)

@@ -85,3 +85,12 @@ class ThreadState(Record):
     usage: Usage = field(default_factory=Usage)
     created_at: float = 0.0
     last_used_at: float = 0.0
+    user: str | None = None
+    """Whose thread it is; None for the application's own."""
+    tenant: str | None = None
+    """Which of the application's customers the user belongs to, where there are any."""
+    name: str | None = None
+    """What the user calls it; unique among the user's threads."""
+    tags: tuple[str, ...] = ()
+    archived_at: float | None = None
+    """Unix time; None for a thread in use."""
