@@ -20,7 +20,14 @@
         │   ├── ThreadBroken         the conversation could not be healed
         │   ├── OutcomeUnknown       the connection was lost after sending; booked as an estimate
         │   └── RunIncomplete        the answer was cut before it said anything
-        └── VectorStoreFailed        a file could not be embedded, or not in time
+        ├── VectorStoreFailed        a file could not be embedded, or not in time
+    └── ThreadRefused            a thread cannot be had
+        ├── ThreadNotFound       the user has no such thread; whether anybody else has is not told
+        ├── ThreadArchived       it takes no messages until it is restored
+        ├── ThreadBusy           another process drives it
+        ├── LeaseLost            another process took it over
+        ├── ThreadNameTaken      the user has another thread of that name
+        └── TooManyThreads       the user has as many named threads as are allowed
 
 All of them are `openai.OpenAIError`, so an application's existing handlers keep working. The SDK's own exception,
 where there was one, is the ``__cause__``. Cancellation and Ctrl-C are never renamed.
@@ -43,6 +50,7 @@ __all__ = [
     "BudgetBusy",
     "BudgetExceeded",
     "ConfigurationError",
+    "LeaseLost",
     "OutcomeUnknown",
     "PolicyRefused",
     "QuotaExhausted",
@@ -54,7 +62,13 @@ __all__ = [
     "RunIncomplete",
     "RunStopped",
     "RunTimedOut",
+    "ThreadArchived",
     "ThreadBroken",
+    "ThreadBusy",
+    "ThreadNameTaken",
+    "ThreadNotFound",
+    "ThreadRefused",
+    "TooManyThreads",
     "ToolStepCeilingReached",
     "VectorStoreFailed",
 ]
@@ -169,3 +183,31 @@ class RunIncomplete(RunFailed):
 
 class VectorStoreFailed(AssistantGuardError):
     """A vector store did not become ready: a file failed, or the time was up."""
+
+
+class ThreadRefused(AssistantGuardError):
+    """A thread cannot be had. Nothing was sent."""
+
+
+class ThreadNotFound(ThreadRefused):
+    """The user has no such thread. The text is the same whether somebody else has one of that id or nobody."""
+
+
+class ThreadArchived(ThreadRefused):
+    """The thread is archived: it takes no messages until it is restored."""
+
+
+class ThreadBusy(ThreadRefused):
+    """Another process drives the thread."""
+
+
+class LeaseLost(ThreadRefused):
+    """Another process took the thread over, or it was deleted: what was not saved yet is not saved."""
+
+
+class ThreadNameTaken(ThreadRefused):
+    """The user has another thread of that name."""
+
+
+class TooManyThreads(ThreadRefused):
+    """The user has as many named threads in use as are allowed."""
