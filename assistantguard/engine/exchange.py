@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from assistantguard.engine.books import Books, Sent, context_bound
 from assistantguard.engine.failing import stopped, timed_out
-from assistantguard.engine.healing import answer_in_tail
+from assistantguard.engine.healing import answer_in_tail, mark_of
 from assistantguard.engine.meter import Meter
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer, Piece
@@ -79,7 +79,8 @@ class ExchangeTools:
                 raise
             return None
         seed_items = thread.seed_items if len(items) < _TAIL else None
-        return answer_in_tail(items, request.input, thread.last_item_id, seed_items=seed_items)
+        marks = [mark_of(item) for item in request.input]
+        return answer_in_tail(items, marks, thread.last_item_id, seed_items=seed_items)
 
     async def end_at_server(
         self, response_id: str, until: float, *, background: bool, pause: float = _FIRST_PAUSE

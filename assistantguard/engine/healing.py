@@ -43,7 +43,7 @@ class Repair(Record):
 
 def plan_repair(
     newest_first: Sequence[Item],
-    unsettled: Sequence[Mapping[str, Any]],
+    unsettled: Sequence[str],
     last_item_id: str | None,
     *,
     seed_items: int | None = None,
@@ -53,7 +53,7 @@ def plan_repair(
 
     Args:
         newest_first: The conversation's newest items.
-        unsettled: Input items of the attempt that did not end well.
+        unsettled: Marks of the input items of the attempt that did not end well; see `mark_of`.
         last_item_id: The newest settled item, where known.
         seed_items: Where no item is known to be settled but those that the conversation began with, and all its
             items are in `newest_first`: how many those are.
@@ -78,7 +78,8 @@ def plan_repair(
 
 def mark_of(item: Mapping[str, Any]) -> str:
     """What tells an input item again without keeping its content."""
-    told = f"{item.get('role', '')} {item.get('call_id', '')} {text_of(item)}"
+    call_id = item.get("call_id")
+    told = f"{item.get('role', '')} {text_of(item)}" if call_id is None else f"output of {call_id}"
     return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
 
 
@@ -122,7 +123,7 @@ def _as_input(item: Item) -> dict[str, Any]:
 
 def answer_in_tail(
     newest_first: Sequence[Item],
-    unsettled: Sequence[Mapping[str, Any]],
+    unsettled: Sequence[str],
     last_item_id: str | None,
     *,
     seed_items: int | None = None,
@@ -131,7 +132,7 @@ def answer_in_tail(
 
     Args:
         newest_first: The conversation's newest items.
-        unsettled: Input items of the attempt.
+        unsettled: Marks of the attempt's input items; see `mark_of`.
         last_item_id: See `plan_repair`.
         seed_items: See `plan_repair`.
     """
@@ -166,7 +167,7 @@ def answer_in_tail(
 
 def _left_behind(
     newest_first: Sequence[Item],
-    unsettled: Sequence[Mapping[str, Any]],
+    unsettled: Sequence[str],
     last_item_id: str | None,
     seed_items: int | None,
 ) -> int:
@@ -180,13 +181,11 @@ def _left_behind(
     elif seed_items is not None:
         return max(0, len(newest_first) - seed_items)
     # A server whose answers and conversations number their items differently: go by what was sent.
-    texts = {text_of(item) for item in unsettled if item.get("role") == "user"}
-    call_ids = {item.get("call_id") for item in unsettled if item.get("type") == "function_call_output"}
+    marks = set(unsettled)
 
     def is_ours(item: Item) -> bool:
-        if item.type == "function_call_output":
-            return item.call_id in call_ids
-        return item.type == "message" and item.role == "user" and item.text in texts
+        by_us = item.type == "function_call_output" or (item.type == "message" and item.role == "user")
+        return by_us and mark_of(_as_input(item)) in marks
 
     for index, item in enumerate(newest_first):
         if item.type == "function_call_output" or (item.type == "message" and item.role != "assistant"):

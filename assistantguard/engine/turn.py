@@ -261,7 +261,7 @@ class Engine:
         answer = outcome.answer
         assert answer is not None
         settled, seed_items, sent = thread.last_item_id, thread.seed_items, len(thread.backlog) + len(run.input)
-        thread.strays += map(mark_of, run.doubtful)
+        thread.strays += run.doubtful
         self._take_in(thread, run, answer, outcome)
         if thread.strays:
             own = sent + answer.output_items
@@ -375,9 +375,9 @@ class Engine:
         run.last_error = failure.code or failure.kind
         error = error_of(failure, run.attempt)
         if outcome.answer is not None:
-            thread.suspect, thread.unsettled = True, [*run.input]
+            thread.suspect, thread.unsettled = True, [mark_of(item) for item in run.input]
             try:
-                await self._recovery.repair(thread, run, run.input, "an attempt failed")
+                await self._recovery.repair(thread, run, thread.unsettled, "an attempt failed")
             except RunFailed as trouble:
                 note(error, f"healing the thread {thread.id} failed, its next turn tries again: {trouble}")
                 raise error from trouble
@@ -394,7 +394,7 @@ class Engine:
             # Its outcome was looked for and not found. It is looked for once more before anything is sent again.
             if run.deadline is not None and self._driver.now() >= run.deadline:
                 raise timed_out(run, self.session.run_timeout) from outcome.error
-            run.doubtful = [*thread.backlog, *run.input]
+            run.doubtful = [mark_of(item) for item in (*thread.backlog, *run.input)]
             failure = replace(failure, kind="transient")
         if failure.kind != "transient":
             raise error from outcome.error

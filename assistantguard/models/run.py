@@ -61,8 +61,9 @@ class RunState(Record):
     """The server's id of the answer in flight, where it is told before the end (background, or streamed)."""
     background: bool = False
     """Whether the answer in flight is made in the background, where it can be cancelled."""
-    doubtful: list[dict[str, Any]] = field(default_factory=list)
-    """Input of attempts that were given up without their outcome being learned: it may yet turn up in the thread."""
+    doubtful: list[str] = field(default_factory=list)
+    """Marks of the input of attempts that were given up without their outcome being learned: it may yet turn up in the
+    thread."""
     key: str | None = None
     """The caller's own name for the turn, by which it is done once however often it is asked for."""
     message_counted: bool = False

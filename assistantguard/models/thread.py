@@ -71,8 +71,9 @@ class ThreadState(Record):
     """Unix time, seconds, or None."""
     suspect: bool = False
     """Whether the generation must be looked at before the next request, since an outcome was not learned."""
-    unsettled: list[dict[str, Any]] = field(default_factory=list)
-    """Input of the request whose outcome was not learned: what of it stands in the conversation is a half turn."""
+    unsettled: list[str] = field(default_factory=list)
+    """Marks of the input of requests whose outcome was not learned: what of it stands in the conversation is a half
+    turn."""
     locked: bool = False
     """Whether the last turn found the conversation locked by somebody else to its end."""
     at_work: str | None = None
