@@ -95,6 +95,7 @@ class Books:
         run.usage += usage
         run.cost = None if run.cost is None or cost is None else run.cost + cost
         thread.usage += usage
+        thread.cost = None if thread.cost is None or cost is None else thread.cost + cost
         response_id = (answer.id if answer is not None else None) or run.open_response_id
         if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
@@ -237,13 +238,12 @@ class Books:
         done = await self._driver.blocking(lambda: ledger.correct(late.hold_id, entry), at_once=ledger.in_process)
         if not done:
             return  # it was corrected before
+        more = None if cost is None or late.cost is None else cost - late.cost
         thread.usage += better - late.booked
+        thread.cost = None if thread.cost is None or more is None else thread.cost + more
         if run is not None:
             run.usage += better - late.booked
-            if run.cost is None or cost is None or late.cost is None:
-                run.cost = None
-            else:
-                run.cost += cost - late.cost
+            run.cost = None if run.cost is None or more is None else run.cost + more
         session.emit(
             UsageCorrected(
                 self._driver.now(),
