@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from assistantguard.storage.memory_threads import MemoryThreads
 from assistantguard.storage.threads import (
     GenerationRecord,
     Opened,
@@ -16,6 +17,7 @@ from assistantguard.storage.threads import (
 
 __all__ = [
     "GenerationRecord",
+    "MemoryThreads",
     "Opened",
     "RunRecord",
     "Taken",

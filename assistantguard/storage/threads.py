@@ -242,7 +242,7 @@ class ThreadStore(Protocol):
         ...
 
     def prune(self, before: float) -> int:
-        """Forget runs that ended before then; return how many."""
+        """Forget runs that ended, and generations that were deleted, before then; return how many runs."""
         ...
 
     # Finding
