@@ -302,7 +302,7 @@ def test_a_thread_of_another_user_does_not_exist(store: ThreadStore) -> None:
                 lambda one, whose: store.open(one, "a", 30.0, 0.0, user=whose),
                 store.state,
                 store.info,
-                store.switch,
+                lambda one, whose: store.switch(one, whose or ""),
                 lambda one, whose: store.rename(one, whose, "stolen", None),
                 lambda one, whose: store.tag(one, whose, ["stolen"]),
                 lambda one, whose: store.archive(one, whose, 0.0),
