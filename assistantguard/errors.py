@@ -8,10 +8,12 @@
         ├── Refused                  nothing was spent for the request that was refused
         │   ├── BudgetExceeded       the cap is spent; asking again is refused again
         │   ├── BudgetBusy           the rest of the cap is held by requests in flight; ask again soon
+        │   ├── ThreadBusy           another process drives the thread; ask again soon
         │   └── PolicyRefused        a policy said no
         ├── RunStopped               the guard ended the run; the thread takes the next message
         │   ├── ToolStepCeilingReached
         │   ├── RepeatedToolCall     the model was going in circles
+        │   ├── LeaseLost            another process has taken the thread over
         │   └── RunTimedOut          the run's deadline passed
         ├── RunFailed                the server ended the run, or never answered; `failure` says how
         │   ├── RetriesExhausted     transient, and still so after the last attempt
@@ -43,6 +45,7 @@ __all__ = [
     "BudgetBusy",
     "BudgetExceeded",
     "ConfigurationError",
+    "LeaseLost",
     "OutcomeUnknown",
     "PolicyRefused",
     "QuotaExhausted",
@@ -55,6 +58,7 @@ __all__ = [
     "RunStopped",
     "RunTimedOut",
     "ThreadBroken",
+    "ThreadBusy",
     "ToolStepCeilingReached",
     "VectorStoreFailed",
 ]
@@ -117,6 +121,10 @@ class PolicyRefused(Refused):
     """A policy refused the turn or the request."""
 
 
+class ThreadBusy(Refused):
+    """Another process drives the thread. Ask again when it is done."""
+
+
 class RunStopped(AssistantGuardError):
     """The guard ended a run. The thread is healed and takes the next message."""
 
@@ -130,6 +138,10 @@ class ToolStepCeilingReached(RunStopped):
 
 class RepeatedToolCall(RunStopped):
     """The model made the same call, or met the same error, too often in a row."""
+
+
+class LeaseLost(RunStopped):
+    """Another process has taken the thread over, since this one seemed dead; what it began is settled over there."""
 
 
 class RunTimedOut(RunStopped):
