@@ -38,6 +38,7 @@ FLOORS: dict[str, int] = {
     "tokens": 0,
     "policies": 1,
     "ledger": 2,
+    "storage": 2,
     "telemetry": 2,
     "tools": 2,
     "carryover": 3,

@@ -101,18 +101,19 @@ class Books:
             cost, price_source = entry.cost, entry.price_source
             status = "unknown" if answer is None else answer.status
         response_id = (answer.id if answer is not None else None) or run.open_response_id
-        before = run.usage, run.cost, thread.usage, [*thread.late]
+        before = run.usage, run.cost, thread.usage, thread.cost, [*thread.late]
         run.hold_id = None
         run.usage += usage
         run.cost = None if run.cost is None or cost is None else run.cost + cost
         thread.usage += usage
+        thread.cost = None if thread.cost is None or cost is None else thread.cost + cost
         if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
         try:
             await self._end(thread, run, hold_id, entry)
         except BaseException:
             run.hold_id = hold_id
-            run.usage, run.cost, thread.usage, thread.late = before
+            run.usage, run.cost, thread.usage, thread.cost, thread.late = before
             raise
         session.emit(
             RequestSettled(
@@ -280,13 +281,12 @@ class Books:
         at_once = ledger.in_process
         if not await self._driver.blocking(lambda: ledger.correct(late.hold_id, entry), at_once=at_once):
             return  # it was corrected before
+        more = None if cost is None or late.cost is None else cost - late.cost
         thread.usage += better - late.booked
+        thread.cost = None if thread.cost is None or more is None else thread.cost + more
         if run is not None:
             run.usage += better - late.booked
-            if run.cost is None or cost is None or late.cost is None:
-                run.cost = None
-            else:
-                run.cost += cost - late.cost
+            run.cost = None if run.cost is None or more is None else run.cost + more
         session.emit(
             UsageCorrected(
                 self._driver.now(),

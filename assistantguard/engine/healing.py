@@ -7,14 +7,13 @@ without an output is answered, since the API refuses all further input until it 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assistantguard.engine.input import text_of
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.models import Item, ToolCall, ToolOutput
+from assistantguard.models.marks import mark_of
 from assistantguard.models.values import Record
 
 __all__ = ["UNANSWERED", "Repair", "answer_in_tail", "mark_of", "plan_repair", "strays_in_tail"]
@@ -74,13 +73,6 @@ def plan_repair(
         kept[0].id if kept else None,
         left_behind,
     )
-
-
-def mark_of(item: Mapping[str, Any]) -> str:
-    """What tells an input item again without keeping its content."""
-    call_id = item.get("call_id")
-    told = f"{item.get('role', '')} {text_of(item)}" if call_id is None else f"output of {call_id}"
-    return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
 
 
 def strays_in_tail(

@@ -84,6 +84,8 @@ class ThreadState(Record):
     late: list[LateUsage] = field(default_factory=list)
     """Answers whose usage the server has not told yet."""
     usage: Usage = field(default_factory=Usage)
+    cost: Decimal | None = Decimal(0)
+    """US dollars, or None where a price is unknown."""
     created_at: float = 0.0
     last_used_at: float = 0.0
     user: str | None = None
