@@ -41,7 +41,6 @@ FLOORS: dict[str, int] = {
     "policies": 1,
     "storage": 2,
     "ledger": 2,
-    "storage": 2,
     "telemetry": 2,
     "tools": 2,
     "carryover": 3,
