@@ -8,10 +8,17 @@
         ├── Refused                  nothing was spent for the request that was refused
         │   ├── BudgetExceeded       the cap is spent; asking again is refused again
         │   ├── BudgetBusy           the rest of the cap is held by requests in flight; ask again soon
-        │   └── PolicyRefused        a policy said no
+        │   ├── PolicyRefused        a policy said no
+        │   └── ThreadRefused        a thread cannot be had
+        │       ├── ThreadNotFound   the user has no such thread; whether anybody else has is not told
+        │       ├── ThreadArchived   it takes no messages until it is restored
+        │       ├── ThreadBusy       another process drives it; ask again soon
+        │       ├── ThreadNameTaken  the user has another thread of that name
+        │       └── TooManyThreads   the user has as many named threads as are allowed
         ├── RunStopped               the guard ended the run; the thread takes the next message
         │   ├── ToolStepCeilingReached
         │   ├── RepeatedToolCall     the model was going in circles
+        │   ├── LeaseLost            another process has taken the thread over, or it was deleted
         │   └── RunTimedOut          the run's deadline passed
         ├── RunFailed                the server ended the run, or never answered; `failure` says how
         │   ├── RetriesExhausted     transient, and still so after the last attempt
@@ -21,13 +28,7 @@
         │   ├── OutcomeUnknown       the connection was lost after sending; booked as an estimate
         │   └── RunIncomplete        the answer was cut before it said anything
         ├── VectorStoreFailed        a file could not be embedded, or not in time
-    └── ThreadRefused            a thread cannot be had
-        ├── ThreadNotFound       the user has no such thread; whether anybody else has is not told
-        ├── ThreadArchived       it takes no messages until it is restored
-        ├── ThreadBusy           another process drives it
-        ├── LeaseLost            another process took it over
-        ├── ThreadNameTaken      the user has another thread of that name
-        └── TooManyThreads       the user has as many named threads as are allowed
+        └── DatabaseUnavailable      the database of the books cannot be reached, is busy for too long, or is full
 
 All of them are `openai.OpenAIError`, so an application's existing handlers keep working. The SDK's own exception,
 where there was one, is the ``__cause__``. Cancellation and Ctrl-C are never renamed.
@@ -50,6 +51,7 @@ __all__ = [
     "BudgetBusy",
     "BudgetExceeded",
     "ConfigurationError",
+    "DatabaseUnavailable",
     "LeaseLost",
     "OutcomeUnknown",
     "PolicyRefused",
@@ -146,6 +148,10 @@ class RepeatedToolCall(RunStopped):
     """The model made the same call, or met the same error, too often in a row."""
 
 
+class LeaseLost(RunStopped):
+    """Another process has taken the thread over, since this one seemed dead, or it was deleted."""
+
+
 class RunTimedOut(RunStopped):
     """The run's deadline passed."""
 
@@ -185,7 +191,7 @@ class VectorStoreFailed(AssistantGuardError):
     """A vector store did not become ready: a file failed, or the time was up."""
 
 
-class ThreadRefused(AssistantGuardError):
+class ThreadRefused(Refused):
     """A thread cannot be had. Nothing was sent."""
 
 
@@ -198,11 +204,7 @@ class ThreadArchived(ThreadRefused):
 
 
 class ThreadBusy(ThreadRefused):
-    """Another process drives the thread."""
-
-
-class LeaseLost(ThreadRefused):
-    """Another process took the thread over, or it was deleted: what was not saved yet is not saved."""
+    """Another process drives the thread. Ask again when it is done."""
 
 
 class ThreadNameTaken(ThreadRefused):
@@ -211,3 +213,12 @@ class ThreadNameTaken(ThreadRefused):
 
 class TooManyThreads(ThreadRefused):
     """The user has as many named threads in use as are allowed."""
+
+
+class DatabaseUnavailable(AssistantGuardError):
+    """The database of the books could not be reached, stayed busy for too long, or could not be written."""
+
+    undone = False
+    """Whether all that was asked for in the transaction is certain to have been undone, so that it may be repeated."""
+    outcome_unknown = False
+    """Whether the connection was lost while the transaction was being committed: it may have been written."""

@@ -17,6 +17,8 @@ import assistantguard
 ROOT = Path(assistantguard.__file__).parent
 LONGEST = 450
 SLOW = (
+    "sqlite3",
+    "psycopg",
     "tiktoken",
     "genai_prices",
     "structlog",
@@ -37,8 +39,8 @@ FLOORS: dict[str, int] = {
     "prices": 0,
     "tokens": 0,
     "policies": 1,
-    "ledger": 2,
     "storage": 2,
+    "ledger": 2,
     "telemetry": 2,
     "tools": 2,
     "carryover": 3,

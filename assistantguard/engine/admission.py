@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from assistantguard import tokens
 from assistantguard.engine.failing import timed_out
+from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import text_of
 from assistantguard.errors import BudgetBusy, BudgetExceeded, PolicyRefused
 from assistantguard.events import BudgetRefusedEvent
@@ -21,6 +22,7 @@ from assistantguard.ledger import Balance, Claim, LedgerRefusal
 from assistantguard.model_limits import largest_output
 from assistantguard.models import RunState, ThreadState
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS
+from assistantguard.models.run import InFlight
 from assistantguard.policies import Cap, View
 from assistantguard.policies.base import run_account
 from assistantguard.policies.ruling import PlacedCap
@@ -76,8 +78,12 @@ class Admission:
         self._backend = backend
         self._asking = asking
 
-    async def admit(self, thread: ThreadState, run: RunState, request: ModelRequest, message: str) -> Expectation:
+    async def admit(
+        self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: str = "run"
+    ) -> Expectation:
         """Ask the policies, bound `request` by what they say, and reserve: afterwards ``run.hold_id`` is open.
+
+        The run is saved in the same transaction, so that whoever finds the hold finds what it was for.
 
         Raises:
             Refused: A policy or a cap does not allow the request.
@@ -112,9 +118,11 @@ class Admission:
                 raise self._refusal(thread, run, room, expected, request)
             output = min(wanted, room.output)
             claims = self._claims(view, ruling.caps, expected, output, request.model)
-            hold_id = run.hold_id = f"hold_{uuid.uuid4().hex}"
+            run.hold_id = f"hold_{uuid.uuid4().hex}"
+            run.open_response_id = None
+            run.in_flight = self._in_flight(run, request, expected, output, purpose)
             try:
-                await self._reserve(hold_id, claims, time_left)
+                await self._reserve(thread, run, claims, time_left)
             except LedgerRefusal:  # another request was quicker: look again at what is left
                 run.hold_id = None
                 await driver.sleep(_RACE_POLL)
@@ -125,15 +133,36 @@ class Admission:
                 await self._report_observed(view, ruling.caps)
             return Expectation(expected, output, driver.now())
 
-    async def _reserve(self, hold_id: str, claims: Sequence[Claim], time_left: float) -> None:
+    async def _reserve(self, thread: ThreadState, run: RunState, claims: Sequence[Claim], time_left: float) -> None:
         """Reserve, once holds whose owner never came back are ended."""
-        ledger, now = self._session.ledger, self._driver.now()
+        ledger, states, now, hold_id = self._session.ledger, self._session.states, self._driver.now(), run.hold_id
+        assert hold_id is not None
 
         def expire_and_reserve() -> None:
             ledger.expire(now)
-            ledger.reserve(hold_id, claims, now + time_left + _HOLD_GRACE)
+            with states.together():
+                ledger.reserve(hold_id, claims, now + time_left + _HOLD_GRACE)
+                states.save(thread, run)
 
-        await self._driver.blocking(expire_and_reserve, at_once=ledger.in_process)
+        await self._driver.blocking(expire_and_reserve, at_once=ledger.in_process and states.in_process)
+
+    def _in_flight(
+        self, run: RunState, request: ModelRequest, expected: Estimate, output: int, purpose: str
+    ) -> InFlight | None:
+        """What another process must know of the request; None where there can be none."""
+        if self._session.states.in_process:
+            return None
+        return InFlight(
+            purpose,
+            request.model,
+            run.attempt,
+            request.generation_id,
+            [mark_of(item) for item in request.input],
+            expected.tokens,
+            expected.at_most,
+            output,
+            self._driver.now(),
+        )
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
         """Estimate the input of `request`."""
