@@ -6,6 +6,7 @@ from assistantguard.storage.database import Database, Transaction
 from assistantguard.storage.memory_threads import MemoryThreads
 from assistantguard.storage.migrations import MIGRATIONS, Migration
 from assistantguard.storage.opening import open_database
+from assistantguard.storage.sql_threads import SqlThreads
 from assistantguard.storage.threads import (
     GenerationRecord,
     Opened,
@@ -28,6 +29,7 @@ __all__ = [
     "Migration",
     "Opened",
     "RunRecord",
+    "SqlThreads",
     "Taken",
     "ThreadFilter",
     "ThreadInfo",

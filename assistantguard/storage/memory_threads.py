@@ -91,13 +91,12 @@ class MemoryThreads:
             row.fence += 1
             return Opened(row.thread, row.run, row.fence)
 
-    def renew(self, owner: str, now: float, lease_seconds: float) -> int:
+    def renew(self, owner: str, now: float, lease_seconds: float) -> None:
         """See `ThreadStore.renew`."""
         with self._lock:
-            mine = [row for row in self._rows.values() if row.owner == owner]
-            for row in mine:
-                row.lease_until = now + lease_seconds
-            return len(mine)
+            for row in self._rows.values():
+                if row.owner == owner:
+                    row.lease_until = now + lease_seconds
 
     def save(self, thread: ThreadState, run: RunState | None, fence: int, *, close: bool = False) -> None:
         """See `ThreadStore.save`."""
@@ -106,9 +105,9 @@ class MemoryThreads:
             if row is None or row.fence != fence:
                 raise lease_lost(thread.id)
             row.thread = thread
-            if run is not None and run.finished_at is None:
+            if run is not None and run.id and run.finished_at is None:
                 row.run = run
-            elif run is not None:
+            elif run is not None and run.id:
                 if row.run is not None and row.run.id == run.id:
                     row.run = None
                 row.ended[run.id] = run
