@@ -58,6 +58,7 @@ __all__ = [
     "QuotaExhausted",
     "Refused",
     "RepeatedToolCall",
+    "ReplyUnavailable",
     "RequestRejected",
     "RetriesExhausted",
     "RunFailed",
@@ -150,6 +151,10 @@ class RepeatedToolCall(RunStopped):
 
 class LeaseLost(RunStopped):
     """Another process has taken the thread over, since this one seemed dead, or it was deleted."""
+
+
+class ReplyUnavailable(AssistantGuardError):
+    """A turn was completed before, as its key tells, and its reply can be had no more."""
 
 
 class RunTimedOut(RunStopped):

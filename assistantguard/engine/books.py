@@ -56,15 +56,17 @@ class Books:
         self._backend = backend
         self._vain_looks = 0
 
-    async def save(self, thread: ThreadState, run: RunState | None) -> None:
+    async def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
         """Keep what a thread and its run have become, where another process may have to go on with them.
+
+        `last` says that the turn is over, and others may have the thread.
 
         Raises:
             LeaseLost: Another process drives the thread by now.
         """
         states = self._session.states
         if not states.in_process:
-            await self._driver.blocking(lambda: states.save(thread, run), at_once=False)
+            await self._driver.blocking(lambda: states.save(thread, run, last=last), at_once=False)
 
     async def release(self, thread: ThreadState, run: RunState) -> None:
         """End the hold of a request that was not sent."""

@@ -147,8 +147,8 @@ class States(Protocol):
         """Make what happens inside, here and in the ledger, one transaction where both are in one database."""
         ...
 
-    def save(self, thread: ThreadState, run: RunState | None) -> None:
-        """Keep a thread and the run that it has under way.
+    def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
+        """Keep a thread and the run that it has under way. `last` says that others may have the thread now.
 
         Raises:
             LeaseLost: Another process drives the thread by now.
@@ -169,7 +169,7 @@ class NoStates:
         """See `States.together`."""
         return nullcontext()
 
-    def save(self, thread: ThreadState, run: RunState | None) -> None:
+    def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
         """See `States.save`."""
 
     def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:

@@ -111,10 +111,20 @@ class Engine:
         raise AssertionError("a turn ended without a reply or an error")
 
     async def stream(
-        self, thread: ThreadState, message: Message, deadline: float | None = None, *, in_pieces: bool = True
+        self,
+        thread: ThreadState,
+        message: Message,
+        deadline: float | None = None,
+        *,
+        in_pieces: bool = True,
+        key: str | None = None,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Answer one message and tell what happens; see `turn`. `in_pieces` asks the server for text as it arises."""
+        """Answer one message and tell what happens; see `turn`.
+
+        `in_pieces` asks the server for text as it arises; `key` is the caller's name for the turn.
+        """
         run = new_run(thread, self.session, message, self.driver.now(), deadline)
+        run.key = key
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
         try:
             await self.start(thread, run, message)
@@ -143,7 +153,7 @@ class Engine:
                 note(cause, f"cleaning up after the run {run.id} took too long, the thread's next turn goes on with it")
             raise
         run.answer_item_id = thread.last_item_id
-        await self.save(thread, run)
+        await self._books.save(thread, run, last=True)
         yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
 
     async def adopt(self, thread: ThreadState, run: RunState) -> None:
@@ -424,11 +434,7 @@ class Engine:
         run.status = "queued"
 
     async def save(self, thread: ThreadState, run: RunState | None) -> None:
-        """Keep what a thread and its run have become, where another process may have to go on with them.
-
-        Raises:
-            LeaseLost: Another process drives the thread by now.
-        """
+        """Keep what a thread and its run have become. See `Books.save`."""
         await self._books.save(thread, run)
 
     def finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
