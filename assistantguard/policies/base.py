@@ -38,7 +38,7 @@ __all__ = [
     "run_account",
 ]
 
-Metric = Literal["tokens", "cost"]
+Metric = Literal["tokens", "cost", "messages"]
 Counting = Literal["near", "always", "never"]
 OldGeneration = Literal["delete", "scrub", "keep"]
 

@@ -73,6 +73,7 @@ _LEDGER = Migration(
         """CREATE TABLE guard_entries (
             id {identity},
             time DOUBLE PRECISION NOT NULL,
+            quarter BIGINT NOT NULL,
             hold_id TEXT NOT NULL,
             user_name {text_key},
             tenant {text_key},
