@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
 from assistantguard.engine.admission import Expectation, framing
+from assistantguard.engine.budgets import BudgetWatch
 from assistantguard.engine.healing import mark_of
 from assistantguard.events import RequestSettled, UsageCorrected
 from assistantguard.ledger import Entry
@@ -54,6 +55,7 @@ class Books:
         self._driver = driver
         self._backend = backend
         self._vain_looks = 0
+        self._budgets = BudgetWatch(session, driver)
 
     async def release(self, run: RunState) -> None:
         """End the hold of a request that was not sent."""
@@ -91,6 +93,7 @@ class Books:
             cost, price_source = entry.cost, entry.price_source
             await driver.blocking(lambda: ledger.commit(hold_id, entry), at_once=ledger.in_process)
             status = "unknown" if answer is None else answer.status
+            run.message_counted = run.message_counted or sent.purpose == "run"
         run.hold_id = None
         run.usage += usage
         run.cost = None if run.cost is None or cost is None else run.cost + cost
@@ -121,6 +124,7 @@ class Books:
                 sent.mode.reason,
             )
         )
+        await self._budgets.look(thread, run, sent.expectation.caps)
         return usage
 
     def _entry(self, sent: Sent, usage: Usage, answer: ModelAnswer | None) -> Entry:

@@ -133,7 +133,7 @@ OWNERS = st.tuples(
 
 @given(one=OWNERS, other=OWNERS)
 def test_two_accounts_are_the_same_only_where_all_that_tells_them_apart_is(one: Any, other: Any) -> None:
-    accounts = []
+    accounts: list[tuple[str, str]] = []
     for account, owner, per, zone, name in (one, other):
         budget = Budget(account, per, tokens=1, timezone=zone, name=name)
         accounts += caps_of(budget, **{f"thread_{account}": owner})
