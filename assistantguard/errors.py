@@ -20,7 +20,8 @@
         │   ├── ThreadBroken         the conversation could not be healed
         │   ├── OutcomeUnknown       the connection was lost after sending; booked as an estimate
         │   └── RunIncomplete        the answer was cut before it said anything
-        └── VectorStoreFailed        a file could not be embedded, or not in time
+        ├── VectorStoreFailed        a file could not be embedded, or not in time
+        └── DatabaseUnavailable      the database of the books cannot be reached, is busy for too long, or is full
 
 All of them are `openai.OpenAIError`, so an application's existing handlers keep working. The SDK's own exception,
 where there was one, is the ``__cause__``. Cancellation and Ctrl-C are never renamed.
@@ -43,6 +44,7 @@ __all__ = [
     "BudgetBusy",
     "BudgetExceeded",
     "ConfigurationError",
+    "DatabaseUnavailable",
     "OutcomeUnknown",
     "PolicyRefused",
     "QuotaExhausted",
@@ -184,3 +186,12 @@ class RunIncomplete(RunFailed):
 
 class VectorStoreFailed(AssistantGuardError):
     """A vector store did not become ready: a file failed, or the time was up."""
+
+
+class DatabaseUnavailable(AssistantGuardError):
+    """The database of the books could not be reached, stayed busy for too long, or could not be written."""
+
+    undone = False
+    """Whether all that was asked for in the transaction is certain to have been undone, so that it may be repeated."""
+    outcome_unknown = False
+    """Whether the connection was lost while the transaction was being committed: it may have been written."""

@@ -17,6 +17,8 @@ import assistantguard
 ROOT = Path(assistantguard.__file__).parent
 LONGEST = 450
 SLOW = (
+    "sqlite3",
+    "psycopg",
     "tiktoken",
     "genai_prices",
     "structlog",
@@ -37,6 +39,7 @@ FLOORS: dict[str, int] = {
     "prices": 0,
     "tokens": 0,
     "policies": 1,
+    "storage": 2,
     "ledger": 2,
     "telemetry": 2,
     "tools": 2,

@@ -6,20 +6,39 @@ commits its own amounts as an estimate, since a request whose outcome nobody lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from assistantguard.errors import ConfigurationError
 from assistantguard.models.usage import Usage
 from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
     from assistantguard.policies.base import Metric
 
-__all__ = ["Balance", "Claim", "Entry", "Hold", "HoldState", "Ledger", "LedgerRefusal"]
+__all__ = [
+    "GROUPINGS",
+    "KEPT_SECONDS",
+    "Balance",
+    "Claim",
+    "Entry",
+    "Grouping",
+    "Hold",
+    "Ledger",
+    "LedgerRefusal",
+    "UsageRow",
+    "check_limit",
+    "needed_until",
+]
 
-HoldState = Literal["open", "committed", "released", "expired"]
+Grouping = Literal["day", "model", "purpose", "run", "tenant", "thread", "user"]
+GROUPINGS: tuple[Grouping, ...] = ("day", "model", "purpose", "run", "tenant", "thread", "user")
+"""What usage can be summed up by."""
+KEPT_SECONDS = 30 * 86_400.0
+"""How long an account, a notice or an estimate is kept after it is needed no more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -29,9 +48,13 @@ class Claim(Value):
     account: str
     metric: Metric
     amount: Decimal
-    """Tokens, or US dollars."""
+    """Tokens, US dollars, or messages. A database keeps dollars to 12 decimals, and rounds up what has more."""
     limit: Decimal | None = None
     """Refuse when committed + held + amount would pass it; None never refuses."""
+    needed_until: float | None = None
+    """Until when somebody may ask for the account's balance (Unix time), such as the end of its window. It is
+    forgotten some time later. None keeps it for ever, but for a run's account (``run:…``), which is needed until its
+    last hold expires."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -52,6 +75,9 @@ class Entry(Value):
     price_source: str | None = None
     provisional: bool = False
     """Whether the server may yet tell otherwise: a cancelled answer may turn out to have been completed."""
+    user: str | None = None
+    """Whose thread it is; None where the application does not say."""
+    tenant: str | None = None
 
     @property
     def correctable(self) -> bool:
@@ -59,10 +85,13 @@ class Entry(Value):
         return self.usage.estimated or self.provisional
 
     def amount(self, metric: Metric, held: Decimal) -> Decimal:
-        """What to commit on an account: an unknown cost commits what was held for it, never nothing."""
+        """What to commit on an account.
+
+        An unknown cost commits what was held for it, never nothing. Messages are known when they are held.
+        """
         if metric == "tokens":
             return Decimal(self.usage.total_tokens)
-        return held if self.cost is None else self.cost
+        return held if metric == "messages" or self.cost is None else self.cost
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -81,6 +110,20 @@ class Balance(Value):
 
     committed: Decimal = Decimal(0)
     held: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class UsageRow(Value):
+    """What the entries of one group add up to."""
+
+    group: tuple[str | None, ...]
+    """One value for each name that was grouped by; None where entries have none. Days are ``2026-11-22``."""
+    usage: Usage
+    cost: Decimal
+    """US dollars, of the entries whose price was known."""
+    unpriced: int
+    """How many entries have an unknown cost, which is not in `cost`."""
+    entries: int
 
 
 class LedgerRefusal(Exception):
@@ -136,7 +179,10 @@ class Ledger(Protocol):
         ...
 
     def expire(self, now: float) -> Sequence[Hold]:
-        """End every hold whose time is up, committing its amounts as an estimate; return those holds."""
+        """End every hold whose time is up, committing its amounts as an estimate; return those that this call ended.
+
+        Cheap when nothing is due. It also forgets what is needed no more.
+        """
         ...
 
     def forget(self, account: str) -> None:
@@ -150,3 +196,75 @@ class Ledger(Protocol):
     def entries(self) -> Sequence[Entry]:
         """Every row, oldest first."""
         ...
+
+    def usage(
+        self,
+        group_by: Sequence[Grouping] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        timezone: tzinfo | None = None,
+    ) -> Sequence[UsageRow]:
+        """Add up the rows by group, in the order of the groups (those without a value first).
+
+        Args:
+            group_by: What a group has in common; nothing gives one row, or none where there are no entries.
+            since: Unix time of the first entries that count.
+            until: Unix time of the first that count no more.
+            timezone: Where the days are; None takes UTC.
+
+        Raises:
+            ConfigurationError: A name to group by is unknown or given twice.
+        """
+        ...
+
+    def set_limit(self, key: str, metric: Metric, amount: Decimal | int | None) -> None:
+        """Note a limit of an account, for all processes; None takes it away. Policies read it, the ledger does not.
+
+        Args:
+            key: Whose limit it is, as the policy that reads it calls it.
+            metric: What it limits.
+            amount: Tokens, US dollars, or messages.
+
+        Raises:
+            ConfigurationError: The amount is negative or no number.
+        """
+        ...
+
+    def limits(self, keys: Sequence[str]) -> Mapping[tuple[str, Metric], Decimal]:
+        """The limits that were set for `keys`."""
+        ...
+
+    def first_time(self, key: str, needed_until: float | None = None) -> bool:
+        """Whether nobody has asked so for `key` before: True exactly once, over all processes.
+
+        Args:
+            key: What must happen only once, such as a warning at one threshold of one window.
+            needed_until: When it may be forgotten that somebody asked (Unix time); None never forgets.
+        """
+        ...
+
+
+def check_limit(key: str, metric: str, amount: object) -> Decimal | None:
+    """A limit as a number.
+
+    Raises:
+        ConfigurationError: It is negative or no number.
+    """
+    if amount is None:
+        return None
+    if isinstance(amount, bool) or not isinstance(amount, (Decimal, int)):
+        raise ConfigurationError(f"the limit of {key!r} is {amount!r} {metric}, it must be a Decimal, an int or None")
+    number = Decimal(amount)
+    if not number.is_finite() or number < 0:
+        raise ConfigurationError(
+            f"the limit of {key!r} is {amount} {metric}, it must be at least 0; None takes it away"
+        )
+    return number
+
+
+def needed_until(account: str, until: float | None, expires_at: float) -> float | None:
+    """Until when an account is needed of which a claim says `until`, in a hold that expires at `expires_at`."""
+    if until is None and account.startswith("run:"):
+        until = expires_at
+    return None if until == float("inf") else until

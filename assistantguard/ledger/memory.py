@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from assistantguard.ledger.base import Balance, Claim, Entry, Hold, LedgerRefusal
+from assistantguard.ledger.base import (
+    KEPT_SECONDS,
+    Balance,
+    Claim,
+    Entry,
+    Grouping,
+    Hold,
+    LedgerRefusal,
+    UsageRow,
+    check_limit,
+    needed_until,
+)
 
 if TYPE_CHECKING:
     from assistantguard.policies.base import Metric
@@ -47,21 +59,33 @@ class MemoryLedger:
         self._entries: deque[Entry] = deque(maxlen=keep_entries)
         self._estimates: dict[str, _Estimate] = {}
         self._most_estimates = keep_entries
+        self._needed_until: dict[str, float] = {}
+        """Accounts that may be forgotten, and from when on."""
+        self._limits: dict[tuple[str, Metric], Decimal] = {}
+        self._noticed: dict[str, float] = {}
+        """What happened once, and until when it must be remembered."""
+        self._next_tidying = 0.0
 
     def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
         """See `Ledger.reserve`."""
         with self._lock:
-            for claim in claims:
-                if claim.limit is None:
-                    continue
-                key = (claim.account, claim.metric)
-                committed, held = self._committed.get(key, _ZERO), self._held.get(key, _ZERO)
-                if committed + held + claim.amount > claim.limit:
-                    raise LedgerRefusal(claim, Balance(committed, held))
+            if hold_id in self._open:
+                return self._open[hold_id]
             hold = Hold(hold_id, tuple(claims), expires_at)
-            for claim in claims:
+            for index, claim in enumerate(hold.claims):
                 key = (claim.account, claim.metric)
-                self._held[key] = self._held.get(key, _ZERO) + claim.amount
+                held = self._held.get(key, _ZERO)
+                if claim.limit is not None:
+                    committed = self._committed.get(key, _ZERO)
+                    if committed + held + claim.amount > claim.limit:
+                        for earlier in hold.claims[:index]:
+                            self._give_back(earlier)
+                        raise LedgerRefusal(claim, Balance(committed, held))
+                self._held[key] = held + claim.amount
+            for claim in hold.claims:
+                until = needed_until(claim.account, claim.needed_until, expires_at)
+                if until is not None:
+                    self._needed_until[claim.account] = max(until, self._needed_until.get(claim.account, until))
             self._open[hold_id] = hold
             self._soonest = min(self._soonest, expires_at)
             return hold
@@ -100,6 +124,8 @@ class MemoryLedger:
     def expire(self, now: float) -> Sequence[Hold]:
         """See `Ledger.expire`."""
         with self._lock:
+            if now >= self._next_tidying:
+                self._tidy(now)
             if now < self._soonest:
                 return []
             due = [hold for hold in self._open.values() if hold.expires_at <= now]
@@ -114,9 +140,7 @@ class MemoryLedger:
     def forget(self, account: str) -> None:
         """See `Ledger.forget`. An account on which something is held is kept."""
         with self._lock:
-            for metric in _METRICS:
-                if (account, metric) not in self._held:
-                    self._committed.pop((account, metric), None)
+            self._drop(account)
 
     def open_holds(self) -> Sequence[Hold]:
         """See `Ledger.open_holds`."""
@@ -127,6 +151,65 @@ class MemoryLedger:
         """See `Ledger.entries`; only the newest are kept."""
         with self._lock:
             return tuple(self._entries)
+
+    def usage(
+        self,
+        group_by: Sequence[Grouping] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        timezone: tzinfo | None = None,
+    ) -> Sequence[UsageRow]:
+        """See `Ledger.usage`; only the newest rows are kept."""
+        from assistantguard.ledger.days import add_up, check_grouping, row_of
+
+        names = check_grouping(group_by)
+        return add_up(
+            row_of(entry, names, timezone)
+            for entry in self.entries()
+            if (since is None or entry.time >= since) and (until is None or entry.time < until)
+        )
+
+    def set_limit(self, key: str, metric: Metric, amount: Decimal | int | None) -> None:
+        """See `Ledger.set_limit`."""
+        number = check_limit(key, metric, amount)
+        with self._lock:
+            if number is None:
+                self._limits.pop((key, metric), None)
+            else:
+                self._limits[key, metric] = number
+
+    def limits(self, keys: Sequence[str]) -> Mapping[tuple[str, Metric], Decimal]:
+        """See `Ledger.limits`."""
+        wanted = set(keys)
+        with self._lock:
+            return {key: amount for key, amount in self._limits.items() if key[0] in wanted}
+
+    def first_time(self, key: str, needed_until: float | None = None) -> bool:
+        """See `Ledger.first_time`."""
+        with self._lock:
+            if key in self._noticed:
+                return False
+            self._noticed[key] = _NEVER if needed_until is None else needed_until
+            return True
+
+    def _tidy(self, now: float) -> None:
+        self._next_tidying = now + _TIDYING_EVERY
+        before = now - KEPT_SECONDS
+        for account in [account for account, until in self._needed_until.items() if until < before]:
+            self._drop(account)
+        for key in [key for key, until in self._noticed.items() if until < before]:
+            del self._noticed[key]
+
+    def _drop(self, account: str) -> None:
+        held = False
+        for metric in _METRICS:
+            if (account, metric) in self._held:
+                held = True
+            else:
+                self._committed.pop((account, metric), None)
+        if not held:
+            self._needed_until.pop(account, None)
 
     def _note_estimate(self, hold: Hold, entry: Entry | None) -> None:
         self._estimates[hold.id] = _Estimate(hold.claims, entry)
@@ -156,13 +239,16 @@ class MemoryLedger:
         if hold is None:
             return None
         for claim in hold.claims:
-            key = (claim.account, claim.metric)
-            left = self._held.get(key, _ZERO) - claim.amount
-            if left:
-                self._held[key] = left
-            else:
-                self._held.pop(key, None)
+            self._give_back(claim)
         return hold
+
+    def _give_back(self, claim: Claim) -> None:
+        key = (claim.account, claim.metric)
+        left = self._held.get(key, _ZERO) - claim.amount
+        if left:
+            self._held[key] = left
+        else:
+            self._held.pop(key, None)
 
     def _add(self, claim: Claim, amount: Decimal) -> None:
         key = (claim.account, claim.metric)
@@ -171,4 +257,6 @@ class MemoryLedger:
 
 _ZERO = Decimal(0)
 _NEVER = float("inf")
-_METRICS = ("tokens", "cost")
+_TIDYING_EVERY = 3600.0
+"""Seconds."""
+_METRICS = ("tokens", "cost", "messages")

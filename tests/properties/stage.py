@@ -40,7 +40,7 @@ class WatchingLedger(MemoryLedger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.limits: dict[tuple[str, Metric], Decimal] = {}
+        self.caps: dict[tuple[str, Metric], Decimal] = {}
         self.reserved: list[str] = []
         self.expired: dict[str, Hold] = {}
         """Holds whose own amounts stand on the books."""
@@ -50,7 +50,7 @@ class WatchingLedger(MemoryLedger):
         self.reserved.append(hold_id)
         for claim in claims:
             if claim.limit is not None:
-                self.limits[claim.account, claim.metric] = claim.limit
+                self.caps[claim.account, claim.metric] = claim.limit
         self._watch()
         return hold
 
@@ -72,7 +72,7 @@ class WatchingLedger(MemoryLedger):
         return ended
 
     def _watch(self) -> None:
-        for (account, metric), limit in self.limits.items():
+        for (account, metric), limit in self.caps.items():
             balance = self.balance(account, metric)
             taken = balance.committed + balance.held
             if taken > limit:

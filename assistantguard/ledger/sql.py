@@ -1,0 +1,363 @@
+"""A ledger in a database, for any number of processes.
+
+An account is one row for each metric. Whoever changes several does so in one statement, sorted by name, so that two
+that want the same rows never wait for each other in a circle; holds are always touched before accounts.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import tzinfo
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from assistantguard.ledger import statements
+from assistantguard.ledger.base import (
+    KEPT_SECONDS,
+    Balance,
+    Claim,
+    Entry,
+    Grouping,
+    Hold,
+    LedgerRefusal,
+    UsageRow,
+    check_limit,
+    needed_until,
+)
+from assistantguard.ledger.rows import (
+    QUARTER,
+    account_name,
+    claims_of,
+    claims_text,
+    entry_of,
+    entry_values,
+    from_units,
+    hold_of,
+    limit_units,
+    to_units,
+)
+from assistantguard.models.usage import Usage
+
+if TYPE_CHECKING:
+    from assistantguard.policies.base import Metric
+    from assistantguard.storage import Database, Transaction
+
+__all__ = ["SqlLedger", "open_ledger"]
+
+_Key = tuple[str, str]
+
+
+def open_ledger(url: str, *, timeout: float = 10.0) -> SqlLedger:
+    """Open a ledger in the database at `url`; see `assistantguard.storage.open_database`.
+
+    Raises:
+        ConfigurationError: As there.
+    """
+    from assistantguard.storage import open_database
+
+    return SqlLedger(open_database(url, timeout=timeout))
+
+
+class SqlLedger:
+    """`Ledger` in a database.
+
+    Its calls join a transaction of the same thread, so that other tables can be written together with the books.
+
+    Args:
+        database: From `assistantguard.storage.open_database`.
+    """
+
+    in_process = False
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._next_tidying = 0.0
+
+    def __repr__(self) -> str:
+        return f"SqlLedger({self.database!r})"
+
+    def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
+        """See `Ledger.reserve`."""
+        units = [to_units(claim.metric, claim.amount) for claim in claims]
+        text = claims_text(claims, units)
+        changes = _Changes()
+        for claim, amount in zip(claims, units, strict=True):
+            account = account_name(claim.account)
+            changes.add(account, claim.metric, 0, amount, needed_until(account, claim.needed_until, expires_at))
+
+        def work(transaction: Transaction) -> Hold:
+            if not transaction.execute(statements.NEW_HOLD, (hold_id, expires_at, text)):
+                ((kept, until),) = transaction.execute(statements.A_HOLD, (hold_id,))
+                return hold_of(hold_id, kept, until)
+            balances = changes.apply(transaction)
+            _check_limits(claims, units, changes, balances)
+            return Hold(hold_id, tuple(claims), expires_at)
+
+        return self.database.run(work, repeatable=True)
+
+    def commit(self, hold_id: str, entry: Entry) -> None:
+        """See `Ledger.commit`."""
+        values = entry_values(hold_id, entry)
+
+        def work(transaction: Transaction) -> None:
+            ended = transaction.execute(
+                statements.KEEP_AS_ESTIMATE if entry.correctable else statements.END_HOLD, (hold_id,)
+            )
+            if not ended:
+                if transaction.execute(statements.IS_EXPIRED, (hold_id,)):
+                    self._correct(transaction, hold_id, entry, values)
+                return
+            ((entry_id,),) = transaction.execute(statements.NEW_ENTRY, values)
+            if entry.correctable:
+                transaction.execute(statements.NOTE_ENTRY, (entry_id, hold_id))
+            changes = _Changes()
+            for account, metric, held, until in claims_of(*ended[0]):
+                changes.add(account, metric, _booked(entry, metric, held), -held, until)
+            changes.apply(transaction)
+
+        self.database.run(work, repeatable=True)
+
+    def correct(self, hold_id: str, entry: Entry) -> bool:
+        """See `Ledger.correct`. An estimate can be corrected for 30 days after its hold would have expired."""
+        values = entry_values(hold_id, entry)
+
+        def work(transaction: Transaction) -> bool:
+            if self._correct(transaction, hold_id, entry, values):
+                return True
+            # The try before this one may have done it.
+            usage = entry.usage
+            same = (entry.time, hold_id, usage.input_tokens, usage.output_tokens)
+            return transaction.repeated and bool(transaction.execute(statements.SAME_ENTRY, same))
+
+        return self.database.run(work, repeatable=True)
+
+    def release(self, hold_id: str) -> None:
+        """See `Ledger.release`."""
+
+        def work(transaction: Transaction) -> None:
+            for text, expires_at in transaction.execute(statements.END_HOLD, (hold_id,)):
+                changes = _Changes()
+                for account, metric, held, until in claims_of(text, expires_at):
+                    changes.add(account, metric, 0, -held, until)
+                changes.apply(transaction)
+
+        self.database.run(work, repeatable=True)
+
+    def balance(self, account: str, metric: Metric) -> Balance:
+        """See `Ledger.balance`."""
+        for committed, held in self.database.query(statements.BALANCE, (account_name(account), metric)):
+            return Balance(from_units(metric, committed), from_units(metric, held))
+        return Balance()
+
+    def expire(self, now: float) -> Sequence[Hold]:
+        """See `Ledger.expire`."""
+        if now >= self._next_tidying:
+            self._next_tidying = now + random.uniform(0.5, 1.0) * _TIDYING_EVERY  # noqa: S311  spreads processes
+            self._tidy(now)
+        ended: list[Hold] = []
+        while self.database.query(statements.ANY_DUE, (now,)):
+            some = self.database.run(lambda transaction: self._expire_some(transaction, now), repeatable=True)
+            ended += some
+            if len(some) < statements.AT_ONCE:
+                break
+        return ended
+
+    def forget(self, account: str) -> None:
+        """See `Ledger.forget`. Its entries are kept, and an account on which something is held."""
+        name = account_name(account)
+        self.database.run(lambda transaction: transaction.execute(statements.FORGET, (name,)), repeatable=True)
+
+    def open_holds(self) -> Sequence[Hold]:
+        """See `Ledger.open_holds`."""
+        rows = self.database.query(statements.OPEN_HOLDS)
+        return tuple(hold_of(hold_id, text, expires_at) for hold_id, text, expires_at in rows)
+
+    def entries(self) -> Sequence[Entry]:
+        """See `Ledger.entries`."""
+        return tuple(entry_of(row) for row in self.database.query(statements.ENTRIES))
+
+    def usage(
+        self,
+        group_by: Sequence[Grouping] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        timezone: tzinfo | None = None,
+    ) -> Sequence[UsageRow]:
+        """See `Ledger.usage`."""
+        from assistantguard.ledger.days import add_up, check_grouping, day_of
+
+        names = check_grouping(group_by)
+        columns = [statements.GROUP_COLUMNS[name] for name in names]
+        conditions, parameters = [], []
+        for bound, sign in ((since, ">="), (until, "<")):
+            if bound is not None:
+                conditions.append(f"time {sign} ?")
+                parameters.append(float(bound))
+        statement = f"SELECT {', '.join([*columns, *statements.SUMS])} FROM guard_entries"  # noqa: S608  names of our own
+        if conditions:
+            statement += f" WHERE {' AND '.join(conditions)}"
+        if columns:
+            statement += f" GROUP BY {', '.join(columns)}"
+        rows = []
+        for row in self.database.query(statement, parameters):
+            group, sums = row[: len(names)], [int(value or 0) for value in row[len(names) :]]
+            *counts, cost, unpriced, entries = sums
+            if entries:
+                shown = tuple(
+                    day_of(value * QUARTER, timezone) if name == "day" else value
+                    for name, value in zip(names, group, strict=True)
+                )
+                rows.append(UsageRow(shown, Usage(*counts), from_units("cost", cost), unpriced, entries))
+        return add_up(rows)
+
+    def set_limit(self, key: str, metric: Metric, amount: Decimal | int | None) -> None:
+        """See `Ledger.set_limit`."""
+        name, number = account_name(key), check_limit(key, metric, amount)
+        statement, parameters = statements.NO_LIMIT, list[object]([name, metric])
+        if number is not None:
+            statement, parameters = statements.SET_LIMIT, [name, metric, limit_units(metric, number)]
+        self.database.run(lambda transaction: transaction.execute(statement, parameters), repeatable=True)
+
+    def limits(self, keys: Sequence[str]) -> Mapping[tuple[str, Metric], Decimal]:
+        """See `Ledger.limits`."""
+        names = [account_name(key) for key in dict.fromkeys(keys)]
+        if not names:
+            return {}
+        rows = self.database.query(statements.limits_of(len(names)), names)
+        return {(account, metric): from_units(metric, amount) for account, metric, amount in rows}
+
+    def first_time(self, key: str, needed_until: float | None = None) -> bool:
+        """See `Ledger.first_time`."""
+        name, token = account_name(key), uuid.uuid4().hex
+        until = None if needed_until is None else _whole_days(needed_until)
+        if self.database.query(statements.NOTICE, (name,)):
+            return False
+
+        def work(transaction: Transaction) -> bool:
+            if transaction.execute(statements.NEW_NOTICE, (name, token, until)):
+                return True
+            # The try before this one may have been the first.
+            return transaction.repeated and transaction.execute(statements.NOTICE, (name,)) == [(token,)]
+
+        return self.database.run(work, repeatable=True)
+
+    def _correct(self, transaction: Transaction, hold_id: str, entry: Entry, values: Sequence[object]) -> bool:
+        estimates = transaction.execute(statements.END_ESTIMATE, (hold_id,))
+        if not estimates:
+            return False
+        ((text, expires_at, entry_id),) = estimates
+        old = None
+        if entry_id is None:
+            ((entry_id,),) = transaction.execute(statements.NEW_ENTRY, values)
+        else:
+            old = entry_of(transaction.execute(statements.AN_ENTRY, (entry_id,))[0])
+            transaction.execute(statements.CHANGE_ENTRY, (*values, entry_id))
+        if entry.correctable:
+            transaction.execute(statements.NEW_ESTIMATE, (hold_id, expires_at, text, entry_id))
+        differences: dict[_Key, int] = {}
+        for account, metric, held, _ in claims_of(text, expires_at):
+            booked = held if old is None else _booked(old, metric, held)
+            difference = _booked(entry, metric, held) - booked
+            differences[account, metric] = differences.get((account, metric), 0) + difference
+        for (account, metric), difference in sorted(differences.items()):
+            if difference:  # an account that was forgotten stays so
+                transaction.execute(statements.ADD_COMMITTED, (difference, account, metric))
+        return True
+
+    def _expire_some(self, transaction: Transaction, now: float) -> list[Hold]:
+        """End some of the holds that are due, first all of them, then their accounts."""
+        rows = transaction.execute(statements.EXPIRE.format(skip_locked=self.database.skip_locked), (now,))
+        changes = _Changes()
+        for _, text, expires_at in rows:
+            for account, metric, held, until in claims_of(text, expires_at):
+                changes.add(account, metric, held, -held, until)
+        changes.apply(transaction)
+        return [hold_of(*row) for row in sorted(rows)]
+
+    def _tidy(self, now: float) -> None:
+        """Forget what was needed until a while ago."""
+        before = now - KEPT_SECONDS
+        day = _whole_days(before)
+        for rows, bound in (
+            (statements.OLD_ESTIMATES, before),
+            (statements.OLD_ACCOUNTS, day),
+            (statements.OLD_NOTICES, day),
+        ):
+            while self.database.query(f"SELECT 1 {rows} LIMIT 1", (bound,)):
+                self._delete(statements.some_of(rows), bound)
+
+    def _delete(self, statement: str, bound: float) -> None:
+        self.database.run(lambda transaction: transaction.execute(statement, (bound, bound)), repeatable=True)
+
+
+class _Changes:
+    """What is to be added to accounts: to each once, and in the order of their names."""
+
+    def __init__(self) -> None:
+        self.amounts: dict[_Key, tuple[int, int, int | None]] = {}
+        """Committed, held, and until when the account is needed (whole days)."""
+
+    def add(self, account: str, metric: str, committed: int, held: int, until: float | None = None) -> None:
+        day = None if until is None else _whole_days(until)
+        before = self.amounts.get((account, metric))
+        if before is not None:
+            committed, held, earlier = committed + before[0], held + before[1], before[2]
+            day = earlier if day is None else day if earlier is None else max(day, earlier)
+        self.amounts[account, metric] = (committed, held, day)
+
+    def apply(self, transaction: Transaction) -> dict[_Key, tuple[int, int]]:
+        """Add them; return what is committed and held on each afterwards."""
+        if not self.amounts:
+            return {}
+        parameters: list[object] = []
+        for key in sorted(self.amounts):
+            parameters += key
+            parameters += self.amounts[key]
+        balances = {}
+        for account, metric, committed, held, until in transaction.execute(
+            statements.add_to(len(self.amounts)), parameters
+        ):
+            balances[account, metric] = (committed, held)
+            wanted = self.amounts[account, metric][2]
+            if wanted is not None and (until is None or until < wanted):  # about once a day
+                transaction.execute(statements.NEEDED_LONGER, (wanted, account, metric))
+        return balances
+
+
+def _check_limits(
+    claims: Sequence[Claim], units: Sequence[int], changes: _Changes, balances: Mapping[_Key, tuple[int, int]]
+) -> None:
+    """See to it that every claim fits, one after the other.
+
+    Raises:
+        LedgerRefusal: One does not.
+    """
+    held_now: dict[_Key, int] = {}
+    for claim, amount in zip(claims, units, strict=True):
+        key = (claim.account, claim.metric)
+        committed, held_after = balances[key]
+        held = held_now.get(key, held_after - changes.amounts[key][1])
+        if claim.limit is not None and committed + held + amount > limit_units(claim.metric, claim.limit):
+            raise LedgerRefusal(claim, Balance(from_units(claim.metric, committed), from_units(claim.metric, held)))
+        held_now[key] = held + amount
+
+
+def _booked(entry: Entry, metric: str, held: int) -> int:
+    """What an entry commits where `held` was held; see `Entry.amount`."""
+    if metric == "tokens":
+        return entry.usage.total_tokens
+    if metric == "messages" or entry.cost is None:
+        return held
+    return to_units(metric, entry.cost)
+
+
+def _whole_days(time: float) -> int:
+    """Days since 1970, rounded up: a number that seldom changes costs no index its peace."""
+    return -int(-time // 86_400)
+
+
+_TIDYING_EVERY = 3600.0
+"""Seconds."""

@@ -1,0 +1,134 @@
+"""The ledger's statements: plain SQL that SQLite and PostgreSQL both understand."""
+
+from __future__ import annotations
+
+import functools
+
+from assistantguard.ledger.rows import ENTRY_COLUMNS
+
+__all__ = [
+    "ADD_COMMITTED",
+    "ANY_DUE",
+    "AN_ENTRY",
+    "AT_ONCE",
+    "A_HOLD",
+    "BALANCE",
+    "CHANGE_ENTRY",
+    "END_ESTIMATE",
+    "END_HOLD",
+    "ENTRIES",
+    "EXPIRE",
+    "FORGET",
+    "GROUP_COLUMNS",
+    "IS_EXPIRED",
+    "KEEP_AS_ESTIMATE",
+    "NEEDED_LONGER",
+    "NEW_ENTRY",
+    "NEW_ESTIMATE",
+    "NEW_HOLD",
+    "NEW_NOTICE",
+    "NOTE_ENTRY",
+    "NOTICE",
+    "NO_LIMIT",
+    "OLD_ACCOUNTS",
+    "OLD_ESTIMATES",
+    "OLD_NOTICES",
+    "OPEN_HOLDS",
+    "SAME_ENTRY",
+    "SET_LIMIT",
+    "SUMS",
+    "add_to",
+    "limits_of",
+    "some_of",
+]
+
+AT_ONCE = 100
+"""Holds that expire in one transaction."""
+_COLUMNS = ", ".join(ENTRY_COLUMNS)
+_DUE = "expires_at <= ? AND state = 'open'"
+NEW_HOLD = (
+    "INSERT INTO guard_holds (id, state, expires_at, claims) VALUES (?, 'open', ?, ?)"
+    " ON CONFLICT (id) DO NOTHING RETURNING id"
+)
+A_HOLD = "SELECT claims, expires_at FROM guard_holds WHERE id = ?"
+END_HOLD = "DELETE FROM guard_holds WHERE id = ? AND state = 'open' RETURNING claims, expires_at"
+KEEP_AS_ESTIMATE = (
+    "UPDATE guard_holds SET state = 'estimated' WHERE id = ? AND state = 'open' RETURNING claims, expires_at"
+)
+NOTE_ENTRY = "UPDATE guard_holds SET entry_id = ? WHERE id = ?"
+IS_EXPIRED = "SELECT 1 FROM guard_holds WHERE id = ? AND state = 'expired'"
+END_ESTIMATE = "DELETE FROM guard_holds WHERE id = ? AND state <> 'open' RETURNING claims, expires_at, entry_id"
+NEW_ESTIMATE = "INSERT INTO guard_holds (id, state, expires_at, claims, entry_id) VALUES (?, 'estimated', ?, ?, ?)"
+EXPIRE = (
+    f"UPDATE guard_holds SET state = 'expired' WHERE id IN (SELECT id FROM guard_holds WHERE {_DUE}"  # noqa: S608
+    f" ORDER BY id LIMIT {AT_ONCE} {{skip_locked}}) RETURNING id, claims, expires_at"
+)
+ANY_DUE = f"SELECT 1 FROM guard_holds WHERE {_DUE} LIMIT 1"  # noqa: S608
+OPEN_HOLDS = "SELECT id, claims, expires_at FROM guard_holds WHERE state = 'open' ORDER BY expires_at, id"
+NEW_ENTRY = f"INSERT INTO guard_entries ({_COLUMNS}) VALUES ({', '.join('?' * len(ENTRY_COLUMNS))}) RETURNING id"  # noqa: S608
+AN_ENTRY = f"SELECT {_COLUMNS} FROM guard_entries WHERE id = ?"  # noqa: S608
+ENTRIES = f"SELECT {_COLUMNS} FROM guard_entries ORDER BY id"  # noqa: S608
+CHANGE_ENTRY = f"UPDATE guard_entries SET {' = ?, '.join(ENTRY_COLUMNS)} = ? WHERE id = ?"  # noqa: S608
+SAME_ENTRY = "SELECT 1 FROM guard_entries WHERE time = ? AND hold_id = ? AND input_tokens = ? AND output_tokens = ?"
+ADD_COMMITTED = "UPDATE guard_accounts SET committed = committed + ? WHERE account = ? AND metric = ?"
+NEEDED_LONGER = "UPDATE guard_accounts SET needed_until = ? WHERE account = ? AND metric = ?"
+BALANCE = "SELECT committed, held FROM guard_accounts WHERE account = ? AND metric = ?"
+FORGET = "DELETE FROM guard_accounts WHERE account = ? AND held = 0"
+NO_LIMIT = "DELETE FROM guard_limits WHERE account = ? AND metric = ?"
+SET_LIMIT = (
+    "INSERT INTO guard_limits (account, metric, amount) VALUES (?, ?, ?)"
+    " ON CONFLICT (account, metric) DO UPDATE SET amount = excluded.amount"
+)
+NOTICE = "SELECT token FROM guard_notices WHERE key = ?"
+NEW_NOTICE = (
+    "INSERT INTO guard_notices (key, token, needed_until) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING RETURNING key"
+)
+OLD_ESTIMATES = "FROM guard_holds WHERE expires_at < ? AND state <> 'open'"
+OLD_ACCOUNTS = "FROM guard_accounts WHERE needed_until < ? AND held = 0"
+OLD_NOTICES = "FROM guard_notices WHERE needed_until < ?"
+_KEYS = {OLD_ESTIMATES: "id", OLD_ACCOUNTS: "account, metric", OLD_NOTICES: "key"}
+GROUP_COLUMNS = {
+    "day": "quarter",
+    "model": "model",
+    "purpose": "purpose",
+    "run": "run_id",
+    "tenant": "tenant",
+    "thread": "thread_id",
+    "user": "user_name",
+}
+SUMS = (
+    "SUM(input_tokens)",
+    "SUM(cached_tokens)",
+    "SUM(cache_write_tokens)",
+    "SUM(output_tokens)",
+    "SUM(reasoning_tokens)",
+    "SUM(estimated_tokens)",
+    "SUM(requests)",
+    "SUM(cost)",
+    "SUM(CASE WHEN cost IS NULL THEN 1 ELSE 0 END)",
+    "COUNT(*)",
+)
+
+
+@functools.lru_cache(maxsize=64)
+def add_to(accounts: int) -> str:
+    """Add to so many accounts, each given by name, metric, committed, held and the end of its need."""
+    rows = ", ".join(["(?, ?, ?, ?, ?)"] * accounts)
+    return (
+        f"INSERT INTO guard_accounts AS kept (account, metric, committed, held, needed_until) VALUES {rows}"  # noqa: S608
+        " ON CONFLICT (account, metric) DO UPDATE SET committed = kept.committed + excluded.committed,"
+        " held = kept.held + excluded.held"
+        " RETURNING account, metric, committed, held, needed_until"
+    )
+
+
+def some_of(rows: str) -> str:
+    """A statement that deletes some of `rows`, and no more, so that others need not wait long."""
+    key = _KEYS[rows]
+    return f"DELETE {rows} AND ({key}) IN (SELECT {key} {rows} ORDER BY {key} LIMIT {AT_ONCE})"
+
+
+@functools.lru_cache(maxsize=64)
+def limits_of(keys: int) -> str:
+    """The limits of so many accounts."""
+    return f"SELECT account, metric, amount FROM guard_limits WHERE account IN ({', '.join('?' * keys)})"  # noqa: S608

@@ -1,0 +1,164 @@
+"""The schema, in numbered steps. A database gets those that it lacks when it is opened.
+
+A step that was published is never changed: add another one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assistantguard.errors import ConfigurationError
+from assistantguard.models.values import Value
+from assistantguard.storage.database import Database, Transaction
+
+__all__ = ["MIGRATIONS", "Migration", "migrate"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Migration(Value):
+    """One step.
+
+    Its statements are SQL for both databases. These words stand for what differs:
+    ``{identity}`` is the type of a column that numbers its rows, ``{text_key}`` of text that is compared by its code
+    points, ``{keyed}`` stands behind a table that is only looked up by its primary key, ``{busy}`` behind one whose
+    rows change often. ``BIGINT``, ``DOUBLE PRECISION`` and ``TEXT`` mean the same in both.
+    """
+
+    number: int
+    title: str
+    statements: tuple[str, ...]
+
+
+_WORDS = {
+    "sqlite": {
+        "identity": "INTEGER PRIMARY KEY",
+        "text_key": "TEXT",
+        "keyed": "WITHOUT ROWID",
+        "busy": "WITHOUT ROWID",
+    },
+    "postgresql": {
+        "identity": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+        "text_key": 'TEXT COLLATE "C"',
+        "keyed": "",
+        "busy": "WITH (fillfactor = 50)",
+    },
+}
+
+_LEDGER = Migration(
+    1,
+    "The ledger",
+    (
+        """CREATE TABLE guard_accounts (
+            account {text_key} NOT NULL,
+            metric {text_key} NOT NULL,
+            committed BIGINT NOT NULL,
+            held BIGINT NOT NULL,
+            needed_until BIGINT,
+            PRIMARY KEY (account, metric)
+        ) {busy}""",
+        "CREATE INDEX guard_accounts_needed_until ON guard_accounts (needed_until) WHERE needed_until IS NOT NULL",
+        """CREATE TABLE guard_holds (
+            id {text_key} PRIMARY KEY,
+            state TEXT NOT NULL,
+            expires_at DOUBLE PRECISION NOT NULL,
+            claims TEXT NOT NULL,
+            entry_id BIGINT
+        ) {keyed}""",
+        "CREATE INDEX guard_holds_expires_at ON guard_holds (expires_at)",
+        """CREATE TABLE guard_entries (
+            id {identity},
+            time DOUBLE PRECISION NOT NULL,
+            quarter BIGINT NOT NULL,
+            hold_id TEXT NOT NULL,
+            user_name {text_key},
+            tenant {text_key},
+            thread_id {text_key} NOT NULL,
+            run_id TEXT NOT NULL,
+            attempt BIGINT NOT NULL,
+            model TEXT NOT NULL,
+            purpose TEXT NOT NULL,
+            response_id TEXT,
+            input_tokens BIGINT NOT NULL,
+            cached_tokens BIGINT NOT NULL,
+            cache_write_tokens BIGINT NOT NULL,
+            output_tokens BIGINT NOT NULL,
+            reasoning_tokens BIGINT NOT NULL,
+            estimated_tokens BIGINT NOT NULL,
+            requests BIGINT NOT NULL,
+            cost BIGINT,
+            price_source TEXT,
+            provisional BIGINT NOT NULL
+        )""",
+        "CREATE INDEX guard_entries_time ON guard_entries (time)",
+        "CREATE INDEX guard_entries_thread ON guard_entries (thread_id, time)",
+        "CREATE INDEX guard_entries_user ON guard_entries (user_name, time) WHERE user_name IS NOT NULL",
+        "CREATE INDEX guard_entries_tenant ON guard_entries (tenant, time) WHERE tenant IS NOT NULL",
+        """CREATE TABLE guard_limits (
+            account {text_key} NOT NULL,
+            metric {text_key} NOT NULL,
+            amount BIGINT NOT NULL,
+            PRIMARY KEY (account, metric)
+        ) {keyed}""",
+        """CREATE TABLE guard_notices (
+            key {text_key} PRIMARY KEY,
+            token TEXT NOT NULL,
+            needed_until BIGINT
+        ) {keyed}""",
+        "CREATE INDEX guard_notices_needed_until ON guard_notices (needed_until) WHERE needed_until IS NOT NULL",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_LEDGER,)
+"""Every step, in order, numbered from 1."""
+
+
+def migrate(database: Database, migrations: Sequence[Migration] | None = None) -> None:
+    """Bring the schema up to date; only one process does so at a time.
+
+    Raises:
+        ConfigurationError: The schema is newer than this program knows.
+    """
+    steps = MIGRATIONS if migrations is None else migrations
+    newest = steps[-1].number if steps else 0
+    if database.has_table("guard_schema") and _check(database, _version(database.query(_VERSION)), newest) == newest:
+        return
+
+    def apply(transaction: Transaction) -> None:
+        database.lock_migrations(transaction)
+        transaction.execute(_SCHEMA)
+        version = _check(database, _version(transaction.execute(_VERSION)), newest)
+        words = _WORDS[database.dialect]
+        for step in steps:
+            if step.number > version:
+                for statement in step.statements:
+                    transaction.execute(statement.format(**words))
+                transaction.execute(
+                    "INSERT INTO guard_schema (version, title, applied_at) VALUES (?, ?, ?)",
+                    (step.number, step.title, time.time()),
+                )
+
+    database.run(apply, repeatable=True)
+
+
+def _version(rows: Sequence[tuple[int | None]] | list[tuple[object, ...]]) -> int:
+    version = rows[0][0]
+    return version if isinstance(version, int) else 0
+
+
+def _check(database: Database, version: int, newest: int) -> int:
+    if version > newest:
+        raise ConfigurationError(
+            f"{database.url.shown!r} has schema version {version}, this assistantguard knows versions up to {newest}:"
+            " upgrade it (pip install --upgrade assistantguard), or name another database"
+        )
+    return version
+
+
+_SCHEMA = """CREATE TABLE IF NOT EXISTS guard_schema (
+    version BIGINT PRIMARY KEY,
+    title TEXT NOT NULL,
+    applied_at DOUBLE PRECISION NOT NULL
+)"""
+_VERSION = "SELECT MAX(version) FROM guard_schema"
