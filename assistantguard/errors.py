@@ -8,10 +8,17 @@
         ├── Refused                  nothing was spent for the request that was refused
         │   ├── BudgetExceeded       the cap or budget is spent; asking again is refused until it renews
         │   ├── BudgetBusy           the rest of the cap is held by requests in flight; ask again soon
-        │   └── PolicyRefused        a policy said no
+        │   ├── PolicyRefused        a policy said no
+        │   └── ThreadRefused        a thread cannot be had
+        │       ├── ThreadNotFound   the user has no such thread; whether anybody else has is not told
+        │       ├── ThreadArchived   it takes no messages until it is restored
+        │       ├── ThreadBusy       another process drives it; ask again soon
+        │       ├── ThreadNameTaken  the user has another thread of that name
+        │       └── TooManyThreads   the user has as many named threads as are allowed
         ├── RunStopped               the guard ended the run; the thread takes the next message
         │   ├── ToolStepCeilingReached
         │   ├── RepeatedToolCall     the model was going in circles
+        │   ├── LeaseLost            another process has taken the thread over, or it was deleted
         │   └── RunTimedOut          the run's deadline passed
         ├── RunFailed                the server ended the run, or never answered; `failure` says how
         │   ├── RetriesExhausted     transient, and still so after the last attempt
@@ -45,18 +52,26 @@ __all__ = [
     "BudgetExceeded",
     "ConfigurationError",
     "DatabaseUnavailable",
+    "LeaseLost",
     "OutcomeUnknown",
     "PolicyRefused",
     "QuotaExhausted",
     "Refused",
     "RepeatedToolCall",
+    "ReplyUnavailable",
     "RequestRejected",
     "RetriesExhausted",
     "RunFailed",
     "RunIncomplete",
     "RunStopped",
     "RunTimedOut",
+    "ThreadArchived",
     "ThreadBroken",
+    "ThreadBusy",
+    "ThreadNameTaken",
+    "ThreadNotFound",
+    "ThreadRefused",
+    "TooManyThreads",
     "ToolStepCeilingReached",
     "VectorStoreFailed",
 ]
@@ -149,6 +164,14 @@ class RepeatedToolCall(RunStopped):
     """The model made the same call, or met the same error, too often in a row."""
 
 
+class LeaseLost(RunStopped):
+    """Another process has taken the thread over, since this one seemed dead, or it was deleted."""
+
+
+class ReplyUnavailable(AssistantGuardError):
+    """A turn was completed before, as its key tells, and its reply can be had no more."""
+
+
 class RunTimedOut(RunStopped):
     """The run's deadline passed."""
 
@@ -186,6 +209,30 @@ class RunIncomplete(RunFailed):
 
 class VectorStoreFailed(AssistantGuardError):
     """A vector store did not become ready: a file failed, or the time was up."""
+
+
+class ThreadRefused(Refused):
+    """A thread cannot be had. Nothing was sent."""
+
+
+class ThreadNotFound(ThreadRefused):
+    """The user has no such thread. The text is the same whether somebody else has one of that id or nobody."""
+
+
+class ThreadArchived(ThreadRefused):
+    """The thread is archived: it takes no messages until it is restored."""
+
+
+class ThreadBusy(ThreadRefused):
+    """Another process drives the thread. Ask again when it is done."""
+
+
+class ThreadNameTaken(ThreadRefused):
+    """The user has another thread of that name."""
+
+
+class TooManyThreads(ThreadRefused):
+    """The user has as many named threads in use as are allowed."""
 
 
 class DatabaseUnavailable(AssistantGuardError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from assistantguard import tokens
 from assistantguard.engine.budgets import HOLD_GRACE, Standing, has_renewed, mend_of, standings
 from assistantguard.engine.failing import timed_out
+from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import text_of
 from assistantguard.errors import BudgetBusy, BudgetExceeded, PolicyRefused
 from assistantguard.events import BudgetRefusedEvent
@@ -22,6 +23,7 @@ from assistantguard.ledger import Balance, Claim, LedgerRefusal
 from assistantguard.model_limits import largest_output
 from assistantguard.models import RunState, ThreadState
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS
+from assistantguard.models.run import InFlight
 from assistantguard.policies import Cap, Metric, View
 from assistantguard.policies.budget import UNITS
 from assistantguard.policies.ruling import PlacedCap
@@ -84,8 +86,12 @@ class Admission:
         self._backend = backend
         self._asking = asking
 
-    async def admit(self, thread: ThreadState, run: RunState, request: ModelRequest, message: str) -> Expectation:
+    async def admit(
+        self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: str = "run"
+    ) -> Expectation:
         """Ask the policies, bound `request` by what they say, and reserve: afterwards ``run.hold_id`` is open.
+
+        The run is saved in the same transaction, so that whoever finds the hold finds what it was for.
 
         Raises:
             Refused: A policy or a cap does not allow the request.
@@ -125,10 +131,12 @@ class Admission:
                 raise self._refusal(thread, run, room, expected, request)
             output = min(wanted, room.output)
             placed = [each.placed for each in standing]
-            claims = self._claims(view, placed, expected, output, request)
-            hold_id = run.hold_id = f"hold_{uuid.uuid4().hex}"
+            claims = self._claims(view, placed, expected, output, request.model, purpose)
+            run.hold_id = f"hold_{uuid.uuid4().hex}"
+            run.open_response_id = None
+            run.in_flight = self._in_flight(run, request, expected, output, purpose)
             try:
-                await self._reserve(hold_id, claims, time_left)
+                await self._reserve(thread, run, claims, time_left)
             except LedgerRefusal:  # another request was quicker: look again at what is left
                 run.hold_id = None
                 await driver.sleep(_RACE_POLL)
@@ -139,15 +147,36 @@ class Admission:
                 await self._report_observed(view, placed)
             return Expectation(expected, output, driver.now(), placed)
 
-    async def _reserve(self, hold_id: str, claims: Sequence[Claim], time_left: float) -> None:
+    async def _reserve(self, thread: ThreadState, run: RunState, claims: Sequence[Claim], time_left: float) -> None:
         """Reserve, once holds whose owner never came back are ended."""
-        ledger, now = self._session.ledger, self._driver.now()
+        ledger, states, now, hold_id = self._session.ledger, self._session.states, self._driver.now(), run.hold_id
+        assert hold_id is not None
 
         def expire_and_reserve() -> None:
             ledger.expire(now)
-            ledger.reserve(hold_id, claims, now + time_left + HOLD_GRACE)
+            with states.together():
+                ledger.reserve(hold_id, claims, now + time_left + HOLD_GRACE)
+                states.save(thread, run)
 
-        await self._driver.blocking(expire_and_reserve, at_once=ledger.in_process)
+        await self._driver.blocking(expire_and_reserve, at_once=ledger.in_process and states.in_process)
+
+    def _in_flight(
+        self, run: RunState, request: ModelRequest, expected: Estimate, output: int, purpose: str
+    ) -> InFlight | None:
+        """What another process must know of the request; None where there can be none."""
+        if self._session.states.in_process:
+            return None
+        return InFlight(
+            purpose,
+            request.model,
+            run.attempt,
+            request.generation_id,
+            [mark_of(item) for item in request.input],
+            expected.tokens,
+            expected.at_most,
+            output,
+            self._driver.now(),
+        )
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
         """Estimate the input of `request`."""
@@ -233,11 +262,11 @@ class Admission:
         return affordable
 
     def _claims(
-        self, view: View, caps: Sequence[PlacedCap], expected: Estimate, output: int, request: ModelRequest
+        self, view: View, caps: Sequence[PlacedCap], expected: Estimate, output: int, model: str, purpose: str
     ) -> list[Claim]:
         """The claims of a request: on every account of a cap, and on the session's and the run's in any case.
 
-        A call that stands alone answers no message, and holds none: it is only made where a message would fit.
+        A summary answers no message, and holds none: it is only made where a message would fit.
         """
         limits: dict[tuple[str, Metric], Decimal | None] = {
             (view.session_account, "tokens"): None,
@@ -248,7 +277,7 @@ class Admission:
         needed_until: dict[str, float | None] = {}
         for placed in caps:
             cap = placed.cap
-            if cap.metric == "messages" and request.generation_id is None:
+            if cap.metric == "messages" and purpose != "run":
                 continue
             if cap.terms is not None:
                 needed_until[cap.account] = cap.terms.renews_at
@@ -256,9 +285,7 @@ class Admission:
             limit = limits.setdefault(key, None)
             if not placed.observed:
                 limits[key] = cap.limit if limit is None else min(limit, cap.limit)
-        cost = self._session.prices.at_most(
-            expected.at_most, output, request.model, self._session.assistant.service_tier
-        )
+        cost = self._session.prices.at_most(expected.at_most, output, model, self._session.assistant.service_tier)
         amounts: dict[Metric, Decimal] = {
             "tokens": Decimal(expected.at_most + output),
             "cost": cost or Decimal(0),

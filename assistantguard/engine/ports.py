@@ -6,16 +6,36 @@ Both are written as coroutines. The asyncio driver really awaits; the blocking o
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from assistantguard.models.values import Record, Value
 
 if TYPE_CHECKING:
-    from assistantguard.models import Assistant, Failure, Item, RunStatus, ToolCall, ToolOutput, Usage
+    from assistantguard.models import (
+        Assistant,
+        Failure,
+        Item,
+        RunState,
+        RunStatus,
+        ThreadState,
+        ToolCall,
+        ToolOutput,
+        Usage,
+    )
 
-__all__ = ["AnswerStream", "Backend", "Driver", "ModelAnswer", "ModelRequest", "Piece", "VectorStoreInfo"]
+__all__ = [
+    "AnswerStream",
+    "Backend",
+    "Driver",
+    "ModelAnswer",
+    "ModelRequest",
+    "NoStates",
+    "Piece",
+    "States",
+    "VectorStoreInfo",
+]
 
 T = TypeVar("T")
 
@@ -113,6 +133,47 @@ class VectorStoreInfo(Value):
     """Files that failed or were cancelled."""
     usage_bytes: int | None
     expires_at: float | None
+
+
+class States(Protocol):
+    """Where threads and runs are kept, so that another process can go on with them. Blocking, as ledgers are."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether calls return at once, and nothing outlives the process."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make what happens inside, here and in the ledger, one transaction where both are in one database."""
+        ...
+
+    def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
+        """Keep a thread and the run that it has under way. `last` says that others may have the thread now.
+
+        Raises:
+            LeaseLost: Another process drives the thread by now.
+        """
+        ...
+
+    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
+        """Note that a conversation was begun for a thread, or was deleted at the server."""
+        ...
+
+
+class NoStates:
+    """`States` of a guard whose threads live and end with the process: there is nothing to do."""
+
+    in_process = True
+
+    def together(self) -> AbstractContextManager[None]:
+        """See `States.together`."""
+        return nullcontext()
+
+    def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
+        """See `States.save`."""
+
+    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
+        """See `States.note_generation`."""
 
 
 class Driver(Protocol):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from assistantguard import tokens
 from assistantguard.engine.admission import framing
@@ -91,7 +91,7 @@ class Recovery:
                 thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
             )
         if not done:  # what was given up may still be at work, and come late
-            thread.strays += map(mark_of, thread.unsettled)
+            thread.strays += thread.unsettled
         thread.suspect, thread.unsettled = False, []
         return done
 
@@ -123,7 +123,7 @@ class Recovery:
         self,
         thread: ThreadState,
         run: RunState,
-        unsettled: Sequence[Mapping[str, Any]],
+        unsettled: Sequence[str],
         reason: str,
         *,
         until: float | None = None,
@@ -134,7 +134,7 @@ class Recovery:
         Args:
             thread: Whose conversation it is.
             run: The run that it happens in.
-            unsettled: Input items of the attempt that did not end well.
+            unsettled: Marks of the input items of the attempt that did not end well.
             reason: For the event.
             until: Unix time at which to give up, with nothing tried again; None tries transient failures again.
             whole: Read the whole conversation and not only its tail.
@@ -173,9 +173,7 @@ class Recovery:
             self._report(thread, generation_id, repair, reason)
         return repair
 
-    def _plan(
-        self, thread: ThreadState, run: RunState, items: Sequence[Item], unsettled: Sequence[Mapping[str, Any]]
-    ) -> Repair:
+    def _plan(self, thread: ThreadState, run: RunState, items: Sequence[Item], unsettled: Sequence[str]) -> Repair:
         """What makes the conversation usable whose newest items these are."""
         if thread.adopted:  # what it holds was not counted by anyone yet
             held = [tokens.estimate(item.text, run.model) + framing(1) for item in items]
@@ -237,7 +235,7 @@ class Recovery:
         thread.backlog += backlog
         unsettled, run.input, run.tool_calls = run.input, [], ()
         if thread.suspect:
-            thread.unsettled += unsettled
+            thread.unsettled += map(mark_of, unsettled)
             found = await self.repair(thread, run, thread.unsettled, "the run did not end well", until=until)
             if found.delete or not unsure:
                 thread.suspect, thread.unsettled = False, []

@@ -40,6 +40,7 @@ class Rotation:
         """Give a thread that has no generation its first one."""
         generation_id = await self._create(thread, run, [])
         self._enter(thread, generation_id, Estimate(0, 0, exact=True), 0)
+        await self._save(thread, run, generation_id)
 
     async def rotate(
         self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, readable: bool = True
@@ -76,9 +77,12 @@ class Rotation:
         for item in seeds:
             carried += tokens.estimate(item.text, self._session.assistant.model) + framing(1)
         self._enter(thread, generation_id, carried, len(seeds))
+        await self._save(thread, run, generation_id)
         fate: Fate = "undeleted"
         try:
             fate = await self._leave(old_id, decision, run, readable=readable)
+            if old_id is not None and fate in {"deleted", "scrubbed"}:
+                await self._save(thread, run, old_id, deleted=True)
         finally:
             session = self._session
             session.emit(
@@ -152,6 +156,17 @@ class Rotation:
         return await self._steady.call(
             thread, lambda timeout: self._backend.create_generation(seeds, metadata, timeout), run
         )
+
+    async def _save(self, thread: ThreadState, run: RunState, generation_id: str, *, deleted: bool = False) -> None:
+        """Save that a conversation was begun, before the one that it follows is deleted; or that one was deleted."""
+        states = self._session.states
+
+        def save() -> None:
+            with states.together():
+                states.note_generation(thread, generation_id, deleted=deleted)
+                states.save(thread, run)
+
+        await self._driver.blocking(save, at_once=states.in_process)
 
     async def _leave(self, old_id: str | None, decision: Rotate, run: RunState, *, readable: bool) -> Fate:
         if old_id is None or not readable:

@@ -30,6 +30,7 @@ _MOST: dict[Metric, int] = {"tokens": 10**15, "cost": 9_000_000, "messages": 10*
 UNITS: dict[Metric, str] = {"tokens": "tokens", "cost": "US dollars", "messages": "messages"}
 _ESCAPES = {ord(character): f"%{ord(character):02X}" for character in "%@:#~"}
 """What separates the parts of an account, so that no name can hold it."""
+_LONGEST_PART, _SHOWN_PART = 128, 40
 
 
 class Budget(Policy):
@@ -132,7 +133,10 @@ class Budget(Policy):
 
     def before_request(self, view: View) -> Decision | None:
         """Name the caps of this window; the ledger holds them."""
-        owner = self.owner(view)
+        try:
+            owner = self.owner(view)
+        except ConfigurationError as error:
+            return Refuse(str(error), ConfigurationError)
         if owner is None:
             return None
         counted = view.run is not None and view.run.message_counted
@@ -233,4 +237,10 @@ def _is_async(function: Callable[..., object]) -> bool:
 
 
 def _escaped(name: str) -> str:
-    return name.translate(_ESCAPES)
+    """A name as a part of an account: another one for each name, short enough for a ledger."""
+    text = name.translate(_ESCAPES)
+    if len(text) <= _LONGEST_PART:
+        return text
+    import hashlib
+
+    return f"{text[:_SHOWN_PART]}%x{hashlib.sha256(name.encode()).hexdigest()}"  # no name is escaped to %x

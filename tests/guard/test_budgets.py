@@ -29,7 +29,7 @@ from assistantguard.sandbox import Answer, Fault, FunctionCall, ModelRequest
 from tests.support.budgets import budgeted, go_to_midnight, line_of, of_user
 from tests.support.checks import check_all, check_books, check_holds, paths
 from tests.support.clock import Clock
-from tests.support.models import Lookups, SlowModel, order_desk
+from tests.support.models import Lookups, SlowModel, order_desk, while_slow
 from tests.support.world import Bot, Thread, World
 
 WORDY = "The order was sent on Tuesday and will arrive soon. " * 20
@@ -71,7 +71,7 @@ def test_a_user_spends_no_more_than_a_days_budget_and_others_go_on(world: World,
     assert (event.kind, event.renews_at, event.user, event.policy) == ("exceeded", midnight, "u-42", "user/day")
     sent = paths(sandbox, "POST /responses")
     with pytest.raises(BudgetExceeded):
-        bot.chat("Once more, on another thread", another)
+        bot.chat("Once more, on another thread. " * 300, another)
     assert paths(sandbox, "POST /responses") == sent
     assert bot.chat("Hello?", other).text
     clock.advance(3_600)
@@ -146,13 +146,19 @@ def test_a_message_is_counted_once_however_many_requests_its_answer_takes(world:
     assert paths(sandbox, "POST /responses") == 8
     with pytest.raises(BudgetExceeded, match=r"has 0 of 3 messages left .* the request answers one more") as caught:
         bot.chat("Where is order 4?", thread)
-    assert (caught.value.metric, caught.value.committed, caught.value.left) == ("messages", 3, 0)
+    assert caught.value.metric == "messages"
+    assert caught.value.committed == 3
+    assert caught.value.left == 0
     check_all(bot, sandbox, thread)
 
 
 def test_a_message_that_was_not_sent_is_given_back(world: World) -> None:
     budget = Budget("user", messages=2)
-    faults = [Fault.rate_limit(at=1, retry_after=0.01), Fault.error(400, at=2), Fault.server_error(at=3)]
+    faults = [
+        Fault.rate_limit(at=1, retry_after=0.01),
+        Fault.http(400, type="invalid_request_error", at=2),
+        Fault.server_error(at=3),
+    ]
     sandbox = world.sandbox(faults=[*faults])
     bot = world.bot(sandbox, [budget])
     thread = of_user(bot, "u-42")
@@ -179,7 +185,7 @@ def test_messages_are_never_overspent_by_many_at_once(world: World) -> None:
     sandbox = world.sandbox()
     bot = world.bot(sandbox, [budget])
     threads = [of_user(bot, "u-42") for _ in range(12)]
-    outcomes = bot.at_once(*(lambda thread=thread: thread.chat("Hello?") for thread in threads))  # type: ignore[misc]
+    outcomes = bot.at_once(*(lambda thread=thread: thread.chat("Hello?") for thread in threads))
     assert sum(isinstance(outcome, Reply) for outcome in outcomes) == 5
     assert {type(outcome) for outcome in outcomes} == {Reply, BudgetExceeded}
     assert budgeted(bot, budget, "u-42", "messages") == sandbox.billing.requests == 5
@@ -209,17 +215,18 @@ def test_a_budget_that_requests_in_flight_hold_is_busy(world: World, clock: Cloc
     bot = world.bot(world.sandbox(slow, model_in_thread=True), [Budget("user", messages=1, wait=0.05)])
     first, second = of_user(bot, "u-42"), of_user(bot, "u-42")
     with slow.released_after():
-        replied, refused = slow.at_once(bot, first, lambda: second.chat("Quickly: two"))
+        replied, refused = while_slow(bot, slow, first, second)
     assert isinstance(replied, Reply)
     assert isinstance(refused, BudgetBusy)
-    assert (refused.renews_at, refused.held, refused.limit) == (midnight, 1, 1)
+    assert refused.renews_at == midnight
+    assert refused.held == refused.limit == 1
     assert "ask again when they have settled; it renews " in str(refused)
     assert isinstance(bot.try_chat("Quickly: three", second), BudgetExceeded)
 
 
 def test_a_request_that_waits_into_the_next_window_is_admitted_there(world: World, clock: Clock) -> None:
-    go_to_midnight(clock, 3_600)
-    budget = Budget("user", messages=1, wait=30.0)
+    go_to_midnight(clock, 60)
+    budget = Budget("user", messages=1, wait=100.0)
     slow = SlowModel()
     bot = world.bot(world.sandbox(slow, model_in_thread=True), [budget])
     first, second = of_user(bot, "u-42"), of_user(bot, "u-42")
@@ -228,17 +235,17 @@ def test_a_request_that_waits_into_the_next_window_is_admitted_there(world: Worl
     def midnight_comes(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 3:
-            clock.advance(3_600)
+            clock.advance(60)
 
     with slow.released_after(), pytest.MonkeyPatch.context() as patch:
-        sleep = bot.guard._engine._driver.sleep
+        sleep = bot.guard._engine.driver.sleep
 
         async def watched(seconds: float) -> None:
             midnight_comes(seconds)
             await sleep(seconds)
 
-        patch.setattr(bot.guard._engine._driver, "sleep", watched)
-        replied, waiter = slow.at_once(bot, first, lambda: second.chat("Quickly: two"))
+        patch.setattr(bot.guard._engine.driver, "sleep", watched)
+        replied, waiter = while_slow(bot, slow, first, second)
     assert isinstance(replied, Reply)
     assert isinstance(waiter, Reply)
     assert len(waited) == 3
@@ -284,8 +291,8 @@ def test_a_summary_is_on_the_budget_and_is_no_message(world: World) -> None:
 
 
 def test_an_observed_budget_reports_only(world: World) -> None:
-    budget = Budget("user", tokens=400, messages=1, on_warning=lambda event: calls.append(event))
     calls: list[object] = []
+    budget = Budget("user", tokens=100, messages=1, on_warning=calls.append)
     sandbox = world.sandbox()
     bot = world.bot(sandbox, [observe(budget)])
     thread = of_user(bot, "u-42")
@@ -298,7 +305,9 @@ def test_an_observed_budget_reports_only(world: World) -> None:
     assert observed.count(("user/day", "warn")) == 4, "two shares of two limits"
     assert {request.body.get("max_output_tokens") for request in sandbox.requests} == {None}
     line = line_of(bot, "u-42", "messages")
-    assert (line.observed, line.committed, line.left) == (True, 3, 0)
+    assert line.observed
+    assert line.committed == 3
+    assert line.left == 0
     assert bot.chat("Hello?").text, "not even a thread without a user is refused"
     bot.close()
     assert not calls
@@ -324,9 +333,11 @@ def test_a_budget_alone_never_rotates_a_thread(world: World) -> None:
 def test_a_refused_tool_step_leaves_a_usable_thread(world: World, clock: Clock) -> None:
     go_to_midnight(clock, 60)
     sandbox = world.sandbox(
-        lambda request: FunctionCall("lookup", {"order": str(len(request.items))})
-        if "everything" in request.last_user_text
-        else "Done."
+        lambda request: (
+            FunctionCall("lookup", {"order": str(len(request.items))})
+            if "everything" in request.last_user_text
+            else "Done."
+        )
     )
     bot = world.bot(sandbox, [Budget("user", tokens=1_500)], tools=[Lookups().lookup])
     thread = of_user(bot, "u-42")

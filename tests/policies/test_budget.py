@@ -142,6 +142,15 @@ def test_two_accounts_are_the_same_only_where_all_that_tells_them_apart_is(one: 
     assert (accounts[0] == accounts[1]) == (signs[0] == signs[1])
 
 
+def test_the_longest_names_make_accounts_that_a_ledger_keeps() -> None:
+    accounts: set[str] = set()
+    for owner in ("@" * 256, "@" * 255 + "a", "é" * 256, "%x" * 128):
+        budget = Budget(tokens=1, timezone="America/Argentina/ComodRivadavia", name=owner)
+        accounts |= {account for account, _ in caps_of(budget, thread_user=owner)}
+    assert len(accounts) == 4
+    assert max(map(len, accounts)) < 400
+
+
 @pytest.mark.parametrize("account", ["user", "tenant"])
 def test_a_thread_with_nobody_to_charge_is_refused_with_what_to_do(account: Any) -> None:
     decision = Budget(account, tokens=1).before_turn(make_view())
