@@ -59,8 +59,10 @@ from assistantguard.models import (
     ToolOutput,
     Usage,
 )
+from assistantguard.models.budget import BudgetLine, BudgetReport
 from assistantguard.models.carry_over import CarryOver
 from assistantguard.policies import (
+    Budget,
     CostCap,
     Policy,
     RepeatedCallBreaker,
@@ -85,8 +87,11 @@ __all__ = [
     "AsyncGuardedThread",
     "AsyncRunStream",
     "AttemptFailed",
+    "Budget",
     "BudgetBusy",
     "BudgetExceeded",
+    "BudgetLine",
+    "BudgetReport",
     "CarryOver",
     "ConfigurationError",
     "CostCap",

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from assistantguard import tokens
+from assistantguard._alerts import Alerts
 from assistantguard._calling import ToolCalling
 from assistantguard.engine import Session
+from assistantguard.engine.budgets import Payer, report, set_limits
 from assistantguard.errors import ConfigurationError, RunTimedOut
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import Assistant, ThreadState
-from assistantguard.policies import Policy, PolicySet, default_policies
+from assistantguard.models.budget import BudgetReport
+from assistantguard.policies import Metric, Policy, PolicySet, default_policies
 from assistantguard.prices import Price, PriceBook
 from assistantguard.prices import warm_up as warm_up_prices
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals, fan_out
@@ -148,7 +151,9 @@ class GuardCore:
         self.ledger: Ledger = MemoryLedger() if options.ledger is None else options.ledger
         self.totals = Totals()
         self._events = None if options.events is None else JsonLinesSink(options.events)
-        sinks: list[Sink] = [self.totals, *((StructlogSink(),) if options.sinks is None else options.sinks)]
+        self._alerts = Alerts(self.policies)
+        sinks: list[Sink] = [self.totals, self._alerts]
+        sinks += (StructlogSink(),) if options.sinks is None else options.sinks
         if self._events is not None:
             sinks.append(self._events)
         self.session = Session(
@@ -175,9 +180,19 @@ class GuardCore:
         warm_up_prices()
 
     def close(self) -> None:
-        """Write the events that are queued."""
+        """Write the events that are queued, and see budgets' warnings out."""
+        self._alerts.close()
         if self._events is not None:
             self._events.close()
+
+    def budget(self, payer: Payer) -> BudgetReport:
+        """What is left of the budgets that concern `payer`. May block."""
+        return report(self.policies, self.ledger, payer, time.time())
+
+    def set_budget(self, payer: Payer, amounts: Mapping[Metric, Any], budget: str | None, *, this_window: bool) -> None:
+        """Set limits in place of the budgets' own, but for those to ``"keep"``. May block."""
+        given = {metric: amount for metric, amount in amounts.items() if amount != "keep"}
+        set_limits(self.policies, self.ledger, payer, given, budget=budget, this_window=this_window, now=time.time())
 
     def summary(self, thread: ThreadState | None) -> Summary:
         """The totals of the session, and the state of its default thread."""

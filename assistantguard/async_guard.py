@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 import openai
@@ -31,18 +32,22 @@ from assistantguard._core import (
 from assistantguard._threads import in_thread
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
+from assistantguard.engine.budgets import Payer
 from assistantguard.models import Assistant, Reply, StreamEvent, ThreadState, ToolCall
+from assistantguard.models.budget import BudgetReport
 from assistantguard.streams import AsyncRunStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from assistantguard.ledger import Ledger
-    from assistantguard.policies import Policy
+    from assistantguard.policies import Metric, Policy
     from assistantguard.prices import Price, PriceBook
     from assistantguard.telemetry import Sink
 
 __all__ = ["AsyncAssistantGuard", "AsyncGuardedThread"]
+
+T = TypeVar("T")
 
 
 class AsyncAssistantGuard:
@@ -177,12 +182,39 @@ class AsyncAssistantGuard:
         thread = self._threads[state.id] = AsyncGuardedThread(self._engine, state)
         return thread
 
+    async def budget(
+        self, user: str | None = None, *, tenant: str | None = None, account: str | None = None
+    ) -> BudgetReport:
+        """What is left of every budget that concerns a user. See `AssistantGuard.budget`."""
+        payer = Payer(user, tenant, account)
+        return await self._ask_ledger(lambda: self._core.budget(payer))
+
+    async def set_budget(
+        self,
+        user: str | None = None,
+        *,
+        tenant: str | None = None,
+        account: str | None = None,
+        tokens: int | Literal["keep"] | None = "keep",
+        cost: Decimal | float | str | None = "keep",
+        messages: int | Literal["keep"] | None = "keep",
+        budget: str | None = None,
+        this_window: bool = False,
+    ) -> None:
+        """Give someone other limits than the budgets' own. See `AssistantGuard.set_budget`."""
+        payer = Payer(user, tenant, account)
+        amounts: dict[Metric, Any] = {"tokens": tokens, "cost": cost, "messages": messages}
+        await self._ask_ledger(lambda: self._core.set_budget(payer, amounts, budget, this_window=this_window))
+
+    async def _ask_ledger(self, work: Callable[[], T]) -> T:
+        return work() if self._core.ledger.in_process else await asyncio.to_thread(work)
+
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""
         return self._core.summary(None if self._default is None else self._default.state)
 
     async def close(self) -> None:
-        """Write queued events. The client stays open: it is yours."""
+        """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""
         await asyncio.to_thread(self._core.close)
 
     async def __aenter__(self) -> Self:

@@ -6,7 +6,7 @@
     └── AssistantGuardError          carries usage and cost so far, thread_id, run
         ├── ConfigurationError       (also a ValueError) wrong value at construction: value, limit, mend
         ├── Refused                  nothing was spent for the request that was refused
-        │   ├── BudgetExceeded       the cap is spent; asking again is refused again
+        │   ├── BudgetExceeded       the cap or budget is spent; asking again is refused until it renews
         │   ├── BudgetBusy           the rest of the cap is held by requests in flight; ask again soon
         │   ├── PolicyRefused        a policy said no
         │   └── ThreadRefused        a thread cannot be had
@@ -108,26 +108,41 @@ class Refused(AssistantGuardError):
 
 class _BudgetRefused(Refused):
     def __init__(
-        self, message: str, *, account: str, metric: str, limit: Decimal, committed: Decimal, held: Decimal
+        self,
+        message: str,
+        *,
+        account: str,
+        metric: str,
+        limit: Decimal,
+        committed: Decimal,
+        held: Decimal,
+        renews_at: float | None = None,
     ) -> None:
         super().__init__(message)
         self.account = account
-        """Whose limit it is, for example ``session:…``."""
+        """Whose limit it is, for example ``session:…``, or of a budget ``user:…@day:…``."""
         self.metric = metric
-        """``tokens`` or ``cost`` (US dollars)."""
+        """``tokens``, ``cost`` (US dollars) or ``messages``."""
         self.limit = limit
         self.committed = committed
         """What is spent for good."""
         self.held = held
         """What requests in flight may still spend."""
+        self.renews_at = renews_at
+        """Unix time at which a budget renews, seconds; None where it never does, and for a cap."""
+
+    @property
+    def left(self) -> Decimal:
+        """What is neither spent nor held."""
+        return max(self.limit - self.committed - self.held, Decimal(0))
 
 
 class BudgetExceeded(_BudgetRefused):
-    """What is left of a cap does not suffice for the request."""
+    """What is left of a cap or a budget does not suffice for the request; `renews_at` says until when."""
 
 
 class BudgetBusy(_BudgetRefused):
-    """The cap would suffice, but requests in flight hold the rest. Ask again when they have settled."""
+    """The cap or budget would suffice, but requests in flight hold the rest. Ask again when they have settled."""
 
 
 class PolicyRefused(Refused):

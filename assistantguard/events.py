@@ -14,6 +14,7 @@ from assistantguard.models.usage import Usage
 
 __all__ = [
     "BudgetRefusedEvent",
+    "BudgetWarned",
     "Event",
     "PolicyObserved",
     "RequestSettled",
@@ -295,7 +296,7 @@ class VectorStoreReused(Event):
 
 @dataclass(slots=True, eq=False, repr=False)
 class BudgetRefusedEvent(Event):
-    """A request was not sent, since a cap does not allow it."""
+    """A request was not sent, since a cap or a budget does not allow it."""
 
     name: ClassVar[str] = "budget.refused"
     level: ClassVar[Level] = "warning"
@@ -307,6 +308,34 @@ class BudgetRefusedEvent(Event):
     held: Decimal
     policy: str
     reason: str
+    run_id: str | None = None
+    renews_at: float | None = None
+    """Unix time at which the budget renews, seconds; None where it never does, and for a cap."""
+    user: str | None = None
+    """Whose thread it was."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class BudgetWarned(Event):
+    """A share of a budget is spent. Once per share and window, over all processes that share the ledger."""
+
+    name: ClassVar[str] = "budget.warned"
+    level: ClassVar[Level] = "warning"
+    account: str
+    """Whose budget, and which window of it."""
+    budget: str
+    """The budget's name."""
+    metric: str
+    threshold: float
+    """The share of `limit` that was reached."""
+    limit: Decimal
+    committed: Decimal
+    """What is spent for good."""
+    renews_at: float | None = None
+    """Unix time at which the budget renews, seconds; None where it never does."""
+    user: str | None = None
+    """Whose request it was that reached it."""
+    tenant: str | None = None
     run_id: str | None = None
 
 

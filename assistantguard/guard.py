@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import openai
 from typing_extensions import Self
@@ -31,15 +32,17 @@ from assistantguard._core import (
 from assistantguard._threads import FairLock
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
+from assistantguard.engine.budgets import Payer
 from assistantguard.errors import ConfigurationError
 from assistantguard.models import Assistant, Reply, StreamEvent, ThreadState, ToolCall
+from assistantguard.models.budget import BudgetReport
 from assistantguard.streams import RunStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from assistantguard.ledger import Ledger
-    from assistantguard.policies import Policy
+    from assistantguard.policies import Metric, Policy
     from assistantguard.prices import Price, PriceBook
     from assistantguard.telemetry import Sink
 
@@ -223,12 +226,62 @@ class AssistantGuard:
             thread = self._threads[state.id] = GuardedThread(self._engine, state)
             return thread
 
+    def budget(self, user: str | None = None, *, tenant: str | None = None, account: str | None = None) -> BudgetReport:
+        """What is left of every budget that concerns a user: his own, and the application's.
+
+        Args:
+            user: Whose budgets; None leaves the application's.
+            tenant: The tenant whose budgets are told, too.
+            account: What the function of a budget names, whose budgets are told, too.
+
+        Returns:
+            `BudgetReport.lines` has a line for each budget and metric; the report itself tells limit, committed, held,
+            left and renews_at of the tightest.
+
+        Raises:
+            ConfigurationError: A name is none, or there is no such budget.
+        """
+        return self._core.budget(Payer(user, tenant, account))
+
+    def set_budget(
+        self,
+        user: str | None = None,
+        *,
+        tenant: str | None = None,
+        account: str | None = None,
+        tokens: int | Literal["keep"] | None = "keep",
+        cost: Decimal | float | str | None = "keep",
+        messages: int | Literal["keep"] | None = "keep",
+        budget: str | None = None,
+        this_window: bool = False,
+    ) -> None:
+        """Give one user, one tenant, one account or the application other limits than the budgets' own.
+
+        They stand in the ledger: every process that shares it goes by them from its next request on. What is spent and
+        held stays, so a lower limit may be passed already; then nothing more is sent.
+
+        Args:
+            user: Whose limits.
+            tenant: Whose limits, in place of a user.
+            account: Whose limits, in place of a user, where a function names whom a budget charges.
+            tokens: The new limit; None goes back to the budget's own, ``"keep"`` leaves it as it is.
+            cost: As `tokens`, in US dollars.
+            messages: As `tokens`.
+            budget: The budget's name, where more than one would fit.
+            this_window: Whether they end with the window that is now; such a limit goes before one that stays.
+
+        Raises:
+            ConfigurationError: A limit is negative or no number, or there is not exactly one budget that it fits.
+        """
+        amounts: dict[Metric, Any] = {"tokens": tokens, "cost": cost, "messages": messages}
+        self._core.set_budget(Payer(user, tenant, account), amounts, budget, this_window=this_window)
+
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""
         return self._core.summary(None if self._default is None else self._default.state)
 
     def close(self) -> None:
-        """Write queued events. The client stays open: it is yours."""
+        """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""
         self._core.close()
 
     def __enter__(self) -> Self:

@@ -45,6 +45,7 @@ FLOORS: dict[str, int] = {
     "tools": 2,
     "carryover": 3,
     "engine": 3,
+    "_alerts": 4,
     "_asyncio": 4,
     "_blocking": 4,
     "_calling": 4,

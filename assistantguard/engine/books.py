@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
 from assistantguard.engine.admission import Expectation, framing
+from assistantguard.engine.budgets import BudgetWatch
 from assistantguard.engine.healing import mark_of
 from assistantguard.errors import LeaseLost
 from assistantguard.events import RequestSettled, UsageCorrected
@@ -55,6 +56,7 @@ class Books:
         self._driver = driver
         self._backend = backend
         self._vain_looks = 0
+        self._budgets = BudgetWatch(session, driver)
 
     async def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
         """Keep what a thread and its run have become, where another process may have to go on with them.
@@ -104,6 +106,8 @@ class Books:
             status = "unknown" if answer is None else answer.status
         response_id = (answer.id if answer is not None else None) or run.open_response_id
         before = run.usage, run.cost, thread.usage, thread.cost, [*thread.late]
+        counted = run.message_counted
+        run.message_counted = counted or (entry is not None and sent.purpose == "run")
         run.hold_id = None
         run.usage += usage
         run.cost = None if run.cost is None or cost is None else run.cost + cost
@@ -114,7 +118,7 @@ class Books:
         try:
             await self._end(thread, run, hold_id, entry)
         except BaseException:
-            run.hold_id = hold_id
+            run.hold_id, run.message_counted = hold_id, counted
             run.usage, run.cost, thread.usage, thread.cost, thread.late = before
             raise
         session.emit(
@@ -140,6 +144,7 @@ class Books:
                 sent.mode.reason,
             )
         )
+        await self._budgets.look(thread, run, sent.expectation.caps)
         return usage
 
     async def _end(self, thread: ThreadState, run: RunState, hold_id: str, entry: Entry | None) -> None:
@@ -183,6 +188,8 @@ class Books:
             None if answer is None else answer.id or None,
             price_source,
             provisional=answer is not None and answer.status == "cancelled",
+            user=sent.thread.user,
+            tenant=sent.thread.tenant,
         )
 
     def _priced(self, model: str, usage: Usage, answer: ModelAnswer | None) -> tuple[Decimal | None, str | None]:
@@ -277,6 +284,8 @@ class Books:
             late.purpose,
             answer.id or None,
             price_source,
+            user=thread.user,
+            tenant=thread.tenant,
         )
         if late in thread.late:
             thread.late.remove(late)

@@ -278,7 +278,7 @@ class Engine:
         """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
         first = not run.answers and not error.committed and error.account == run_account(run)
         fresh = not thread.context_known and thread.last_item_id is None
-        return first and not fresh and self.session.policies.asks("before_turn")
+        return first and not fresh and self.session.policies.may_rotate
 
     async def conclude(self, thread: ThreadState, run: RunState, outcome: Outcome | None) -> None:
         """The second half of `advance`: decide what follows from a request that is settled."""

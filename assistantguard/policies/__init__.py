@@ -6,6 +6,7 @@ Subclass `Policy`, override one checkpoint, return a decision with a reason.
 from __future__ import annotations
 
 from assistantguard.policies.base import (
+    BudgetTerms,
     Cap,
     Decision,
     EmbedFiles,
@@ -19,6 +20,7 @@ from assistantguard.policies.base import (
     View,
     WrapUp,
 )
+from assistantguard.policies.budget import Budget
 from assistantguard.policies.caps import CostCap, TokenCap
 from assistantguard.policies.ceiling import ToolStepCeiling
 from assistantguard.policies.defaults import default_policies
@@ -29,6 +31,8 @@ from assistantguard.policies.ruling import PolicySet, Ruling, observe
 from assistantguard.policies.vector_stores import VectorStoreReuse
 
 __all__ = [
+    "Budget",
+    "BudgetTerms",
     "Cap",
     "CostCap",
     "Decision",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from assistantguard.errors import PolicyRefused, Refused, RunStopped
+from assistantguard.errors import ConfigurationError, PolicyRefused, Refused, RunStopped
 from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from assistantguard.tokens import Estimate
 
 __all__ = [
+    "BudgetTerms",
     "Cap",
     "Decision",
     "EmbedFiles",
@@ -99,7 +100,7 @@ class Refuse(Decision):
 
     strength: ClassVar[int] = 4
     verb: ClassVar[str] = "refuse"
-    error: type[Refused] = PolicyRefused
+    error: type[Refused | ConfigurationError] = PolicyRefused
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -154,13 +155,31 @@ class EmbedFiles(Decision):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BudgetTerms(Value):
+    """What a budget's cap has beside its limit."""
+
+    budget: str
+    """The budget's name."""
+    key: str
+    """The account without its window. A limit that was set at run time stands under it, or under the account itself
+    where it is for one window only."""
+    timezone: str
+    renews_at: float | None = None
+    """Unix time at which the window ends, seconds; None where it never does."""
+    warn_at: tuple[float, ...] = ()
+    """Shares of the limit at which to warn, ascending."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Cap(Value):
     """The most an account may ever have committed and held together."""
 
     account: str
     metric: Metric
     limit: Decimal
-    """Tokens, or US dollars."""
+    """Tokens, US dollars, or messages."""
+    terms: BudgetTerms | None = None
+    """Of a budget's cap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

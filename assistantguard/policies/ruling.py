@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from assistantguard.errors import ConfigurationError
 from assistantguard.models.values import Value
 from assistantguard.policies.base import Cap, Counting, Decision, Limit, Policy, View
+from assistantguard.policies.budget import Budget, check_distinct
 
 if TYPE_CHECKING:
     from assistantguard.models import Assistant
@@ -97,6 +98,11 @@ class PolicySet:
                     f"policies has {policy!r}, which is no policy: give an instance of a Policy subclass,"
                     " for example ToolStepCeiling(5)"
                 )
+        self.budgets = tuple(
+            (inner, inner is not policy) for policy in self.policies if isinstance(inner := _inner(policy), Budget)
+        )
+        """Those among them that are budgets, each with whether it is only observed."""
+        check_distinct(budget for budget, _is_observed in self.budgets)
         self._asked = {
             checkpoint: tuple(
                 (policy, _inner(policy), isinstance(policy, Observed))
@@ -109,6 +115,11 @@ class PolicySet:
     def asks(self, checkpoint: Checkpoint) -> bool:
         """Whether any policy cares about this checkpoint."""
         return bool(self._asked[checkpoint])
+
+    @property
+    def may_rotate(self) -> bool:
+        """Whether a policy may want to leave a generation: one that is asked before a turn, and is no budget."""
+        return any(not isinstance(inner, Budget) for _policy, inner, _is_observed in self._asked["before_turn"])
 
     def rule(self, checkpoint: Checkpoint, view: View) -> Ruling:
         """Ask every policy that overrides `checkpoint` and combine the answers."""
