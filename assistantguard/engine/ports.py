@@ -273,6 +273,10 @@ class Backend(Protocol):
         """A store's state now."""
         ...
 
+    async def delete_vector_store(self, vector_store_id: str, timeout: float) -> None:
+        """Delete a store; the files in it stay."""
+        ...
+
     async def failed_files(self, vector_store_id: str, timeout: float) -> list[str]:
         """Ids of files that could not be embedded, each with the server's reason."""
         ...

@@ -65,15 +65,21 @@ class Recovery:
                 raise error_of(failure, run.attempt)
             await self._rotation.rotate(thread, run, Rotate(reason), "healing", readable=not gone)
 
-    async def rotate(self, thread: ThreadState, run: RunState, decision: Rotate, policy: str) -> None:
-        """Rotate as a policy wants; a conversation that turns out to be gone is left without a carry-over."""
+    async def rotate(
+        self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, other: ThreadState | None = None
+    ) -> None:
+        """Rotate as a policy wants; a conversation that turns out to be gone is left without a carry-over.
+
+        What `other` leaves, if it is given, goes ahead of what the thread leaves.
+        """
         try:
-            await self._rotation.rotate(thread, run, decision, policy)
+            await self._rotation.rotate(thread, run, decision, policy, other=other)
         except RunFailed as error:
             if error.failure is None or error.failure.mend != "new_generation":
                 raise
+            reason = "the conversation is gone" if other is None else f"{decision.reason}, its own conversation is gone"
             await self._rotation.rotate(
-                thread, run, replace(decision, reason="the conversation is gone"), policy, readable=False
+                thread, run, replace(decision, reason=reason), policy, readable=False, other=other
             )
 
     async def heal_or_leave(self, thread: ThreadState, run: RunState, reason: str, *, whole: bool = False) -> bool:

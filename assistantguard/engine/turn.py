@@ -30,6 +30,7 @@ from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation
 from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
+from assistantguard.engine.upkeep import Upkeep
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetExceeded,
@@ -94,6 +95,7 @@ class Engine:
         self._rotation = Rotation(self._exchanges, self._steady)
         self.files = Files(self._asking, self._steady)
         self._recovery = Recovery(self._steady, self._rotation, self.files)
+        self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files)
         self._adoption = Adoption(self, self._exchanges)
 
     async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:

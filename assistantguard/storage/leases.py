@@ -95,7 +95,7 @@ class Leases:
         if deleted:
             self.store.generation_deleted([generation_id], time.time())
         else:
-            self.store.generation_begun(generation_id, thread.id, time.time())
+            self.store.generation_begun(thread.id, generation_id, time.time())
 
     def renew(self) -> bool:
         """Renew all leases; return whether there are any."""

@@ -57,7 +57,7 @@ class MemoryThreads:
 
     in_process = True
 
-    def __init__(self, keep_runs: int = 100) -> None:
+    def __init__(self, keep_runs: int = 10) -> None:
         self._lock = threading.Lock()
         self._keep_runs = keep_runs
         self._rows: dict[str, _Row] = {}
