@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from assistantguard import tokens
 from assistantguard.engine.admission import framing
-from assistantguard.engine.failing import error_of
+from assistantguard.engine.failing import error_of, is_lock
 from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
 from assistantguard.errors import OutcomeUnknown, RunFailed
@@ -88,8 +88,17 @@ class Recovery:
         try:
             done = (await self.repair(thread, run, thread.unsettled, reason, whole=whole)).needed
         except RunFailed as error:
-            if error.failure is None or error.failure.kind == "transient":
+            if error.failure is None or (error.failure.kind == "transient" and not is_lock(error.failure)):
                 raise
+            if is_lock(error.failure):
+                if not thread.locked:
+                    thread.locked = True
+                    raise
+                # For a second turn somebody does not let go: the thread goes on elsewhere.
+                await self._rotation.rotate(
+                    thread, run, Rotate("somebody keeps the conversation locked", old="keep"), "healing"
+                )
+                return True
             gone = error.failure.mend == "new_generation" or error.failure.status_code == 404
             if gone and thread.adopted:
                 raise  # a conversation that the application named and that never was

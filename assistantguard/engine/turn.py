@@ -220,6 +220,9 @@ class Engine:
                 await self._recovery.heal_or_leave(
                     thread, run, "a former run's outcome was not learned", whole=thread.adopted
                 )
+                if thread.adopted:  # what it holds is known only now
+                    view = self._asking.view(thread, run, message_text(message), run.model)
+                    ruling = self._asking.rule("before_turn", view)
             elif thread.strays:
                 await self._recovery.remove_strays(thread, run, thread.last_item_id)
                 thread.strays = []
