@@ -61,6 +61,7 @@ class ServerRecords:
             "SELECT id, thread_id, begun_at, left_at, deleted_at FROM guard_generations g"
             " WHERE deleted_at IS NULL AND begun_at < ?"
             " AND NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.generation_id = g.id)"
+            " AND (left_at IS NULL OR NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.id = g.thread_id))"
             " ORDER BY begun_at, id LIMIT ?",
             (before, limit),
         )
