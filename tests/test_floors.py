@@ -55,6 +55,7 @@ FLOORS: dict[str, int] = {
     "_core": 5,
     "async_guard": 5,
     "guard": 5,
+    "lifecycle": 5,
     "streams": 5,
     "": 5,
     "__main__": 6,

@@ -67,6 +67,16 @@ class ServerRecords:
         )
         return [GenerationRecord(*row) for row in rows]
 
+    def is_unused(self, generation_id: str) -> bool:
+        """Whether a generation is not deleted, and no thread is in it."""
+        return bool(
+            self._database.query(
+                "SELECT 1 FROM guard_generations g WHERE id = ? AND deleted_at IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.generation_id = g.id)",
+                (generation_id,),
+            )
+        )
+
     def vector_store(self, file_hash: str) -> VectorStoreRecord | None:
         """See `ThreadStore.vector_store`."""
         rows = self._database.query(
