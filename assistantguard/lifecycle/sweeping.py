@@ -78,7 +78,7 @@ def sweep(
     unused, old = seconds_of("spare", spare), seconds_of("keep_runs", keep_runs)
     with contextlib.ExitStack() as stack:
         books = stack.enter_context(opened(database))
-        told = [StructlogSink()] if sinks is None else list(sinks)
+        told: list[Sink] = [StructlogSink()] if sinks is None else list(sinks)
         if events is not None:
             told.append(stack.enter_context(JsonLinesSink(events)))
         work = _work(books, client, apply=apply, scrub=scrub, sinks=told, progress=progress)

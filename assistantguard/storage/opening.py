@@ -40,8 +40,8 @@ def open_database(url: str | DatabaseUrl, *, timeout: float = 10.0, create: bool
 
         database = PostgresDatabase(where, timeout)
     try:
-        if not create and not database.has_table("guard_schema"):
-            raise _no_books(where)
+        if not create:
+            _check_books(database)
         migrate(database)
     except BaseException as error:
         database.close()
@@ -49,6 +49,11 @@ def open_database(url: str | DatabaseUrl, *, timeout: float = 10.0, create: bool
             raise ConfigurationError(str(error)) from error
         raise
     return database
+
+
+def _check_books(database: Database) -> None:
+    if not database.has_table("guard_schema"):
+        raise _no_books(database.url)
 
 
 def _no_books(where: DatabaseUrl) -> ConfigurationError:
