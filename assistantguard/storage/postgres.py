@@ -326,5 +326,12 @@ _LOCK_TIMEOUT = "55P03"
 _UNDONE = {"40001", "40P01", "25P03"}
 """Serialisation failure, deadlock, and the time limit of a transaction that stood still."""
 _LOCK_STATES = {_LOCK_TIMEOUT, *_UNDONE, "25006"}
-_PASSING = ("starting up", "shutting down", "recovery mode", "too many clients", "remaining connection slots")
+_PASSING = (
+    "starting up",
+    "shutting down",
+    "recovery mode",
+    "not yet accepting connections",
+    "too many clients",
+    "remaining connection slots",
+)
 _UNREACHABLE = ("connection failed", "Connection refused", "No such file", "closed the connection", "timeout expired")
