@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-from assistantguard.errors import ReplyUnavailable, ThreadBusy
+from assistantguard.errors import ReplyUnavailable, RunFailed, RunStopped, ThreadBusy, ThreadRefused
 from assistantguard.models import Reply, ReplyReady, RunState, StreamEvent, ThreadState
 from assistantguard.storage.records import is_archived
 from assistantguard.storage.threads import Taken
@@ -22,6 +22,7 @@ __all__ = ["Lending"]
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
+_AT_ONCE = 100
 T = TypeVar("T")
 
 
@@ -103,6 +104,31 @@ class Lending:
         finally:
             await self._driver.protect(self._close(thread))
 
+    async def recover(self) -> int:
+        """Finish what processes that died left under way, on every thread that nobody drives.
+
+        Returns:
+            How many runs were settled. One whose server cannot be asked now waits for the next time, or for its
+            thread's next turn.
+        """
+        driver, leases = self._driver, self._leases
+        tried: set[str] = set()
+        settled = 0
+        while True:
+            found = await driver.blocking(
+                lambda: leases.store.unfinished(driver.now(), limit=_AT_ONCE + len(tried)), at_once=leases.in_process
+            )
+            untried = [one for one in found if one.run_id not in tried]
+            if not untried:
+                return settled
+            for one in untried:
+                tried.add(one.run_id)
+                try:
+                    await self.use(one.thread_id, one.user, _nothing)
+                except (ThreadRefused, RunFailed, RunStopped):
+                    continue
+                settled += 1
+
     async def _open(
         self,
         thread_id: str,
@@ -166,3 +192,7 @@ class Lending:
     async def _close(self, thread: ThreadState) -> None:
         leases = self._leases
         await self._driver.blocking(lambda: leases.close(thread), at_once=leases.in_process)
+
+
+async def _nothing(thread: ThreadState) -> None:
+    """What is to be done with a thread that only had to be opened."""

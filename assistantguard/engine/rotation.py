@@ -9,10 +9,11 @@ from assistantguard import tokens
 from assistantguard.engine.admission import framing
 from assistantguard.engine.healing import plan_repair
 from assistantguard.engine.ports import ModelRequest
-from assistantguard.errors import Refused, RunFailed, RunTimedOut
+from assistantguard.errors import BudgetExceeded, Refused, RunFailed, RunTimedOut
 from assistantguard.events import ThreadRotated
 from assistantguard.models import Item
 from assistantguard.models.carry_over import CarryOver
+from assistantguard.policies.base import run_account
 from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from assistantguard.models import RunState, ThreadState
     from assistantguard.policies import Rotate
 
-__all__ = ["Rotation"]
+__all__ = ["Rotation", "has_outgrown"]
 
 Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
 
@@ -235,3 +236,10 @@ class Rotation:
         thread.locked = False
         thread.suspect = False
         thread.backlog = []
+
+
+def has_outgrown(thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:
+    """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
+    first = not run.answers and not error.committed and error.account == run_account(run)
+    fresh = not thread.context_known and thread.last_item_id is None
+    return first and not fresh

@@ -27,7 +27,7 @@ from assistantguard.engine.input import Message, message_text, model_request, ne
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
-from assistantguard.engine.rotation import Rotation
+from assistantguard.engine.rotation import Rotation, has_outgrown
 from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
 from assistantguard.engine.upkeep import Upkeep
@@ -57,7 +57,6 @@ from assistantguard.models import (
     ToolOutput,
 )
 from assistantguard.policies import Rotate, Stop, WrapUp
-from assistantguard.policies.base import run_account
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
@@ -267,18 +266,12 @@ class Engine:
         try:
             return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
         except BudgetExceeded as error:
-            if not self._has_outgrown(thread, run, error):
+            if not (has_outgrown(thread, run, error) and self.session.policies.asks("before_turn")):
                 raise
             reason = Rotate("the context alone does not fit the run's cap")
             await self._recovery.rotate(thread, run, reason, error.policy or "TokenCap")
         request = model_request(thread, run, self.session)
         return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
-
-    def _has_outgrown(self, thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:
-        """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
-        first = not run.answers and not error.committed and error.account == run_account(run)
-        fresh = not thread.context_known and thread.last_item_id is None
-        return first and not fresh and self.session.policies.may_rotate
 
     async def conclude(self, thread: ThreadState, run: RunState, outcome: Outcome | None) -> None:
         """The second half of `advance`: decide what follows from a request that is settled."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from assistantguard.errors import ConfigurationError, DatabaseUnavailable
-from assistantguard.storage.database import Database, Row, Transaction
+from assistantguard.storage.database import Database, Row, Transaction, leave_behind
 from assistantguard.storage.url import DatabaseUrl
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ _MIGRATION_LOCK = 0x6775617264
 _CONNECT_SECONDS = 10
 _IDLE_GRACE = 30
 """Seconds after which the server ends a transaction whose process stands still, beside the time to wait for a lock."""
-
-_left_behind: list[object] = []
-"""Connections of the process that this one was forked from: closing them would end the parent's sessions."""
 
 
 class _PostgresTransaction(Transaction):
@@ -61,7 +58,7 @@ class _Connections:
             if self.process == os.getpid():
                 connection.close()
             else:
-                _left_behind.append(connection)
+                leave_behind(connection)
 
 
 class PostgresDatabase(Database):
@@ -112,11 +109,8 @@ class PostgresDatabase(Database):
                 connection = self._take(connections, began)
                 try:
                     return self.execute(connection, statement, parameters)
-                except DatabaseUnavailable:
-                    if not connection.closed:
-                        raise
-                    self._close_idle(connections)  # the server went away, and they with it
-                    self._pause(began, None)
+                except DatabaseUnavailable as error:
+                    self._after_loss(connections, connection, began, error)
                 finally:
                     self._give(connections, connection)
 
@@ -164,12 +158,8 @@ class PostgresDatabase(Database):
             try:
                 self.execute(connection, self._begin)
             except DatabaseUnavailable as error:
-                lost = connection.closed
                 self._give(connections, connection)
-                if not lost:
-                    raise
-                self._close_idle(connections)
-                self._pause(began, error)
+                self._after_loss(connections, connection, began, error)
             except BaseException:
                 self._give(connections, connection)
                 raise
@@ -199,15 +189,14 @@ class PostgresDatabase(Database):
         translated.undone = lost or state in _UNDONE
         return translated
 
-    def _pause(self, began: float, error: BaseException | None) -> None:
+    def _pause(self, began: float, error: BaseException) -> None:
         """Wait before the next try.
 
         Raises:
             DatabaseUnavailable: The time is up.
         """
-        waited = time.monotonic() - began
-        if waited > self.timeout:
-            raise error or DatabaseUnavailable(f"{self.url.shown!r} was lost for {waited:.1f} seconds")
+        if time.monotonic() - began > self.timeout:
+            raise error
         time.sleep(self._random.uniform(*_PAUSES))
 
     @contextlib.contextmanager
@@ -225,7 +214,7 @@ class PostgresDatabase(Database):
     def _own_connections(self) -> _Connections:
         """This process's; what a forked one brought along is laid aside."""
         if self._connections.process != os.getpid():
-            _left_behind.append(self._connections)
+            self._connections.close()
             self._connections = _Connections()
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _Connections.close, self._connections)
@@ -240,7 +229,7 @@ class PostgresDatabase(Database):
     def _give(self, connections: _Connections, connection: Connection) -> None:
         """Lay a connection by for the next one; a transaction that is still open is undone."""
         if connections.process != os.getpid():
-            _left_behind.append(connection)
+            leave_behind(connection)
             return
         idle = self._psycopg.pq.TransactionStatus.IDLE
         try:
@@ -252,8 +241,20 @@ class PostgresDatabase(Database):
             if not connection.closed:
                 connections.idle.append(connection)
 
-    def _close_idle(self, connections: _Connections) -> None:
-        connections.close()
+    def _after_loss(
+        self, connections: _Connections, connection: Connection, began: float, error: DatabaseUnavailable
+    ) -> None:
+        """Go on with another connection, if `connection` was lost before anything was done on it.
+
+        Raises:
+            DatabaseUnavailable: It was not lost, or the time is up.
+        """
+        if not connection.closed:
+            raise error
+        if connections.idle:
+            connections.close()  # the server went away, and they with it
+        else:
+            self._pause(began, error)
 
     def _connect(self, began: float, *, insist: bool) -> Connection:
         """A new connection.
