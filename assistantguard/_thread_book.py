@@ -225,6 +225,10 @@ class ThreadBook:
         """See `GuardedThread.attach_files`."""
         return await self.use(place, lambda thread: self.engine.files.attach(thread, file_ids))
 
+    async def recover(self) -> int:
+        """See `AssistantGuard.recover`."""
+        return await self._lending.recover()
+
     async def _take(self, place: Place, end: float | None) -> None:
         seconds = None if end is None else max(0.0, end - self.driver.now())
         if not await place.turns.take(seconds):

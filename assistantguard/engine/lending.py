@@ -7,13 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-from assistantguard.errors import (
-    ReplyUnavailable,
-    RunFailed,
-    RunStopped,
-    ThreadBusy,
-    ThreadRefused,
-)
+from assistantguard.errors import ReplyUnavailable, RunFailed, RunStopped, ThreadBusy, ThreadRefused
 from assistantguard.models import Reply, ReplyReady, RunState, StreamEvent, ThreadState
 from assistantguard.storage.records import is_archived
 from assistantguard.storage.threads import Taken
