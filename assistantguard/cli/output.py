@@ -59,7 +59,7 @@ def stderr() -> Console:
 
 def say(message: str) -> None:
     """Write a remark."""
-    stderr().print(Text(message), soft_wrap=True)
+    stderr().print(Text(clean(message)), soft_wrap=True)
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -68,7 +68,7 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     Raises:
         typer.Exit: Always.
     """
-    say(clean(f"assistantguard: {message}"))
+    say(f"assistantguard: {message}")
     raise typer.Exit(code)
 
 

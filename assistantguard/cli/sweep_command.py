@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sweep"]
 
+_LONGEST = 36_500
+"""Days."""
 _TITLES = {
     "runs": "runs that a dead process left, settled",
     "holds": "reservations whose time is up, booked",
@@ -109,11 +111,10 @@ def sweep(
 
 
 def _days(name: str, value: float) -> timedelta:
-    try:
-        return timedelta(days=value)
-    except (OverflowError, ValueError) as error:
-        option = f"--{name.replace('_', '-')}"
-        raise ConfigurationError(f"{option} is {value}, it must be a number of days above 0: change it") from error
+    option = f"--{name.replace('_', '-')}"
+    if not 0 < value <= _LONGEST:
+        raise ConfigurationError(f"{option} is {value:g}, it must be a number of days above 0, at most {_LONGEST:,}")
+    return timedelta(days=value)
 
 
 def _client(stack: contextlib.ExitStack) -> openai.OpenAI | None:
