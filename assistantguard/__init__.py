@@ -15,7 +15,7 @@ Wrap your own client, have a conversation::
 
 from __future__ import annotations
 
-from assistantguard.async_guard import AsyncAssistantGuard, AsyncGuardedThread
+from assistantguard.async_guard import AsyncAssistantGuard
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetBusy,
@@ -35,12 +35,18 @@ from assistantguard.errors import (
     RunIncomplete,
     RunStopped,
     RunTimedOut,
+    ThreadArchived,
     ThreadBroken,
     ThreadBusy,
+    ThreadNameTaken,
+    ThreadNotFound,
+    ThreadRefused,
     ToolStepCeilingReached,
+    TooManyThreads,
     VectorStoreFailed,
 )
-from assistantguard.guard import AssistantGuard, GuardedThread
+from assistantguard.guard import AssistantGuard
+from assistantguard.guarded_thread import AsyncGuardedThread, GuardedThread
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import (
     Assistant,
@@ -69,6 +75,7 @@ from assistantguard.policies import (
     ThreadRotation,
     TokenCap,
     ToolStepCeiling,
+    TopicCheck,
     TransientRetry,
     VectorStoreReuse,
     default_policies,
@@ -77,6 +84,7 @@ from assistantguard.policies import (
 from assistantguard.prices import Price, PriceBook
 from assistantguard.streams import AsyncRunStream, RunStream
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
+from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 from assistantguard.tools import ToolError, tool
 
 __all__ = [
@@ -86,6 +94,7 @@ __all__ = [
     "AsyncAssistantGuard",
     "AsyncGuardedThread",
     "AsyncRunStream",
+    "AsyncUserThreads",
     "AttemptFailed",
     "Budget",
     "BudgetBusy",
@@ -96,6 +105,7 @@ __all__ = [
     "ConfigurationError",
     "CostCap",
     "DatabaseUnavailable",
+    "DeletedThread",
     "Failure",
     "GuardedThread",
     "Item",
@@ -127,11 +137,18 @@ __all__ = [
     "StreamEvent",
     "StructlogSink",
     "TextDelta",
+    "ThreadArchived",
     "ThreadBroken",
     "ThreadBusy",
+    "ThreadInfo",
+    "ThreadNameTaken",
+    "ThreadNotFound",
+    "ThreadRefused",
     "ThreadRotation",
     "ThreadState",
+    "ThreadStatistics",
     "TokenCap",
+    "TooManyThreads",
     "ToolCall",
     "ToolCallRequested",
     "ToolCallSettled",
@@ -139,8 +156,10 @@ __all__ = [
     "ToolOutput",
     "ToolStepCeiling",
     "ToolStepCeilingReached",
+    "TopicCheck",
     "TransientRetry",
     "Usage",
+    "UserThreads",
     "VectorStoreFailed",
     "VectorStoreReuse",
     "default_policies",

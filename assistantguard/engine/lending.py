@@ -7,15 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-from assistantguard.errors import (
-    ReplyUnavailable,
-    RunFailed,
-    RunStopped,
-    ThreadArchived,
-    ThreadBusy,
-    ThreadRefused,
-)
+from assistantguard.errors import ReplyUnavailable, RunFailed, RunStopped, ThreadBusy, ThreadRefused
 from assistantguard.models import Reply, ReplyReady, RunState, StreamEvent, ThreadState
+from assistantguard.storage.records import is_archived
 from assistantguard.storage.threads import Taken
 
 if TYPE_CHECKING:
@@ -57,6 +51,7 @@ class Lending:
         key: str | None,
         *,
         fresh: Callable[[], ThreadState] | None = None,
+        seen: Callable[[ThreadState], None] | None = None,
         in_pieces: bool = True,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Answer one message on a thread; see `Engine.stream`.
@@ -69,16 +64,17 @@ class Lending:
             key: The caller's name for the turn. A turn of that name that was completed before is not made again: its
                 reply comes back.
             fresh: Makes the thread's state where there is none.
+            seen: Is told the thread's state once it is open.
             in_pieces: See `Engine.stream`.
 
         Raises:
             ThreadRefused: The thread cannot be had.
             ReplyUnavailable: The turn was completed before, and the server has its answer no more.
         """
-        thread, adopted = await self._open(thread_id, user, deadline, fresh)
+        thread, adopted = await self._open(thread_id, user, deadline, fresh, seen)
         try:
             if thread.archived_at is not None:
-                raise ThreadArchived(f"the thread {thread_id} is archived: restore it before you go on with it")
+                raise is_archived(thread_id)
             if key is not None:
                 earlier = await self._earlier(thread, adopted, key)
                 if earlier is not None:
@@ -98,10 +94,11 @@ class Lending:
         work: Callable[[ThreadState], Awaitable[T]],
         *,
         fresh: Callable[[], ThreadState] | None = None,
+        seen: Callable[[ThreadState], None] | None = None,
         deadline: float | None = None,
     ) -> T:
         """Do something else with a thread, such as healing it or attaching files. See `stream` for the arguments."""
-        thread, _ = await self._open(thread_id, user, deadline, fresh)
+        thread, _ = await self._open(thread_id, user, deadline, fresh, seen)
         try:
             return await work(thread)
         finally:
@@ -138,6 +135,7 @@ class Lending:
         user: str | None,
         deadline: float | None,
         fresh: Callable[[], ThreadState] | None,
+        seen: Callable[[ThreadState], None] | None,
     ) -> tuple[ThreadState, RunState | None]:
         """Take the thread, and finish what a process that died had begun; return that run, too."""
         driver, leases = self._driver, self._leases
@@ -160,6 +158,8 @@ class Lending:
             await driver.sleep(max(0.001, min(pause * random.uniform(0.5, 1.5), left)))  # noqa: S311 - jitter
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         thread, run = opened.thread, opened.run
+        if seen is not None:
+            seen(thread)
         if run is not None:
             try:
                 await self._engine.adopt(thread, run)

@@ -143,7 +143,7 @@ class States(Protocol):
         """Whether calls return at once, and nothing outlives the process."""
         ...
 
-    def together(self) -> AbstractContextManager[None]:
+    def together(self) -> AbstractContextManager[object]:
         """Make what happens inside, here and in the ledger, one transaction where both are in one database."""
         ...
 

@@ -82,14 +82,9 @@ class Engine:
         self._telling = Telling(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
         self._books = Books(session, driver, backend)
+        admission = Admission(session, driver, backend, self._asking)
         self._exchanges = Exchanges(
-            driver,
-            backend,
-            self._asking,
-            Admission(session, driver, backend, self._asking),
-            self._books,
-            Modes(session),
-            session.run_timeout,
+            driver, backend, self._asking, admission, self._books, Modes(session), session.run_timeout
         )
         self._rotation = Rotation(self._exchanges, self._steady)
         self.files = Files(self._asking, self._steady)

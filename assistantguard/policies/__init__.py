@@ -28,6 +28,7 @@ from assistantguard.policies.repeated import RepeatedCallBreaker
 from assistantguard.policies.retry import TransientRetry
 from assistantguard.policies.rotation import ThreadRotation
 from assistantguard.policies.ruling import PolicySet, Ruling, observe
+from assistantguard.policies.topics import TopicCheck, TopicJudge
 from assistantguard.policies.vector_stores import VectorStoreReuse
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "ThreadRotation",
     "TokenCap",
     "ToolStepCeiling",
+    "TopicCheck",
+    "TopicJudge",
     "TransientRetry",
     "VectorStoreReuse",
     "View",

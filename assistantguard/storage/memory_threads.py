@@ -378,6 +378,7 @@ def _fits(wanted: ThreadFilter) -> Callable[[ThreadState], bool]:
         return (
             (wanted.tenant is None or thread.tenant == wanted.tenant)
             and (wanted.archived is None or (archived is not None) == wanted.archived)
+            and (wanted.name is None or thread.name == wanted.name)
             and (tag is None or tag in map(folded, thread.tags))
             and (text is None or any(text in folded(each) for each in (thread.name or "", *thread.tags)))
             and (wanted.used_before is None or thread.last_used_at < wanted.used_before)

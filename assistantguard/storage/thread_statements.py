@@ -112,6 +112,8 @@ def conditions(wanted: ThreadFilter) -> tuple[list[str], list[object]]:
         ask("t.tenant = ?", wanted.tenant)
     if wanted.archived is not None:
         ask("t.archived_at IS NOT NULL" if wanted.archived else "t.archived_at IS NULL")
+    if wanted.name is not None:
+        ask("t.name = ?", wanted.name)
     if wanted.text:
         pattern = _containing(folded(wanted.text))
         ask("(t.folded_name LIKE ? ESCAPE '!' OR t.folded_tags LIKE ? ESCAPE '!')", pattern, pattern)

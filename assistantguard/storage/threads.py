@@ -142,6 +142,8 @@ class ThreadFilter(Value):
     tenant: str | None = None
     archived: bool | None = False
     """True for archived ones only, None for both."""
+    name: str | None = None
+    """Its name, to the letter."""
     text: str | None = None
     """What the name, or a tag, contains in any case; every character stands for itself."""
     tag: str | None = None
