@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from assistantguard.models import ToolCall
     from assistantguard.storage import Database, ThreadStore
 
-__all__ = ["GuardCore", "Options", "SessionTokens", "Summary", "run_tool", "without_retries"]
+__all__ = ["LEDGER_VARIABLE", "GuardCore", "Options", "SessionTokens", "Summary", "run_tool", "without_retries"]
+
+LEDGER_VARIABLE = "ASSISTANTGUARD_LEDGER"
+"""The environment variable with the URL of the ledger's database, for guards that are given none."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -260,6 +263,7 @@ def _policies(options: Options) -> PolicySet:
 
 def _ledger(given: Ledger | str | None) -> tuple[Ledger, Database | None]:
     """The books, and the database that was opened for them."""
+    given = given or os.environ.get(LEDGER_VARIABLE) or None
     if given is None:
         return MemoryLedger(), None
     if isinstance(given, str):

@@ -217,6 +217,10 @@ class ThreadBook:
         finally:
             place.turns.release()
 
+    async def recover(self) -> int:
+        """See `AssistantGuard.recover`."""
+        return await self._lending.recover()
+
     async def heal(self, place: Place) -> bool:
         """See `GuardedThread.heal`."""
         return await self.use(place, self.engine.heal)

@@ -166,13 +166,17 @@ class AsyncAssistantGuard:
         """Answer all calls of a step. Override it, async or plain, to run them together. See `AssistantGuard`."""
         return [await self.dispatch_tool(call) for call in calls]
 
-    async def chat(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> Reply:
+    async def chat(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> Reply:
         """Answer a message on the default thread. See `AssistantGuard.chat`."""
-        return await self._default_thread().chat(message, deadline=deadline, key=key)
+        return await self._default_thread().chat(message, deadline=deadline, idempotency_key=idempotency_key)
 
-    def stream(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> AsyncRunStream:
+    def stream(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> AsyncRunStream:
         """Answer a message on the default thread, and tell what happens. See `AssistantGuard.stream`."""
-        return self._default_thread().stream(message, deadline=deadline, key=key)
+        return self._default_thread().stream(message, deadline=deadline, idempotency_key=idempotency_key)
 
     async def heal(self) -> bool:
         """Make the default thread usable. See `GuardedThread.heal`."""
@@ -240,6 +244,10 @@ class AsyncAssistantGuard:
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""
         return self._core.summary(None if self._default is None else self._default.state)
+
+    async def recover(self) -> int:
+        """Finish what processes that died left under way. See `AssistantGuard.recover`."""
+        return await self._book.recover()
 
     async def close(self) -> None:
         """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""

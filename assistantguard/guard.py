@@ -187,14 +187,15 @@ class AssistantGuard:
         """
         return [self.dispatch_tool(call) for call in calls]
 
-    def chat(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> Reply:
+    def chat(self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None) -> Reply:
         """Answer a message on the default thread.
 
         Args:
             message: Text, or content parts as the Responses API takes them.
             deadline: Seconds that the whole turn may take, waiting for earlier turns of the thread included; None
                 leaves `run_timeout`. Cleaning up after it may take `cleanup_timeout` more.
-            key: Your own name for the turn. A turn of that name that was completed on the thread is not made again: its
+            idempotency_key: Your own name for the turn. A turn of that name that was completed on the thread is not
+                made again: its
                 reply comes back, so that a request that is sent twice is answered and billed once.
 
         Raises:
@@ -202,9 +203,11 @@ class AssistantGuard:
             RunStopped: A policy or the deadline ended the run.
             RunFailed: The server ended it.
         """
-        return self._default_thread().chat(message, deadline=deadline, key=key)
+        return self._default_thread().chat(message, deadline=deadline, idempotency_key=idempotency_key)
 
-    def stream(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> RunStream:
+    def stream(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> RunStream:
         """Answer a message on the default thread, and tell what happens as it happens.
 
         The same turn as `chat` makes, under the same policies and with the same reply and books.
@@ -212,12 +215,12 @@ class AssistantGuard:
         Args:
             message: As for `chat`.
             deadline: As for `chat`.
-            key: As for `chat`.
+            idempotency_key: As for `chat`.
 
         Returns:
             A context manager to iterate over; what `chat` raises is raised while it is read.
         """
-        return self._default_thread().stream(message, deadline=deadline, key=key)
+        return self._default_thread().stream(message, deadline=deadline, idempotency_key=idempotency_key)
 
     def heal(self) -> bool:
         """Make the default thread usable. See `GuardedThread.heal`."""
@@ -317,6 +320,18 @@ class AssistantGuard:
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""
         return self._core.summary(None if self._default is None else self._default.state)
+
+    def recover(self) -> int:
+        """Finish what processes that died left under way, on all threads of the database that nobody drives.
+
+        What each had sent is looked up and put on the books, its thread is made usable. A thread is also recovered when
+        its next message comes; this does it for those whose users stay away. Safe to call at any time, and from several
+        processes at once.
+
+        Returns:
+            How many runs were settled.
+        """
+        return block_on(self._book.recover())
 
     def close(self) -> None:
         """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""

@@ -48,14 +48,16 @@ class GuardedThread:
         """
         return self._place.state
 
-    def chat(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> Reply:
+    def chat(self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None) -> Reply:
         """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
         checked, end = check_message(message), until(deadline)
-        return block_on(self._book.turn(self._place, checked, end, check_key(key)))
+        return block_on(self._book.turn(self._place, checked, end, check_key(idempotency_key)))
 
-    def stream(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> RunStream:
+    def stream(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> RunStream:
         """Answer a message and tell what happens as it happens. See `AssistantGuard.stream`."""
-        return RunStream(self._events(check_message(message), until(deadline), check_key(key)))
+        return RunStream(self._events(check_message(message), until(deadline), check_key(idempotency_key)))
 
     def heal(self) -> bool:
         """Make the thread usable, which someone else may have broken, and learn usage that was told late.
@@ -139,14 +141,18 @@ class AsyncGuardedThread:
         """
         return self._known().state
 
-    async def chat(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> Reply:
+    async def chat(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> Reply:
         """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
-        checked, end, name = check_message(message), until(deadline), check_key(key)
+        checked, end, name = check_message(message), until(deadline), check_key(idempotency_key)
         return await self._book.turn(await self._here(), checked, end, name)
 
-    def stream(self, message: Message, *, deadline: float | None = None, key: str | None = None) -> AsyncRunStream:
+    def stream(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> AsyncRunStream:
         """Answer a message and tell what happens as it happens. See `AssistantGuard.stream`."""
-        return AsyncRunStream(self._events(check_message(message), until(deadline), check_key(key)))
+        return AsyncRunStream(self._events(check_message(message), until(deadline), check_key(idempotency_key)))
 
     async def heal(self) -> bool:
         """Make the thread usable. See `GuardedThread.heal`."""
