@@ -61,7 +61,7 @@ def check_key(key: Any) -> str | None:
     Raises:
         ConfigurationError: It is no name.
     """
-    return None if key is None else check_name("idempotency_key", key)
+    return None if key is None else check_name("idempotency key", key)
 
 
 def until(deadline: float | None) -> float | None:

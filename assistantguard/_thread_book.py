@@ -217,10 +217,6 @@ class ThreadBook:
         finally:
             place.turns.release()
 
-    async def recover(self) -> int:
-        """See `AssistantGuard.recover`."""
-        return await self._lending.recover()
-
     async def heal(self, place: Place) -> bool:
         """See `GuardedThread.heal`."""
         return await self.use(place, self.engine.heal)
@@ -228,6 +224,10 @@ class ThreadBook:
     async def attach_files(self, place: Place, file_ids: Sequence[str]) -> str:
         """See `GuardedThread.attach_files`."""
         return await self.use(place, lambda thread: self.engine.files.attach(thread, file_ids))
+
+    async def recover(self) -> int:
+        """See `AssistantGuard.recover`."""
+        return await self._lending.recover()
 
     async def _take(self, place: Place, end: float | None) -> None:
         seconds = None if end is None else max(0.0, end - self.driver.now())

@@ -20,22 +20,21 @@ from assistantguard._core import GuardCore, Options, Summary, run_tool, without_
 from assistantguard._wanted import wanted_thread
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
-from assistantguard.engine.budgets import Payer
 from assistantguard.errors import ConfigurationError
 from assistantguard.guarded_thread import GuardedThread
 from assistantguard.models import Assistant, Reply, ToolCall
-from assistantguard.models.budget import BudgetReport
 from assistantguard.streams import RunStream
-from assistantguard.threads import UserThreads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from assistantguard._thread_book import Place
     from assistantguard.ledger import Ledger
+    from assistantguard.models.budget import BudgetReport
     from assistantguard.policies import Metric, Policy, TopicCheck
     from assistantguard.prices import Price, PriceBook
     from assistantguard.telemetry import Sink
+    from assistantguard.threads import UserThreads
 
 __all__ = ["AssistantGuard"]
 
@@ -147,7 +146,7 @@ class AssistantGuard:
             ResponsesBackend(BlockingPort(without_retries(client))),
         )
         self._book = self._core.book(self._engine, BlockingTurns)
-        self._user_threads = UserThreads(self._book)
+        self._user_threads: UserThreads | None = None
         self._handles: WeakValueDictionary[tuple[str | None, str], GuardedThread] = WeakValueDictionary()
         self._default: GuardedThread | None = None
         self._threads_lock = threading.Lock()
@@ -195,8 +194,7 @@ class AssistantGuard:
             deadline: Seconds that the whole turn may take, waiting for earlier turns of the thread included; None
                 leaves `run_timeout`. Cleaning up after it may take `cleanup_timeout` more.
             idempotency_key: Your own name for the turn. A turn of that name that was completed on the thread is not
-                made again: its
-                reply comes back, so that a request that is sent twice is answered and billed once.
+                made again: its reply comes back, so that what is asked twice is answered and billed once.
 
         Raises:
             Refused: A cap or a policy does not allow it; nothing was spent for what was refused.
@@ -233,6 +231,10 @@ class AssistantGuard:
     @property
     def threads(self) -> UserThreads:
         """Users' threads: list, search, rename, tag, switch, archive, restore, delete, merge, statistics."""
+        if self._user_threads is None:
+            from assistantguard.threads import UserThreads
+
+            self._user_threads = UserThreads(self._book)
         return self._user_threads
 
     def thread(
@@ -282,6 +284,8 @@ class AssistantGuard:
         Raises:
             ConfigurationError: A name is none, or there is no such budget.
         """
+        from assistantguard.engine.payers import Payer
+
         return self._core.budget(Payer(user, tenant, account))
 
     def set_budget(
@@ -315,23 +319,24 @@ class AssistantGuard:
             ConfigurationError: A limit is negative or no number, or there is not exactly one budget that it fits.
         """
         amounts: dict[Metric, Any] = {"tokens": tokens, "cost": cost, "messages": messages}
+        from assistantguard.engine.payers import Payer
+
         self._core.set_budget(Payer(user, tenant, account), amounts, budget, this_window=this_window)
 
-    def summary(self) -> Summary:
-        """Totals of this guard's session, and the state of its default thread."""
-        return self._core.summary(None if self._default is None else self._default.state)
-
     def recover(self) -> int:
-        """Finish what processes that died left under way, on all threads of the database that nobody drives.
+        """Finish what processes that were killed left under way, on all threads of the database that nobody drives.
 
-        What each had sent is looked up and put on the books, its thread is made usable. A thread is also recovered when
-        its next message comes; this does it for those whose users stay away. Safe to call at any time, and from several
-        processes at once.
+        The outcome of each run is learned and booked, and its thread made usable, as its next turn would do. Several
+        processes may do so at once.
 
         Returns:
             How many runs were settled.
         """
         return block_on(self._book.recover())
+
+    def summary(self) -> Summary:
+        """Totals of this guard's session, and the state of its default thread."""
+        return self._core.summary(None if self._default is None else self._default.state)
 
     def close(self) -> None:
         """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""
