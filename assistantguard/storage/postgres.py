@@ -177,6 +177,8 @@ class PostgresDatabase(Database):
     def _translated(self, error: psycopg.Error, connection: Connection | None = None) -> Exception:
         """What to raise for `error`: itself where a statement is wrong, ours where the database does not work."""
         state = error.sqlstate or ""
+        if state in _RIGHTS:
+            return ConfigurationError(f"{self.url.shown!r}: {_one_line(error)}: {_RIGHTS[state]}")
         lost = connection is not None and connection.closed
         if not lost and state[:2] not in _UNAVAILABLE and state not in _LOCK_STATES:
             return error
@@ -303,13 +305,16 @@ class PostgresDatabase(Database):
                 f"{url.shown!r} cannot be read: give postgresql://user:password@host:port/database, special characters"
                 " in it percent-encoded (@ is %40, / is %2F, : is %3A)"
             ) from None
+        for port in str(given.get("port", "")).split(","):
+            if port and not (port.isdecimal() and 0 < int(port) < 65_536):
+                raise ConfigurationError(f"{url.shown!r} has a port that is no number from 1 to 65535")
         given.setdefault("connect_timeout", _CONNECT_SECONDS)
         given.setdefault("application_name", "assistantguard")
         return str(conninfo.make_conninfo("", **given))
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: psycopg.Error) -> str:
+    return " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
 
 
 @functools.lru_cache(maxsize=1024)
@@ -325,6 +330,19 @@ _UNAVAILABLE = {"08", _FULL, "57", "58", "XX"}
 _LOCK_TIMEOUT = "55P03"
 _UNDONE = {"40001", "40P01", "25P03"}
 """Serialisation failure, deadlock, and the time limit of a transaction that stood still."""
-_LOCK_STATES = {_LOCK_TIMEOUT, *_UNDONE, "25006"}
-_PASSING = ("starting up", "shutting down", "recovery mode", "too many clients", "remaining connection slots")
+_LOCK_STATES = {_LOCK_TIMEOUT, *_UNDONE}
+_RIGHTS = {
+    "25006": "name the primary server, this one only lets read",
+    "3F000": "GRANT USAGE, CREATE ON SCHEMA … TO this user, or name a schema that exists (options=-csearch_path%3D…)",
+    "42501": "GRANT USAGE, CREATE ON SCHEMA … TO this user, who must own the tables whose names begin with guard_",
+}
+"""What to do where the user may not do something, by SQLSTATE."""
+_PASSING = (
+    "starting up",
+    "shutting down",
+    "recovery mode",
+    "not yet accepting connections",
+    "too many clients",
+    "remaining connection slots",
+)
 _UNREACHABLE = ("connection failed", "Connection refused", "No such file", "closed the connection", "timeout expired")

@@ -18,8 +18,8 @@ Open = Callable[[], Ledger]
 def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the books once more: as another process would, or, in memory, as another part of the same."""
     if request.param == "memory":
-        ledger = MemoryLedger()
-        yield lambda: ledger
+        books = MemoryLedger()
+        yield lambda: books
         return
     opened: list[SqlLedger] = []
     with fresh_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:

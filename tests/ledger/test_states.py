@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,8 +13,6 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from assistantguard import MemoryLedger, Usage
 from assistantguard.ledger import Claim, Entry, Ledger, LedgerRefusal, SqlLedger, open_ledger
 from assistantguard.policies import Metric
-
-T = TypeVar("T")
 
 _ACCOUNTS = ["session:s", "run:1", "user:u@day:2026-11-22"]
 _METRICS: list[Metric] = ["tokens", "cost", "messages"]
@@ -56,7 +53,7 @@ def _entries(draw: st.DrawFn) -> Entry:
     )
 
 
-def _outcome(act: Callable[[], T]) -> Any:
+def _outcome(act: Callable[[], object]) -> object:
     """What came of it, so that two can be compared."""
     try:
         return act()
@@ -80,10 +77,9 @@ class States(RuleBasedStateMachine):
             for table in _TABLES:
                 transaction.execute(f"DELETE FROM guard_{table}")
 
-    def both(self, which: int, act: Callable[[Ledger], T]) -> T:
+    def both(self, which: int, act: Callable[[Ledger], object]) -> None:
         outcome = _outcome(lambda: act(self.books[which]))
         assert outcome == _outcome(lambda: act(self.memory))
-        return outcome
 
     @rule(target=holds, which=st.integers(0, 1), claims=_claims(), expires_at=_TIMES)
     def reserve(self, which: int, claims: list[Claim], expires_at: int) -> str:
