@@ -15,7 +15,10 @@ Wrap your own client, have a conversation::
 
 from __future__ import annotations
 
-from assistantguard.async_guard import AsyncAssistantGuard, AsyncGuardedThread
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from assistantguard.async_guard import AsyncAssistantGuard
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetBusy,
@@ -35,12 +38,18 @@ from assistantguard.errors import (
     RunIncomplete,
     RunStopped,
     RunTimedOut,
+    ThreadArchived,
     ThreadBroken,
     ThreadBusy,
+    ThreadNameTaken,
+    ThreadNotFound,
+    ThreadRefused,
     ToolStepCeilingReached,
+    TooManyThreads,
     VectorStoreFailed,
 )
-from assistantguard.guard import AssistantGuard, GuardedThread
+from assistantguard.guard import AssistantGuard
+from assistantguard.guarded_thread import AsyncGuardedThread, GuardedThread
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import (
     Assistant,
@@ -59,10 +68,8 @@ from assistantguard.models import (
     ToolOutput,
     Usage,
 )
-from assistantguard.models.budget import BudgetLine, BudgetReport
 from assistantguard.models.carry_over import CarryOver
 from assistantguard.policies import (
-    Budget,
     CostCap,
     Policy,
     RepeatedCallBreaker,
@@ -79,6 +86,11 @@ from assistantguard.streams import AsyncRunStream, RunStream
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
+if TYPE_CHECKING:
+    from assistantguard.models.budget import BudgetLine, BudgetReport
+    from assistantguard.policies import Budget, TopicCheck
+    from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
+
 __all__ = [
     "Assistant",
     "AssistantGuard",
@@ -86,6 +98,7 @@ __all__ = [
     "AsyncAssistantGuard",
     "AsyncGuardedThread",
     "AsyncRunStream",
+    "AsyncUserThreads",
     "AttemptFailed",
     "Budget",
     "BudgetBusy",
@@ -96,6 +109,7 @@ __all__ = [
     "ConfigurationError",
     "CostCap",
     "DatabaseUnavailable",
+    "DeletedThread",
     "Failure",
     "GuardedThread",
     "Item",
@@ -127,11 +141,18 @@ __all__ = [
     "StreamEvent",
     "StructlogSink",
     "TextDelta",
+    "ThreadArchived",
     "ThreadBroken",
     "ThreadBusy",
+    "ThreadInfo",
+    "ThreadNameTaken",
+    "ThreadNotFound",
+    "ThreadRefused",
     "ThreadRotation",
     "ThreadState",
+    "ThreadStatistics",
     "TokenCap",
+    "TooManyThreads",
     "ToolCall",
     "ToolCallRequested",
     "ToolCallSettled",
@@ -139,11 +160,32 @@ __all__ = [
     "ToolOutput",
     "ToolStepCeiling",
     "ToolStepCeilingReached",
+    "TopicCheck",
     "TransientRetry",
     "Usage",
+    "UserThreads",
     "VectorStoreFailed",
     "VectorStoreReuse",
     "default_policies",
     "observe",
     "tool",
 ]
+
+_LATER = {
+    "AsyncUserThreads": "threads",
+    "Budget": "policies.budget",
+    "BudgetLine": "models.budget",
+    "BudgetReport": "models.budget",
+    "DeletedThread": "threads",
+    "ThreadInfo": "threads",
+    "ThreadStatistics": "threads",
+    "TopicCheck": "policies.topics",
+    "UserThreads": "threads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What not every application needs is imported when it is first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -25,6 +25,7 @@ __all__ = [
     "RunStep",
     "ThreadHealed",
     "ThreadRotated",
+    "ThreadSuggested",
     "ToolSettled",
     "TurnStarted",
     "UsageCorrected",
@@ -161,6 +162,17 @@ class RunStep(Event):
     """Tool calls in this step."""
     tools: tuple[str, ...]
     """Their names."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ThreadSuggested(Event):
+    """A message left the topic of its thread: a new thread would suit it. It was answered all the same."""
+
+    name: ClassVar[str] = "thread.suggested"
+    level: ClassVar[Level] = "info"
+    compared: int
+    """With how many messages and replies it was compared."""
+    user: str | None = None
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -9,12 +9,15 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistantguard import tokens
+from benchmarks._postgres import PostgresServer
 from tests.support.clock import Clock
+from tests.support.databases import DIALECTS, fresh_url
 from tests.support.watches import LoopWatch, threads_left
 from tests.support.world import COLOURS, World
 
@@ -123,3 +126,17 @@ def world(request: pytest.FixtureRequest, warm: None) -> Iterator[World]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The wall clock of guard and sandbox; it can be put forward."""
     return Clock(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this process's own. Tests may restart it, and use a schema each: see `database_url`."""
+    with PostgresServer(durable=False) as server:
+        yield server
+
+
+@pytest.fixture(params=DIALECTS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, once of each kind. The server is started when the first test needs it."""
+    with fresh_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
+        yield url

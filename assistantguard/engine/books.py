@@ -67,8 +67,7 @@ class Books:
             LeaseLost: Another process drives the thread by now.
         """
         states = self._session.states
-        if not states.in_process:
-            await self._driver.blocking(lambda: states.save(thread, run, last=last), at_once=False)
+        await self._driver.blocking(lambda: states.save(thread, run, last=last), at_once=states.in_process)
 
     async def release(self, thread: ThreadState, run: RunState) -> None:
         """End the hold of a request that was not sent."""

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
-from assistantguard.errors import ReplyUnavailable, ThreadArchived, ThreadBusy
+from assistantguard.errors import ReplyUnavailable, RunFailed, RunStopped, ThreadBusy, ThreadRefused
 from assistantguard.models import Reply, ReplyReady, RunState, StreamEvent, ThreadState
+from assistantguard.storage.records import is_archived
 from assistantguard.storage.threads import Taken
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["Lending"]
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
+_AT_ONCE = 100
 T = TypeVar("T")
 
 
@@ -49,6 +51,7 @@ class Lending:
         key: str | None,
         *,
         fresh: Callable[[], ThreadState] | None = None,
+        seen: Callable[[ThreadState], None] | None = None,
         in_pieces: bool = True,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Answer one message on a thread; see `Engine.stream`.
@@ -61,16 +64,17 @@ class Lending:
             key: The caller's name for the turn. A turn of that name that was completed before is not made again: its
                 reply comes back.
             fresh: Makes the thread's state where there is none.
+            seen: Is told the thread's state once it is open.
             in_pieces: See `Engine.stream`.
 
         Raises:
             ThreadRefused: The thread cannot be had.
             ReplyUnavailable: The turn was completed before, and the server has its answer no more.
         """
-        thread, adopted = await self._open(thread_id, user, deadline, fresh)
+        thread, adopted = await self._open(thread_id, user, deadline, fresh, seen)
         try:
             if thread.archived_at is not None:
-                raise ThreadArchived(f"the thread {thread_id} is archived: restore it before you go on with it")
+                raise is_archived(thread_id)
             if key is not None:
                 earlier = await self._earlier(thread, adopted, key)
                 if earlier is not None:
@@ -90,14 +94,40 @@ class Lending:
         work: Callable[[ThreadState], Awaitable[T]],
         *,
         fresh: Callable[[], ThreadState] | None = None,
+        seen: Callable[[ThreadState], None] | None = None,
         deadline: float | None = None,
     ) -> T:
         """Do something else with a thread, such as healing it or attaching files. See `stream` for the arguments."""
-        thread, _ = await self._open(thread_id, user, deadline, fresh)
+        thread, _ = await self._open(thread_id, user, deadline, fresh, seen)
         try:
             return await work(thread)
         finally:
             await self._driver.protect(self._close(thread))
+
+    async def recover(self) -> int:
+        """Finish what processes that died left under way, on every thread that nobody drives.
+
+        Returns:
+            How many runs were settled. One whose server cannot be asked now waits for the next time, or for its
+            thread's next turn.
+        """
+        driver, leases = self._driver, self._leases
+        tried: set[str] = set()
+        settled = 0
+        while True:
+            found = await driver.blocking(
+                lambda: leases.store.unfinished(driver.now(), limit=_AT_ONCE + len(tried)), at_once=leases.in_process
+            )
+            untried = [one for one in found if one.run_id not in tried]
+            if not untried:
+                return settled
+            for one in untried:
+                tried.add(one.run_id)
+                try:
+                    await self.use(one.thread_id, one.user, _nothing)
+                except (ThreadRefused, RunFailed, RunStopped):
+                    continue
+                settled += 1
 
     async def _open(
         self,
@@ -105,6 +135,7 @@ class Lending:
         user: str | None,
         deadline: float | None,
         fresh: Callable[[], ThreadState] | None,
+        seen: Callable[[ThreadState], None] | None,
     ) -> tuple[ThreadState, RunState | None]:
         """Take the thread, and finish what a process that died had begun; return that run, too."""
         driver, leases = self._driver, self._leases
@@ -127,6 +158,8 @@ class Lending:
             await driver.sleep(max(0.001, min(pause * random.uniform(0.5, 1.5), left)))  # noqa: S311 - jitter
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         thread, run = opened.thread, opened.run
+        if seen is not None:
+            seen(thread)
         if run is not None:
             try:
                 await self._engine.adopt(thread, run)
@@ -159,3 +192,7 @@ class Lending:
     async def _close(self, thread: ThreadState) -> None:
         leases = self._leases
         await self._driver.blocking(lambda: leases.close(thread), at_once=leases.in_process)
+
+
+async def _nothing(thread: ThreadState) -> None:
+    """What is to be done with a thread that only had to be opened."""

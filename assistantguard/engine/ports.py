@@ -143,7 +143,7 @@ class States(Protocol):
         """Whether calls return at once, and nothing outlives the process."""
         ...
 
-    def together(self) -> AbstractContextManager[None]:
+    def together(self) -> AbstractContextManager[object]:
         """Make what happens inside, here and in the ledger, one transaction where both are in one database."""
         ...
 
@@ -271,6 +271,10 @@ class Backend(Protocol):
 
     async def vector_store(self, vector_store_id: str, timeout: float) -> VectorStoreInfo:
         """A store's state now."""
+        ...
+
+    async def delete_vector_store(self, vector_store_id: str, timeout: float) -> None:
+        """Delete a store; the files in it stay."""
         ...
 
     async def failed_files(self, vector_store_id: str, timeout: float) -> list[str]:

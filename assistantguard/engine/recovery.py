@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from assistantguard import tokens
 from assistantguard.engine.admission import framing
-from assistantguard.engine.failing import error_of
+from assistantguard.engine.failing import error_of, is_lock
 from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
 from assistantguard.errors import OutcomeUnknown, RunFailed
@@ -65,15 +65,21 @@ class Recovery:
                 raise error_of(failure, run.attempt)
             await self._rotation.rotate(thread, run, Rotate(reason), "healing", readable=not gone)
 
-    async def rotate(self, thread: ThreadState, run: RunState, decision: Rotate, policy: str) -> None:
-        """Rotate as a policy wants; a conversation that turns out to be gone is left without a carry-over."""
+    async def rotate(
+        self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, other: ThreadState | None = None
+    ) -> None:
+        """Rotate as a policy wants; a conversation that turns out to be gone is left without a carry-over.
+
+        What `other` leaves, if it is given, goes ahead of what the thread leaves.
+        """
         try:
-            await self._rotation.rotate(thread, run, decision, policy)
+            await self._rotation.rotate(thread, run, decision, policy, other=other)
         except RunFailed as error:
             if error.failure is None or error.failure.mend != "new_generation":
                 raise
+            reason = "the conversation is gone" if other is None else f"{decision.reason}, its own conversation is gone"
             await self._rotation.rotate(
-                thread, run, replace(decision, reason="the conversation is gone"), policy, readable=False
+                thread, run, replace(decision, reason=reason), policy, readable=False, other=other
             )
 
     async def heal_or_leave(self, thread: ThreadState, run: RunState, reason: str, *, whole: bool = False) -> bool:
@@ -82,8 +88,17 @@ class Recovery:
         try:
             done = (await self.repair(thread, run, thread.unsettled, reason, whole=whole)).needed
         except RunFailed as error:
-            if error.failure is None or error.failure.kind == "transient":
+            if error.failure is None or (error.failure.kind == "transient" and not is_lock(error.failure)):
                 raise
+            if is_lock(error.failure):
+                if not thread.locked:
+                    thread.locked = True
+                    raise
+                # For a second turn somebody does not let go: the thread goes on elsewhere.
+                await self._rotation.rotate(
+                    thread, run, Rotate("somebody keeps the conversation locked", old="keep"), "healing"
+                )
+                return True
             gone = error.failure.mend == "new_generation" or error.failure.status_code == 404
             if gone and thread.adopted:
                 raise  # a conversation that the application named and that never was

@@ -9,10 +9,11 @@ from assistantguard import tokens
 from assistantguard.engine.admission import framing
 from assistantguard.engine.healing import plan_repair
 from assistantguard.engine.ports import ModelRequest
-from assistantguard.errors import Refused, RunFailed, RunTimedOut
+from assistantguard.errors import BudgetExceeded, Refused, RunFailed, RunTimedOut
 from assistantguard.events import ThreadRotated
 from assistantguard.models import Item
 from assistantguard.models.carry_over import CarryOver
+from assistantguard.policies.base import run_account
 from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from assistantguard.models import RunState, ThreadState
     from assistantguard.policies import Rotate
 
-__all__ = ["Rotation"]
+__all__ = ["Rotation", "has_outgrown"]
 
 Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
 
@@ -43,7 +44,14 @@ class Rotation:
         await self._save(thread, run, generation_id)
 
     async def rotate(
-        self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, readable: bool = True
+        self,
+        thread: ThreadState,
+        run: RunState,
+        decision: Rotate,
+        policy: str,
+        *,
+        readable: bool = True,
+        other: ThreadState | None = None,
     ) -> None:
         """Leave the generation for a new one that holds the carry-over.
 
@@ -56,6 +64,7 @@ class Rotation:
             decision: What to carry, and what to do with the old generation.
             policy: Who decided.
             readable: False where the old generation is gone, so that nothing can be carried.
+            other: A thread whose carry-over goes ahead of its own.
 
         Raises:
             RunFailed: The server refused.
@@ -65,12 +74,10 @@ class Rotation:
         reason = decision.reason
         seeds: Sequence[Item] = ()
         if readable and old_id is not None:
-            newest_first = await self._steady.call(thread, lambda timeout: self._backend.history(old_id, timeout), run)
-            half_turn = plan_repair(
-                newest_first, thread.unsettled, thread.last_item_id, seed_items=thread.seed_items
-            ).left_behind
-            items = newest_first[half_turn:][::-1]
-            seeds, trouble = await self._carry(thread, run, items, decision)
+            seeds, trouble = await self._carried(thread, run, decision, old_id)
+            reason += trouble
+        if other is not None:
+            seeds, trouble = await self._joined(other, run, decision, seeds)
             reason += trouble
         generation_id = await self._create(thread, run, seeds)
         carried = Estimate(0, 0, exact=True)
@@ -102,6 +109,34 @@ class Rotation:
                     reason,
                 )
             )
+
+    async def _carried(
+        self, thread: ThreadState, run: RunState, decision: Rotate, generation_id: str
+    ) -> tuple[Sequence[Item], str]:
+        """What a thread's generation leaves for the next one, without a half turn; and a remark. See `_carry`."""
+        newest_first = await self._steady.call(
+            thread, lambda timeout: self._backend.history(generation_id, timeout), run
+        )
+        half_turn = plan_repair(
+            newest_first, thread.unsettled, thread.last_item_id, seed_items=thread.seed_items
+        ).left_behind
+        return await self._carry(thread, run, newest_first[half_turn:][::-1], decision)
+
+    async def _joined(
+        self, other: ThreadState, run: RunState, decision: Rotate, seeds: Sequence[Item]
+    ) -> tuple[Sequence[Item], str]:
+        """`seeds` behind what another thread leaves; and a remark. A conversation that is gone leaves nothing."""
+        from assistantguard.carryover import join_carry_overs
+
+        if other.generation_id is None:
+            return seeds, ""
+        try:
+            ahead, trouble = await self._carried(other, run, decision, other.generation_id)
+        except RunFailed as error:
+            if error.failure is None or error.failure.mend != "new_generation":
+                raise
+            return seeds, f"; the conversation of {other.id} is gone"
+        return join_carry_overs([ahead, seeds]), trouble
 
     async def _carry(
         self, thread: ThreadState, run: RunState, items: list[Item], decision: Rotate
@@ -201,3 +236,10 @@ class Rotation:
         thread.locked = False
         thread.suspect = False
         thread.backlog = []
+
+
+def has_outgrown(thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:
+    """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
+    first = not run.answers and not error.committed and error.account == run_account(run)
+    fresh = not thread.context_known and thread.last_item_id is None
+    return first and not fresh

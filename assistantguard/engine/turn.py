@@ -27,9 +27,10 @@ from assistantguard.engine.input import Message, message_text, model_request, ne
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
-from assistantguard.engine.rotation import Rotation
+from assistantguard.engine.rotation import Rotation, has_outgrown
 from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
+from assistantguard.engine.upkeep import Upkeep
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetExceeded,
@@ -56,7 +57,6 @@ from assistantguard.models import (
     ToolOutput,
 )
 from assistantguard.policies import Rotate, Stop, WrapUp
-from assistantguard.policies.base import run_account
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
@@ -82,18 +82,14 @@ class Engine:
         self._telling = Telling(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
         self._books = Books(session, driver, backend)
+        admission = Admission(session, driver, backend, self._asking)
         self._exchanges = Exchanges(
-            driver,
-            backend,
-            self._asking,
-            Admission(session, driver, backend, self._asking),
-            self._books,
-            Modes(session),
-            session.run_timeout,
+            driver, backend, self._asking, admission, self._books, Modes(session), session.run_timeout
         )
         self._rotation = Rotation(self._exchanges, self._steady)
         self.files = Files(self._asking, self._steady)
         self._recovery = Recovery(self._steady, self._rotation, self.files)
+        self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files)
         self._adoption = Adoption(self, self._exchanges)
 
     async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:
@@ -218,6 +214,9 @@ class Engine:
                 await self._recovery.heal_or_leave(
                     thread, run, "a former run's outcome was not learned", whole=thread.adopted
                 )
+                if thread.adopted:  # what it holds is known only now
+                    view = self._asking.view(thread, run, message_text(message), run.model)
+                    ruling = self._asking.rule("before_turn", view)
             elif thread.strays:
                 await self._recovery.remove_strays(thread, run, thread.last_item_id)
                 thread.strays = []
@@ -267,18 +266,12 @@ class Engine:
         try:
             return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
         except BudgetExceeded as error:
-            if not self._has_outgrown(thread, run, error):
+            if not (has_outgrown(thread, run, error) and self.session.policies.asks("before_turn")):
                 raise
             reason = Rotate("the context alone does not fit the run's cap")
             await self._recovery.rotate(thread, run, reason, error.policy or "TokenCap")
         request = model_request(thread, run, self.session)
         return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
-
-    def _has_outgrown(self, thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:
-        """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
-        first = not run.answers and not error.committed and error.account == run_account(run)
-        fresh = not thread.context_known and thread.last_item_id is None
-        return first and not fresh and self.session.policies.may_rotate
 
     async def conclude(self, thread: ThreadState, run: RunState, outcome: Outcome | None) -> None:
         """The second half of `advance`: decide what follows from a request that is settled."""

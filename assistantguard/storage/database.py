@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from assistantguard.errors import AssistantGuardError, DatabaseUnavailable
 from assistantguard.storage.url import DatabaseUrl
 
-__all__ = ["Database", "Row", "Transaction"]
+__all__ = ["Database", "Row", "Transaction", "leave_behind"]
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -165,6 +165,16 @@ class Database(abc.ABC):
         """The transaction that this thread is in; a forked process is in none."""
         transaction: Transaction | None = getattr(self._local, "transaction", None)
         return transaction if transaction is not None and transaction.process == os.getpid() else None
+
+
+def leave_behind(connection: object) -> None:
+    """Never close a connection of the process that this one was forked from, not even when this one ends.
+
+    Closing it would end the parent's session, or give up its locks.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _spoilt(cause: BaseException) -> AssistantGuardError:

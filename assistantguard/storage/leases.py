@@ -90,12 +90,22 @@ class Leases:
         except LeaseLost:
             return
 
+    def delete(self, thread: ThreadState) -> None:
+        """Delete a thread that was opened here.
+
+        Raises:
+            LeaseLost: Another process drives it by now.
+        """
+        self.store.delete(thread.id, thread.user, self._fence(thread.id), time.time())
+        with self._lock:
+            self._fences.pop(thread.id, None)
+
     def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
         """Note that a conversation was begun for a thread, or was deleted at the server."""
         if deleted:
             self.store.generation_deleted([generation_id], time.time())
         else:
-            self.store.generation_begun(generation_id, thread.id, time.time())
+            self.store.generation_begun(thread.id, generation_id, time.time())
 
     def renew(self) -> bool:
         """Renew all leases; return whether there are any."""

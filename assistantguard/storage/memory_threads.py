@@ -57,7 +57,7 @@ class MemoryThreads:
 
     in_process = True
 
-    def __init__(self, keep_runs: int = 100) -> None:
+    def __init__(self, keep_runs: int = 10) -> None:
         self._lock = threading.Lock()
         self._keep_runs = keep_runs
         self._rows: dict[str, _Row] = {}
@@ -91,13 +91,12 @@ class MemoryThreads:
             row.fence += 1
             return Opened(row.thread, row.run, row.fence)
 
-    def renew(self, owner: str, now: float, lease_seconds: float) -> int:
+    def renew(self, owner: str, now: float, lease_seconds: float) -> None:
         """See `ThreadStore.renew`."""
         with self._lock:
-            mine = [row for row in self._rows.values() if row.owner == owner]
-            for row in mine:
-                row.lease_until = now + lease_seconds
-            return len(mine)
+            for row in self._rows.values():
+                if row.owner == owner:
+                    row.lease_until = now + lease_seconds
 
     def save(self, thread: ThreadState, run: RunState | None, fence: int, *, close: bool = False) -> None:
         """See `ThreadStore.save`."""
@@ -106,9 +105,9 @@ class MemoryThreads:
             if row is None or row.fence != fence:
                 raise lease_lost(thread.id)
             row.thread = thread
-            if run is not None and run.finished_at is None:
+            if run is not None and run.id and run.finished_at is None:
                 row.run = run
-            elif run is not None:
+            elif run is not None and run.id:
                 if row.run is not None and row.run.id == run.id:
                     row.run = None
                 row.ended[run.id] = run
@@ -379,6 +378,7 @@ def _fits(wanted: ThreadFilter) -> Callable[[ThreadState], bool]:
         return (
             (wanted.tenant is None or thread.tenant == wanted.tenant)
             and (wanted.archived is None or (archived is not None) == wanted.archived)
+            and (wanted.name is None or thread.name == wanted.name)
             and (tag is None or tag in map(folded, thread.tags))
             and (text is None or any(text in folded(each) for each in (thread.name or "", *thread.tags)))
             and (wanted.used_before is None or thread.last_used_at < wanted.used_before)

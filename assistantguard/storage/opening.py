@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assistantguard.errors import ConfigurationError
+from assistantguard.errors import ConfigurationError, DatabaseUnavailable
 from assistantguard.storage.database import Database
 from assistantguard.storage.migrations import migrate
 from assistantguard.storage.url import DatabaseUrl, parse_url
@@ -37,7 +37,9 @@ def open_database(url: str | DatabaseUrl, *, timeout: float = 10.0) -> Database:
         database = PostgresDatabase(where, timeout)
     try:
         migrate(database)
-    except BaseException:
+    except BaseException as error:
         database.close()
+        if isinstance(error, DatabaseUnavailable):
+            raise ConfigurationError(str(error)) from error
         raise
     return database

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from assistantguard.errors import ConfigurationError, DatabaseUnavailable
-from assistantguard.storage.database import Database, Row, Transaction
+from assistantguard.storage.database import Database, Row, Transaction, leave_behind
 from assistantguard.storage.url import DatabaseUrl
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ _MIGRATION_LOCK = 0x6775617264
 _CONNECT_SECONDS = 10
 _IDLE_GRACE = 30
 """Seconds after which the server ends a transaction whose process stands still, beside the time to wait for a lock."""
-
-_left_behind: list[object] = []
-"""Connections of the process that this one was forked from: closing them would end the parent's sessions."""
 
 
 class _PostgresTransaction(Transaction):
@@ -61,7 +58,7 @@ class _Connections:
             if self.process == os.getpid():
                 connection.close()
             else:
-                _left_behind.append(connection)
+                leave_behind(connection)
 
 
 class PostgresDatabase(Database):
@@ -112,11 +109,8 @@ class PostgresDatabase(Database):
                 connection = self._take(connections, began)
                 try:
                     return self.execute(connection, statement, parameters)
-                except DatabaseUnavailable:
-                    if not connection.closed:
-                        raise
-                    self._close_idle(connections)  # the server went away, and they with it
-                    self._pause(began, None)
+                except DatabaseUnavailable as error:
+                    self._after_loss(connections, connection, began, error)
                 finally:
                     self._give(connections, connection)
 
@@ -164,12 +158,8 @@ class PostgresDatabase(Database):
             try:
                 self.execute(connection, self._begin)
             except DatabaseUnavailable as error:
-                lost = connection.closed
                 self._give(connections, connection)
-                if not lost:
-                    raise
-                self._close_idle(connections)
-                self._pause(began, error)
+                self._after_loss(connections, connection, began, error)
             except BaseException:
                 self._give(connections, connection)
                 raise
@@ -187,6 +177,8 @@ class PostgresDatabase(Database):
     def _translated(self, error: psycopg.Error, connection: Connection | None = None) -> Exception:
         """What to raise for `error`: itself where a statement is wrong, ours where the database does not work."""
         state = error.sqlstate or ""
+        if state in _RIGHTS:
+            return ConfigurationError(f"{self.url.shown!r}: {_one_line(error)}: {_RIGHTS[state]}")
         lost = connection is not None and connection.closed
         if not lost and state[:2] not in _UNAVAILABLE and state not in _LOCK_STATES:
             return error
@@ -199,15 +191,14 @@ class PostgresDatabase(Database):
         translated.undone = lost or state in _UNDONE
         return translated
 
-    def _pause(self, began: float, error: BaseException | None) -> None:
+    def _pause(self, began: float, error: BaseException) -> None:
         """Wait before the next try.
 
         Raises:
             DatabaseUnavailable: The time is up.
         """
-        waited = time.monotonic() - began
-        if waited > self.timeout:
-            raise error or DatabaseUnavailable(f"{self.url.shown!r} was lost for {waited:.1f} seconds")
+        if time.monotonic() - began > self.timeout:
+            raise error
         time.sleep(self._random.uniform(*_PAUSES))
 
     @contextlib.contextmanager
@@ -225,7 +216,7 @@ class PostgresDatabase(Database):
     def _own_connections(self) -> _Connections:
         """This process's; what a forked one brought along is laid aside."""
         if self._connections.process != os.getpid():
-            _left_behind.append(self._connections)
+            self._connections.close()
             self._connections = _Connections()
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _Connections.close, self._connections)
@@ -240,7 +231,7 @@ class PostgresDatabase(Database):
     def _give(self, connections: _Connections, connection: Connection) -> None:
         """Lay a connection by for the next one; a transaction that is still open is undone."""
         if connections.process != os.getpid():
-            _left_behind.append(connection)
+            leave_behind(connection)
             return
         idle = self._psycopg.pq.TransactionStatus.IDLE
         try:
@@ -252,8 +243,20 @@ class PostgresDatabase(Database):
             if not connection.closed:
                 connections.idle.append(connection)
 
-    def _close_idle(self, connections: _Connections) -> None:
-        connections.close()
+    def _after_loss(
+        self, connections: _Connections, connection: Connection, began: float, error: DatabaseUnavailable
+    ) -> None:
+        """Go on with another connection, if `connection` was lost before anything was done on it.
+
+        Raises:
+            DatabaseUnavailable: It was not lost, or the time is up.
+        """
+        if not connection.closed:
+            raise error
+        if connections.idle:
+            connections.close()  # the server went away, and they with it
+        else:
+            self._pause(began, error)
 
     def _connect(self, began: float, *, insist: bool) -> Connection:
         """A new connection.
@@ -302,13 +305,16 @@ class PostgresDatabase(Database):
                 f"{url.shown!r} cannot be read: give postgresql://user:password@host:port/database, special characters"
                 " in it percent-encoded (@ is %40, / is %2F, : is %3A)"
             ) from None
+        for port in str(given.get("port", "")).split(","):
+            if port and not (port.isdecimal() and 0 < int(port) < 65_536):
+                raise ConfigurationError(f"{url.shown!r} has a port that is no number from 1 to 65535")
         given.setdefault("connect_timeout", _CONNECT_SECONDS)
         given.setdefault("application_name", "assistantguard")
         return str(conninfo.make_conninfo("", **given))
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: psycopg.Error) -> str:
+    return " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
 
 
 @functools.lru_cache(maxsize=1024)
@@ -324,6 +330,19 @@ _UNAVAILABLE = {"08", _FULL, "57", "58", "XX"}
 _LOCK_TIMEOUT = "55P03"
 _UNDONE = {"40001", "40P01", "25P03"}
 """Serialisation failure, deadlock, and the time limit of a transaction that stood still."""
-_LOCK_STATES = {_LOCK_TIMEOUT, *_UNDONE, "25006"}
-_PASSING = ("starting up", "shutting down", "recovery mode", "too many clients", "remaining connection slots")
+_LOCK_STATES = {_LOCK_TIMEOUT, *_UNDONE}
+_RIGHTS = {
+    "25006": "name the primary server, this one only lets read",
+    "3F000": "GRANT USAGE, CREATE ON SCHEMA … TO this user, or name a schema that exists (options=-csearch_path%3D…)",
+    "42501": "GRANT USAGE, CREATE ON SCHEMA … TO this user, who must own the tables whose names begin with guard_",
+}
+"""What to do where the user may not do something, by SQLSTATE."""
+_PASSING = (
+    "starting up",
+    "shutting down",
+    "recovery mode",
+    "not yet accepting connections",
+    "too many clients",
+    "remaining connection slots",
+)
 _UNREACHABLE = ("connection failed", "Connection refused", "No such file", "closed the connection", "timeout expired")

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from assistantguard.errors import ConfigurationError, DatabaseUnavailable
-from assistantguard.storage.database import Database, Row, Transaction
+from assistantguard.storage.database import Database, Row, Transaction, leave_behind
 from assistantguard.storage.url import DatabaseUrl
 
 __all__ = ["SqliteDatabase"]
@@ -30,9 +30,6 @@ _WAL_KEPT = 64 * 1024 * 1024
 """Bytes to which the write-ahead log is cut after it had to grow."""
 _STATEMENTS = 256
 """Compiled statements that a connection keeps."""
-
-_left_behind: list[object] = []
-"""Connections of the process that this one was forked from. SQLite forbids even closing them."""
 
 
 class _SqliteTransaction(Transaction):
@@ -64,7 +61,7 @@ class _Connections:
                 with contextlib.suppress(sqlite3.Error):  # the last one tidies up, which it may not be able to
                     connection.close()
             else:
-                _left_behind.append(connection)
+                leave_behind(connection)
 
 
 class SqliteDatabase(Database):
@@ -176,7 +173,7 @@ class SqliteDatabase(Database):
     def _own_connections(self) -> _Connections:
         """This process's; what a forked one brought along is laid aside."""
         if self._connections.process != os.getpid():
-            _left_behind.append(self._connections)
+            self._connections.close()
             self._connections = _Connections()
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _Connections.close, self._connections)
@@ -191,7 +188,7 @@ class SqliteDatabase(Database):
     def _give(self, connections: _Connections, connection: sqlite3.Connection) -> None:
         """Lay a connection by for the next one; a transaction that is still open is undone."""
         if connections.process != os.getpid():
-            _left_behind.append(connection)
+            leave_behind(connection)
             return
         try:
             if connection.in_transaction:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from assistantguard.models import RunState, ThreadState, ToolCall, Usage
 from assistantguard.models.marks import mark_of
+from assistantguard.models.run import InFlight
 from assistantguard.models.thread import LateUsage
 from assistantguard.models.values import Record
 
@@ -134,8 +135,8 @@ def _read_calls(calls: Sequence[Json]) -> tuple[ToolCall, ...]:
     return tuple(ToolCall.of(call["id"], call["name"], call.get("arguments_json", "{}")) for call in calls)
 
 
-def _write_nested(value: Record, content: bool) -> Json:
-    return _write(value, content)
+def _write_nested(value: Record | None, content: bool) -> Json | None:
+    return None if value is None else _write(value, content)
 
 
 def _write_list(values: Sequence[Record], content: bool) -> list[Json]:
@@ -156,6 +157,7 @@ _WRITERS: Mapping[type[Record], Mapping[str, _Writer]] = {
     RunState: {
         "input": _write_items,
         "tool_calls": _write_calls,
+        "in_flight": _write_nested,
         "text": _write_text,
         "usage": _write_nested,
         "cost": _write_money,
@@ -172,6 +174,7 @@ _READERS: Mapping[type[Record], Mapping[str, _Reader]] = {
     },
     RunState: {
         "tool_calls": _read_calls,
+        "in_flight": lambda record: None if record is None else _read(InFlight, record),
         "usage": usage_from_record,
         "cost": _read_money,
     },

@@ -142,6 +142,8 @@ class ThreadFilter(Value):
     tenant: str | None = None
     archived: bool | None = False
     """True for archived ones only, None for both."""
+    name: str | None = None
+    """Its name, to the letter."""
     text: str | None = None
     """What the name, or a tag, contains in any case; every character stands for itself."""
     tag: str | None = None
@@ -201,8 +203,8 @@ class ThreadStore(Protocol):
         """
         ...
 
-    def renew(self, owner: str, now: float, lease_seconds: float) -> int:
-        """Renew all leases of an owner at once; return how many there are. A lease that another took stays lost."""
+    def renew(self, owner: str, now: float, lease_seconds: float) -> None:
+        """Renew all leases of an owner at once. One that another has taken stays lost."""
         ...
 
     def save(self, thread: ThreadState, run: RunState | None, fence: int, *, close: bool = False) -> None:
@@ -214,7 +216,7 @@ class ThreadStore(Protocol):
 
         Args:
             thread: The state.
-            run: The run that is in flight or has just ended; None leaves what is kept of a run.
+            run: The run that is in flight or has just ended; None, or one without an id, leaves what is kept of runs.
             fence: What `open` gave.
             close: Whether the lease ends with it.
 

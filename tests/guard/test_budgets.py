@@ -130,8 +130,7 @@ def test_a_thread_with_nobody_to_charge_is_refused_before_anything_is_sent(world
             bot.chat("Hello?", streamed=streamed)
     assert not sandbox.requests
     assert [event.status for event in bot.all(RunSettled)] == ["incomplete"] * 2
-    bot.default.state.user = bot.default.state.tenant = "u-42"
-    assert bot.chat("Hello?").text
+    assert bot.chat("Hello?", of_user(bot, "u-42", tenant="u-42")).text
     check_all(bot, sandbox)
 
 
@@ -183,7 +182,7 @@ def test_a_message_whose_answer_is_unknown_stays_counted(world: World) -> None:
 def test_messages_are_never_overspent_by_many_at_once(world: World) -> None:
     budget = Budget("user", messages=5, wait=5.0)
     sandbox = world.sandbox()
-    bot = world.bot(sandbox, [budget])
+    bot = world.bot(sandbox, [budget], max_threads_per_user=None)
     threads = [of_user(bot, "u-42") for _ in range(12)]
     outcomes = bot.at_once(*(lambda thread=thread: thread.chat("Hello?") for thread in threads))
     assert sum(isinstance(outcome, Reply) for outcome in outcomes) == 5

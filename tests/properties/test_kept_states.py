@@ -162,7 +162,8 @@ NO_CONTENT = {
     },
     RunState: {
         *("id", "thread_id", "model", "seen", "hold_id", "open_response_id", "doubtful", "key", "response_ids"),
-        *("incomplete_reason", "last_error"),
+        *("incomplete_reason", "last_error", "answer_item_id"),
+        *(f"in_flight.{name}" for name in ("purpose", "model", "generation_id", "marks")),
     },
 }
 """Fields whose texts are ids, hashes or the application's own words: nothing that a user, a model or a tool said."""

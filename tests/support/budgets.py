@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import uuid
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from typing import cast
 
 from assistantguard import Budget, BudgetLine
 from tests.support.clock import Clock
@@ -15,9 +17,9 @@ __all__ = ["budgeted", "go_to_midnight", "line_of", "of_user"]
 
 def of_user(bot: Bot, user: str | None, tenant: str | None = None) -> Thread:
     """A new thread of a user."""
-    thread = bot.thread()
-    thread.state.user, thread.state.tenant = user, tenant
-    return thread
+    if user is None:
+        return bot.thread(tenant=tenant)
+    return cast("Thread", bot.world.wait(bot.thread(user=user, tenant=tenant, topic=uuid.uuid4().hex)))
 
 
 def go_to_midnight(clock: Clock, before: float = 0.0) -> float:
