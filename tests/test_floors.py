@@ -60,6 +60,7 @@ FLOORS: dict[str, int] = {
     "async_guard": 5,
     "guard": 5,
     "guarded_thread": 5,
+    "lifecycle": 5,
     "streams": 5,
     "threads": 5,
     "": 5,
