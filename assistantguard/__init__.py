@@ -15,6 +15,9 @@ Wrap your own client, have a conversation::
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from assistantguard.async_guard import AsyncAssistantGuard
 from assistantguard.errors import (
     AssistantGuardError,
@@ -65,17 +68,14 @@ from assistantguard.models import (
     ToolOutput,
     Usage,
 )
-from assistantguard.models.budget import BudgetLine, BudgetReport
 from assistantguard.models.carry_over import CarryOver
 from assistantguard.policies import (
-    Budget,
     CostCap,
     Policy,
     RepeatedCallBreaker,
     ThreadRotation,
     TokenCap,
     ToolStepCeiling,
-    TopicCheck,
     TransientRetry,
     VectorStoreReuse,
     default_policies,
@@ -84,8 +84,12 @@ from assistantguard.policies import (
 from assistantguard.prices import Price, PriceBook
 from assistantguard.streams import AsyncRunStream, RunStream
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
-from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 from assistantguard.tools import ToolError, tool
+
+if TYPE_CHECKING:
+    from assistantguard.models.budget import BudgetLine, BudgetReport
+    from assistantguard.policies import Budget, TopicCheck
+    from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
 __all__ = [
     "Assistant",
@@ -166,3 +170,22 @@ __all__ = [
     "observe",
     "tool",
 ]
+
+_LATER = {
+    "AsyncUserThreads": "threads",
+    "Budget": "policies.budget",
+    "BudgetLine": "models.budget",
+    "BudgetReport": "models.budget",
+    "DeletedThread": "threads",
+    "ThreadInfo": "threads",
+    "ThreadStatistics": "threads",
+    "TopicCheck": "policies.topics",
+    "UserThreads": "threads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What not every application needs is imported when it is first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

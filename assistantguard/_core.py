@@ -17,29 +17,30 @@ from assistantguard import tokens
 from assistantguard._alerts import Alerts
 from assistantguard._calling import ToolCalling
 from assistantguard._checks import positive
-from assistantguard._thread_book import ThreadBook, Turns
 from assistantguard.engine import Session
-from assistantguard.engine.budgets import Payer, report, set_limits
-from assistantguard.engine.lending import Lending
 from assistantguard.errors import ConfigurationError
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import Assistant, ThreadState
-from assistantguard.models.budget import BudgetReport
-from assistantguard.policies import Metric, Policy, PolicySet, TopicCheck, default_policies
+from assistantguard.policies import Metric, Policy, PolicySet, default_policies
 from assistantguard.policies.checks import one_of
 from assistantguard.prices import Price, PriceBook
 from assistantguard.prices import warm_up as warm_up_prices
-from assistantguard.storage.leases import Leases
-from assistantguard.storage.memory_threads import MemoryThreads
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals, fan_out
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
+    from assistantguard._thread_book import ThreadBook, Turns
     from assistantguard.engine import Engine
+    from assistantguard.engine.payers import Payer
     from assistantguard.models import ToolCall
+    from assistantguard.models.budget import BudgetReport
+    from assistantguard.policies import TopicCheck
     from assistantguard.storage import Database, ThreadStore
 
-__all__ = ["GuardCore", "Options", "SessionTokens", "Summary", "run_tool", "without_retries"]
+__all__ = ["LEDGER_VARIABLE", "GuardCore", "Options", "SessionTokens", "Summary", "run_tool", "without_retries"]
+
+LEDGER_VARIABLE = "ASSISTANTGUARD_LEDGER"
+"""The environment variable with the URL of the ledger's database, for guards that are given none."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -146,16 +147,14 @@ class GuardCore:
         for policy in self.policies.policies:
             policy.check(assistant, self.prices)
         self.most_threads = _most_threads(options.max_threads_per_user)
-        if options.topic_check is not None and not isinstance(options.topic_check, TopicCheck):
-            raise ConfigurationError(
-                f"topic_check is {options.topic_check!r}: give TopicCheck(…), or None for no check"
-            )
-        self.topic_check = options.topic_check
+        self.topic_check = _topic_check(options.topic_check)
         one_of("when_busy", options.when_busy, ("wait", "refuse"))
         self.waits = options.when_busy == "wait"
         lease_seconds = positive("lease_seconds", options.lease_seconds)
         assert lease_seconds is not None
         self.ledger, self._database = _ledger(options.ledger)
+        from assistantguard.storage.leases import Leases
+
         self.leases = Leases(_threads(self.ledger, content=options.keep_content), lease_seconds)
         self.totals = Totals()
         self._events = None if options.events is None else JsonLinesSink(options.events)
@@ -190,6 +189,9 @@ class GuardCore:
 
     def book(self, engine: Engine, new_turns: Callable[[], Turns]) -> ThreadBook:
         """The threads of this guard, with locks of its colour."""
+        from assistantguard._thread_book import ThreadBook
+        from assistantguard.engine.lending import Lending
+
         lending = Lending(engine, engine.driver, self.leases, wait=self.waits)
         return ThreadBook(engine, lending, self.leases, self.most_threads, self.topic_check, new_turns)
 
@@ -204,11 +206,15 @@ class GuardCore:
 
     def budget(self, payer: Payer) -> BudgetReport:
         """What is left of the budgets that concern `payer`. May block."""
+        from assistantguard.engine.payers import report
+
         return report(self.policies, self.ledger, payer, time.time())
 
     def set_budget(self, payer: Payer, amounts: Mapping[Metric, Any], budget: str | None, *, this_window: bool) -> None:
         """Set limits in place of the budgets' own, but for those to ``"keep"``. May block."""
         given = {metric: amount for metric, amount in amounts.items() if amount != "keep"}
+        from assistantguard.engine.payers import set_limits
+
         set_limits(self.policies, self.ledger, payer, given, budget=budget, this_window=this_window, now=time.time())
 
     def summary(self, thread: ThreadState | None) -> Summary:
@@ -260,6 +266,7 @@ def _policies(options: Options) -> PolicySet:
 
 def _ledger(given: Ledger | str | None) -> tuple[Ledger, Database | None]:
     """The books, and the database that was opened for them."""
+    given = given or os.environ.get(LEDGER_VARIABLE) or None
     if given is None:
         return MemoryLedger(), None
     if isinstance(given, str):
@@ -274,10 +281,22 @@ def _threads(ledger: Ledger, *, content: bool) -> ThreadStore:
     """Where threads are kept: where the books are."""
     database: Database | None = getattr(ledger, "database", None)
     if database is None:
+        from assistantguard.storage.memory_threads import MemoryThreads
+
         return MemoryThreads()
     from assistantguard.storage.sql_threads import SqlThreads
 
     return SqlThreads(database, content=content)
+
+
+def _topic_check(value: Any) -> TopicCheck | None:
+    if value is None:
+        return None
+    from assistantguard.policies.topics import TopicCheck
+
+    if not isinstance(value, TopicCheck):
+        raise ConfigurationError(f"topic_check is {value!r}: give TopicCheck(…), or None for no check")
+    return value
 
 
 def _most_threads(value: Any) -> int | None:

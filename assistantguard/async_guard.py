@@ -21,20 +21,19 @@ from assistantguard._threads import in_thread
 from assistantguard._wanted import wanted_thread
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
-from assistantguard.engine.budgets import Payer
 from assistantguard.guarded_thread import AsyncGuardedThread
 from assistantguard.models import Assistant, Reply, ToolCall
-from assistantguard.models.budget import BudgetReport
 from assistantguard.streams import AsyncRunStream
-from assistantguard.threads import AsyncUserThreads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from assistantguard.ledger import Ledger
+    from assistantguard.models.budget import BudgetReport
     from assistantguard.policies import Metric, Policy, TopicCheck
     from assistantguard.prices import Price, PriceBook
     from assistantguard.telemetry import Sink
+    from assistantguard.threads import AsyncUserThreads
 
 __all__ = ["AsyncAssistantGuard"]
 
@@ -131,7 +130,7 @@ class AsyncAssistantGuard:
             ResponsesBackend(AsyncioPort(without_retries(client))),
         )
         self._book = self._core.book(self._engine, AsyncioTurns)
-        self._user_threads = AsyncUserThreads(self._book)
+        self._user_threads: AsyncUserThreads | None = None
         self._handles: WeakValueDictionary[tuple[str | None, str], AsyncGuardedThread] = WeakValueDictionary()
         self._default: AsyncGuardedThread | None = None
 
@@ -189,6 +188,10 @@ class AsyncAssistantGuard:
     @property
     def threads(self) -> AsyncUserThreads:
         """Users' threads. See `AssistantGuard.threads`."""
+        if self._user_threads is None:
+            from assistantguard.threads import AsyncUserThreads
+
+            self._user_threads = AsyncUserThreads(self._book)
         return self._user_threads
 
     def thread(
@@ -218,6 +221,8 @@ class AsyncAssistantGuard:
         self, user: str | None = None, *, tenant: str | None = None, account: str | None = None
     ) -> BudgetReport:
         """What is left of every budget that concerns a user. See `AssistantGuard.budget`."""
+        from assistantguard.engine.payers import Payer
+
         payer = Payer(user, tenant, account)
         return await self._ask_ledger(lambda: self._core.budget(payer))
 
@@ -234,6 +239,8 @@ class AsyncAssistantGuard:
         this_window: bool = False,
     ) -> None:
         """Give someone other limits than the budgets' own. See `AssistantGuard.set_budget`."""
+        from assistantguard.engine.payers import Payer
+
         payer = Payer(user, tenant, account)
         amounts: dict[Metric, Any] = {"tokens": tokens, "cost": cost, "messages": messages}
         await self._ask_ledger(lambda: self._core.set_budget(payer, amounts, budget, this_window=this_window))
@@ -241,13 +248,13 @@ class AsyncAssistantGuard:
     async def _ask_ledger(self, work: Callable[[], T]) -> T:
         return work() if self._core.ledger.in_process else await asyncio.to_thread(work)
 
-    async def recover(self) -> int:
-        """Finish what processes that were killed left under way. See `AssistantGuard.recover`."""
-        return await self._book.recover()
-
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""
         return self._core.summary(None if self._default is None else self._default.state)
+
+    async def recover(self) -> int:
+        """Finish what processes that died left under way. See `AssistantGuard.recover`."""
+        return await self._book.recover()
 
     async def close(self) -> None:
         """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""

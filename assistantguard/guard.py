@@ -20,22 +20,21 @@ from assistantguard._core import GuardCore, Options, Summary, run_tool, without_
 from assistantguard._wanted import wanted_thread
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
-from assistantguard.engine.budgets import Payer
 from assistantguard.errors import ConfigurationError
 from assistantguard.guarded_thread import GuardedThread
 from assistantguard.models import Assistant, Reply, ToolCall
-from assistantguard.models.budget import BudgetReport
 from assistantguard.streams import RunStream
-from assistantguard.threads import UserThreads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from assistantguard._thread_book import Place
     from assistantguard.ledger import Ledger
+    from assistantguard.models.budget import BudgetReport
     from assistantguard.policies import Metric, Policy, TopicCheck
     from assistantguard.prices import Price, PriceBook
     from assistantguard.telemetry import Sink
+    from assistantguard.threads import UserThreads
 
 __all__ = ["AssistantGuard"]
 
@@ -147,7 +146,7 @@ class AssistantGuard:
             ResponsesBackend(BlockingPort(without_retries(client))),
         )
         self._book = self._core.book(self._engine, BlockingTurns)
-        self._user_threads = UserThreads(self._book)
+        self._user_threads: UserThreads | None = None
         self._handles: WeakValueDictionary[tuple[str | None, str], GuardedThread] = WeakValueDictionary()
         self._default: GuardedThread | None = None
         self._threads_lock = threading.Lock()
@@ -232,6 +231,10 @@ class AssistantGuard:
     @property
     def threads(self) -> UserThreads:
         """Users' threads: list, search, rename, tag, switch, archive, restore, delete, merge, statistics."""
+        if self._user_threads is None:
+            from assistantguard.threads import UserThreads
+
+            self._user_threads = UserThreads(self._book)
         return self._user_threads
 
     def thread(
@@ -281,6 +284,8 @@ class AssistantGuard:
         Raises:
             ConfigurationError: A name is none, or there is no such budget.
         """
+        from assistantguard.engine.payers import Payer
+
         return self._core.budget(Payer(user, tenant, account))
 
     def set_budget(
@@ -314,6 +319,8 @@ class AssistantGuard:
             ConfigurationError: A limit is negative or no number, or there is not exactly one budget that it fits.
         """
         amounts: dict[Metric, Any] = {"tokens": tokens, "cost": cost, "messages": messages}
+        from assistantguard.engine.payers import Payer
+
         self._core.set_budget(Payer(user, tenant, account), amounts, budget, this_window=this_window)
 
     def recover(self) -> int:

@@ -25,9 +25,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import openai
 
@@ -64,12 +64,12 @@ def measure(database: str, users: int, turns: int, processes: int, seed: int) ->
         while lines:
             for line in wait(list(lines)):
                 try:
-                    heard = line.recv()  # type: ignore[union-attr]
+                    heard = cast("Connection", line).recv()
                 except EOFError:
                     raise RuntimeError("a process of the crowd died") from None
                 if isinstance(heard, Report):
                     reports.append(heard)
-                    lines.pop(line).join()  # type: ignore[call-overload]
+                    lines.pop(cast("Connection", line)).join()
                     continue
                 done += heard
                 print(f"\r{done:7} of {turns} turns", end="", file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ from assistantguard.models import RunState, ThreadState
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS
 from assistantguard.models.run import InFlight
 from assistantguard.policies import Cap, Metric, View
-from assistantguard.policies.budget import UNITS
+from assistantguard.policies.base import UNITS
 from assistantguard.policies.ruling import PlacedCap
 from assistantguard.tokens import Estimate
 

@@ -266,7 +266,7 @@ class Engine:
         try:
             return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
         except BudgetExceeded as error:
-            if not (has_outgrown(thread, run, error) and self.session.policies.asks("before_turn")):
+            if not (has_outgrown(thread, run, error) and self.session.policies.may_rotate):
                 raise
             reason = Rotate("the context alone does not fit the run's cap")
             await self._recovery.rotate(thread, run, reason, error.policy or "TokenCap")
@@ -325,8 +325,11 @@ class Engine:
             self.finish(thread, run, type(cause).__name__)
             try:
                 await self.save(thread, run)
-            except LeaseLost as error:
-                note(cause, str(error))
+            except Exception as error:  # noqa: BLE001 - it must not replace the cause
+                note(
+                    cause,
+                    f"the thread {thread.id} could not be saved, its next turn finds the run unfinished: {error!r}",
+                )
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
         until = self.driver.now() + self.session.cleanup_timeout

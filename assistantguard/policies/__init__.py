@@ -5,6 +5,8 @@ Subclass `Policy`, override one checkpoint, return a decision with a reason.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from assistantguard.policies.base import (
     BudgetTerms,
     Cap,
@@ -20,7 +22,6 @@ from assistantguard.policies.base import (
     View,
     WrapUp,
 )
-from assistantguard.policies.budget import Budget
 from assistantguard.policies.caps import CostCap, TokenCap
 from assistantguard.policies.ceiling import ToolStepCeiling
 from assistantguard.policies.defaults import default_policies
@@ -28,8 +29,11 @@ from assistantguard.policies.repeated import RepeatedCallBreaker
 from assistantguard.policies.retry import TransientRetry
 from assistantguard.policies.rotation import ThreadRotation
 from assistantguard.policies.ruling import PolicySet, Ruling, observe
-from assistantguard.policies.topics import TopicCheck, TopicJudge
 from assistantguard.policies.vector_stores import VectorStoreReuse
+
+if TYPE_CHECKING:
+    from assistantguard.policies.budget import Budget
+    from assistantguard.policies.topics import TopicCheck, TopicJudge
 
 __all__ = [
     "Budget",
@@ -60,3 +64,16 @@ __all__ = [
     "default_policies",
     "observe",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What not every guard has is imported when it is first used."""
+    if name == "Budget":
+        from assistantguard.policies.budget import Budget
+
+        return Budget
+    if name in {"TopicCheck", "TopicJudge"}:
+        from assistantguard.policies import topics
+
+        return getattr(topics, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

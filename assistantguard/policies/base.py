@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from assistantguard.errors import ConfigurationError, PolicyRefused, Refused, RunStopped
-from assistantguard.models.values import Value
+from assistantguard.models.values import Record, Value
 
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, RunState, ThreadState, ToolCall
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from assistantguard.tokens import Estimate
 
 __all__ = [
+    "UNITS",
     "BudgetTerms",
     "Cap",
     "Decision",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 Metric = Literal["tokens", "cost", "messages"]
+UNITS: dict[Metric, str] = {"tokens": "tokens", "cost": "US dollars", "messages": "messages"}
 Counting = Literal["near", "always", "never"]
 OldGeneration = Literal["delete", "scrub", "keep"]
 
@@ -49,8 +51,8 @@ def run_account(run: RunState) -> str:
     return f"run:{run.id}"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class View(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class View(Record):
     """What a policy sees. Read it, never change what it points at."""
 
     now: float

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.models.names import check_name
-from assistantguard.policies.base import BudgetTerms, Cap, Counting, Decision, Limit, Metric, Policy, Refuse, View
+from assistantguard.policies.base import (
+    UNITS,
+    BudgetTerms,
+    Cap,
+    Counting,
+    Decision,
+    Limit,
+    Metric,
+    Policy,
+    Refuse,
+    View,
+)
 from assistantguard.policies.caps import check_priced
 from assistantguard.policies.checks import at_least, one_of
 from assistantguard.policies.windows import CalendarUnit, Windows
@@ -21,13 +32,12 @@ if TYPE_CHECKING:
     from assistantguard.models import Assistant, ThreadState
     from assistantguard.prices import PriceBook
 
-__all__ = ["UNITS", "AccountOf", "Budget", "check_distinct", "limit_of"]
+__all__ = ["AccountOf", "Budget", "check_distinct", "limit_of"]
 
 AccountOf = Callable[[View], "str | None"]
 """Names the account that a turn is charged to; None where the budget is not for it."""
 
 _MOST: dict[Metric, int] = {"tokens": 10**15, "cost": 9_000_000, "messages": 10**12}
-UNITS: dict[Metric, str] = {"tokens": "tokens", "cost": "US dollars", "messages": "messages"}
 _ESCAPES = {ord(character): f"%{ord(character):02X}" for character in "%@:#~"}
 """What separates the parts of an account, so that no name can hold it."""
 _LONGEST_PART, _SHOWN_PART = 128, 40
