@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from assistantguard.models.values import Record, Value
 
@@ -29,6 +29,7 @@ __all__ = [
     "AnswerStream",
     "Backend",
     "Driver",
+    "GenerationFate",
     "ModelAnswer",
     "ModelRequest",
     "NoStates",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+GenerationFate = Literal["begun", "left", "kept", "deleted"]
+"""``left``: it should be gone, and may yet be at the server; ``kept``: the application wants it to stay there."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -155,8 +158,20 @@ class States(Protocol):
         """
         ...
 
-    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
-        """Note that a conversation was begun for a thread, or was deleted at the server."""
+    def note_generation(self, thread: ThreadState, generation_id: str, fate: GenerationFate) -> None:
+        """Note that a conversation was begun for a thread, or what became of it when the thread went on elsewhere."""
+        ...
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """The id of the vector store that was made for these files; None where none is known."""
+        ...
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """Note a vector store that was made for these files, or is used."""
+        ...
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """Note that a vector store cannot be used any more."""
         ...
 
 
@@ -172,8 +187,17 @@ class NoStates:
     def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
         """See `States.save`."""
 
-    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
+    def note_generation(self, thread: ThreadState, generation_id: str, fate: GenerationFate) -> None:
         """See `States.note_generation`."""
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """See `States.known_vector_store`."""
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """See `States.note_vector_store`."""
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """See `States.forget_vector_store`."""
 
 
 class Driver(Protocol):

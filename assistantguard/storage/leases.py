@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import threading
 import time
 import uuid
 import weakref
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from assistantguard.errors import DatabaseUnavailable, LeaseLost
-from assistantguard.storage.threads import Opened, Taken
+from assistantguard.storage.threads import Opened, Taken, VectorStoreRecord
 
 if TYPE_CHECKING:
     from assistantguard.models import RunState, ThreadState
@@ -37,9 +39,14 @@ class Leases:
 
     def __init__(self, store: ThreadStore, lease_seconds: float) -> None:
         self.store = store
+        self._seconds = lease_seconds
+        self.begin_anew()
+        _all.add(self)
+
+    def begin_anew(self) -> None:
+        """Have no thread, under a new name: a forked process is another owner than its parent."""
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         """Who has the threads, for others to see."""
-        self._seconds = lease_seconds
         self._lock = threading.Lock()
         self._fences: dict[str, int] = {}
         self._renewing: threading.Thread | None = None
@@ -100,12 +107,33 @@ class Leases:
         with self._lock:
             self._fences.pop(thread.id, None)
 
-    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
-        """Note that a conversation was begun for a thread, or was deleted at the server."""
-        if deleted:
-            self.store.generation_deleted([generation_id], time.time())
+    def note_generation(
+        self, thread: ThreadState, generation_id: str, fate: Literal["begun", "left", "kept", "deleted"]
+    ) -> None:
+        """Note that a conversation was begun for a thread, or what became of it when the thread went on elsewhere."""
+        now = time.time()
+        if fate == "begun":
+            self.store.generation_begun(thread.id, generation_id, now)
+        elif fate == "deleted":
+            self.store.generation_deleted([generation_id], now)
         else:
-            self.store.generation_begun(thread.id, generation_id, time.time())
+            self.store.generation_left(generation_id, now, kept=fate == "kept")
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """The vector store that was made for these files; None where none is known to a database."""
+        if self.in_process:
+            return None
+        known = self.store.vector_store(_hash_of(file_ids))
+        return None if known is None else known.id
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """Note a vector store that was made for these files, or is used."""
+        record = VectorStoreRecord(vector_store_id, _hash_of(file_ids), expires_at, time.time())
+        self.store.vector_store_used(record)
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """Note that a vector store cannot be used any more."""
+        self.store.vector_store_gone(vector_store_id)
 
     def renew(self) -> bool:
         """Renew all leases; return whether there are any."""
@@ -126,6 +154,23 @@ class Leases:
         if fence is None:
             raise LeaseLost(f"the thread {thread_id} is not open here: open it before it is saved")
         return fence
+
+
+_all: weakref.WeakSet[Leases] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for leases in list(_all):
+        leases.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _hash_of(file_ids: Sequence[str]) -> str:
+    """The same for the same set of files, in any order."""
+    return hashlib.sha256("\n".join(sorted(set(file_ids))).encode()).hexdigest()
 
 
 def _renew(leases: weakref.ref[Leases], wake: threading.Event, seconds: float) -> None:

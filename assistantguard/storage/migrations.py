@@ -163,7 +163,8 @@ _THREADS = Migration(
             thread_id {text_key} NOT NULL,
             begun_at DOUBLE PRECISION NOT NULL,
             left_at DOUBLE PRECISION,
-            deleted_at DOUBLE PRECISION
+            deleted_at DOUBLE PRECISION,
+            kept BIGINT NOT NULL
         ) {keyed}""",
         "CREATE INDEX guard_generations_thread ON guard_generations (thread_id)",
         "CREATE INDEX guard_generations_kept ON guard_generations (begun_at) WHERE deleted_at IS NULL",

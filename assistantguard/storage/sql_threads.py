@@ -302,7 +302,8 @@ class SqlThreads(ServerRecords):
             transaction.execute(LEAVE, (user or "", thread_id))
             transaction.execute("DELETE FROM guard_runs WHERE thread_id = ?", (thread_id,))
             transaction.execute(
-                "UPDATE guard_generations SET left_at = ? WHERE thread_id = ? AND left_at IS NULL", (now, thread_id)
+                "UPDATE guard_generations SET left_at = COALESCE(left_at, ?), kept = 0 WHERE thread_id = ?",
+                (now, thread_id),
             )
             return info
 

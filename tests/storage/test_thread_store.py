@@ -485,6 +485,8 @@ def test_a_deleted_thread_is_gone_with_its_runs_and_leaves_its_generations_behin
     got = store.open("u-1/a", "a", 30.0, 0.0, user="u-1")
     assert isinstance(got, Opened)
     store.generation_begun("u-1/a", "conv_1", 5.0)
+    store.generation_begun("u-1/a", "conv_0", 4.0)
+    store.generation_left("conv_0", 5.0, kept=True)
     got.thread.generation_id = "conv_1"
     store.save(got.thread, ended(run("run_1", "u-1/a", key="k"), 5.0), got.fence)
     store.save(got.thread, run("run_2", "u-1/a"), got.fence)
@@ -501,8 +503,9 @@ def test_a_deleted_thread_is_gone_with_its_runs_and_leaves_its_generations_behin
     assert store.unfinished(999.0) == []
     assert search(store, tag="tagged") == set()
     assert store.current(state("fresh", user="u-1")).id == "fresh"
-    (left,) = store.generations("u-1/a")
-    assert (left.id, left.begun_at, left.left_at) == ("conv_1", 5.0, 50.0)
+    left = [(each.id, each.begun_at, each.left_at, each.kept) for each in store.generations("u-1/a")]
+    assert left == [("conv_1", 5.0, 50.0, False), ("conv_0", 4.0, 5.0, False)]
+    assert [each.id for each in store.unused_generations(60.0)] == ["conv_0", "conv_1"]
     assert store.get_or_create(state("again", user="u-1", name="a"), None).tags == ()
 
 
@@ -529,6 +532,10 @@ def test_generations_that_no_thread_is_in_are_found(store: ThreadStore) -> None:
     ]
     assert [each.id for each in store.unused_generations(4.0)] == ["conv_1"]
     assert [each.id for each in store.unused_generations(100.0, limit=1)] == ["conv_1"]
+    store.generation_left("conv_lost", 6.0, kept=True)
+    assert [each.id for each in store.unused_generations(100.0)] == ["conv_1"]
+    assert [(each.id, each.kept) for each in store.generations("t-2")] == [("conv_lost", True), ("conv_3", False)]
+    store.generation_left("conv_lost", 7.0)
     store.generation_deleted(["conv_1", "conv_never_was"], 9.0)
     assert [each.id for each in store.unused_generations(100.0)] == ["conv_lost"]
     assert [each.id for each in store.generations("t-1")] == ["conv_2"]
