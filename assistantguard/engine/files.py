@@ -69,8 +69,8 @@ class Files:
         if not gone:
             info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(old, timeout), run)
             if info.status != "expired":
+                await self._keep(thread.file_ids, info)
                 self._note(thread, info)
-                await self._remember(thread.file_ids, info)
                 return
         async with self._driver.exclusive(",".join(thread.file_ids)):
             await self._ready_store(thread, thread.file_ids, run, replaces=old)
@@ -110,9 +110,9 @@ class Files:
                     thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
                 )
             if found is not None and found.id != replaces:
+                await self._keep(file_ids, found)
                 found = await self._wait(thread, found, run, terms.timeout)
                 self._note(thread, found)
-                await self._remember(file_ids, found)
                 session.emit(VectorStoreReused(driver.now(), session.id, thread.id, found.id, len(file_ids)))
                 return found
         info = await self._steady.call(
@@ -120,7 +120,7 @@ class Files:
             lambda timeout: self._backend.create_vector_store(file_ids, terms.expires_after_days, timeout),
             run,
         )
-        await self._remember(file_ids, info)
+        await self._keep(file_ids, info)
         info = await self._wait(thread, info, run, terms.timeout)
         self._note(thread, info)
         session.emit(
@@ -150,18 +150,9 @@ class Files:
         except RunFailed as error:
             if error.failure is None or error.failure.status_code != _GONE:
                 raise
-        else:
-            if info.status != "expired" and not info.failed:
-                return info
-        await self._driver.blocking(lambda: states.forget_vector_store(store_id), at_once=states.in_process)
-        return None
-
-    async def _remember(self, file_ids: Sequence[str], info: VectorStoreInfo) -> None:
-        """Note the store for these files, so that other threads and processes find it."""
-        states = self._session.states
-        await self._driver.blocking(
-            lambda: states.note_vector_store(file_ids, info.id, info.expires_at), at_once=states.in_process
-        )
+            await self._driver.blocking(lambda: states.forget_vector_store(store_id), at_once=states.in_process)
+            return None
+        return None if info.status == "expired" or info.failed else info
 
     def _not_ready(self, thread: ThreadState, what: str, timeout: float, why: str) -> VectorStoreFailed:
         error = VectorStoreFailed(
@@ -200,6 +191,13 @@ class Files:
             error.thread_id = thread.id
             raise error
         return info
+
+    async def _keep(self, file_ids: Sequence[str], info: VectorStoreInfo) -> None:
+        """Note that a store is in use, so that it is found when nothing refers to it any more."""
+        states = self._session.states
+        await self._driver.blocking(
+            lambda: states.note_vector_store(file_ids, info.id, info.expires_at), at_once=states.in_process
+        )
 
     def _note(self, thread: ThreadState, info: VectorStoreInfo) -> None:
         if thread.vector_store_id != info.id and thread.context_known:

@@ -39,8 +39,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-GenerationFate = Literal["begun", "left", "kept", "deleted"]
-"""``left``: it should be gone, and may yet be at the server; ``kept``: the application wants it to stay there."""
+GenerationFate = Literal["begun", "kept", "deleted"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -158,16 +157,16 @@ class States(Protocol):
         """
         ...
 
-    def note_generation(self, thread: ThreadState, generation_id: str, fate: GenerationFate) -> None:
-        """Note that a conversation was begun for a thread, or what became of it when the thread went on elsewhere."""
+    def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
+        """Note that a conversation was begun for a thread, was left and kept on purpose, or deleted at the server."""
+        ...
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """Note a vector store that was made or taken into use for a set of files."""
         ...
 
     def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
         """The id of the vector store that was made for these files; None where none is known."""
-        ...
-
-    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
-        """Note a vector store that was made for these files, or is used."""
         ...
 
     def forget_vector_store(self, vector_store_id: str) -> None:
@@ -187,14 +186,14 @@ class NoStates:
     def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
         """See `States.save`."""
 
-    def note_generation(self, thread: ThreadState, generation_id: str, fate: GenerationFate) -> None:
+    def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
         """See `States.note_generation`."""
-
-    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
-        """See `States.known_vector_store`."""
 
     def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
         """See `States.note_vector_store`."""
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """See `States.known_vector_store`."""
 
     def forget_vector_store(self, vector_store_id: str) -> None:
         """See `States.forget_vector_store`."""

@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Rotation", "has_outgrown"]
 
 Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
-_NOTED: Mapping[Fate, GenerationFate] = {
-    "deleted": "deleted",
-    "scrubbed": "deleted",
-    "kept": "kept",
-    "gone": "deleted",
-    "undeleted": "left",
-}
+_ENDS: Mapping[str, GenerationFate] = {"deleted": "deleted", "scrubbed": "deleted", "kept": "kept"}
 
 
 class Rotation:
@@ -95,8 +89,8 @@ class Rotation:
         fate: Fate = "undeleted"
         try:
             fate = await self._leave(old_id, decision, run, readable=readable)
-            if old_id is not None:
-                await self._save(thread, run, old_id, _NOTED[fate])
+            if old_id is not None and fate in _ENDS:
+                await self._save(thread, run, old_id, _ENDS[fate])
         finally:
             session = self._session
             session.emit(
@@ -200,14 +194,14 @@ class Rotation:
         )
 
     async def _save(
-        self, thread: ThreadState, run: RunState, generation_id: str, fate: GenerationFate = "begun"
+        self, thread: ThreadState, run: RunState, generation_id: str, became: GenerationFate = "begun"
     ) -> None:
-        """Save that a conversation was begun, before the one that it follows is deleted; or what became of that."""
+        """Save that a conversation was begun, before the one that it follows is left; or what became of that one."""
         states = self._session.states
 
         def save() -> None:
             with states.together():
-                states.note_generation(thread, generation_id, fate)
+                states.note_generation(thread, generation_id, became)
                 states.save(thread, run)
 
         await self._driver.blocking(save, at_once=states.in_process)

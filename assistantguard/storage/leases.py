@@ -108,16 +108,21 @@ class Leases:
             self._fences.pop(thread.id, None)
 
     def note_generation(
-        self, thread: ThreadState, generation_id: str, fate: Literal["begun", "left", "kept", "deleted"]
+        self, thread: ThreadState, generation_id: str, became: Literal["begun", "kept", "deleted"]
     ) -> None:
-        """Note that a conversation was begun for a thread, or what became of it when the thread went on elsewhere."""
+        """Note that a conversation was begun for a thread, was left and kept on purpose, or deleted at the server."""
         now = time.time()
-        if fate == "begun":
-            self.store.generation_begun(thread.id, generation_id, now)
-        elif fate == "deleted":
+        if became == "deleted":
             self.store.generation_deleted([generation_id], now)
-        else:
-            self.store.generation_left(generation_id, now, kept=fate == "kept")
+            return
+        self.store.generation_begun(thread.id, generation_id, now)
+        if became == "kept":
+            self.store.generation_left(generation_id, now)
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """Note a vector store that was made or taken into use for a set of files."""
+        record = VectorStoreRecord(vector_store_id, _hash_of(file_ids), expires_at, time.time())
+        self.store.vector_store_used(record)
 
     def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
         """The vector store that was made for these files; None where none is known to a database."""
@@ -125,11 +130,6 @@ class Leases:
             return None
         known = self.store.vector_store(_hash_of(file_ids))
         return None if known is None else known.id
-
-    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
-        """Note a vector store that was made for these files, or is used."""
-        record = VectorStoreRecord(vector_store_id, _hash_of(file_ids), expires_at, time.time())
-        self.store.vector_store_used(record)
 
     def forget_vector_store(self, vector_store_id: str) -> None:
         """Note that a vector store cannot be used any more."""

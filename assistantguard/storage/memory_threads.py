@@ -263,7 +263,7 @@ class MemoryThreads:
             if not self._of_user[user]:
                 del self._of_user[user]
             for generation in [each for each in self._generations.values() if each.thread_id == thread_id]:
-                self._left(generation, now, kept=False)
+                self._left(generation, now)
             return info
 
     def generation_begun(self, thread_id: str, generation_id: str, now: float) -> None:
@@ -271,11 +271,11 @@ class MemoryThreads:
         with self._lock:
             self._generations.setdefault(generation_id, GenerationRecord(generation_id, thread_id, now))
 
-    def generation_left(self, generation_id: str, now: float, *, kept: bool = False) -> None:
+    def generation_left(self, generation_id: str, now: float) -> None:
         """See `ThreadStore.generation_left`."""
         with self._lock:
             if generation_id in self._generations:
-                self._left(self._generations[generation_id], now, kept=kept)
+                self._left(self._generations[generation_id], now)
 
     def generation_deleted(self, generation_ids: Collection[str], now: float) -> None:  # noqa: ARG002 - it is forgotten
         """See `ThreadStore.generation_deleted`."""
@@ -293,8 +293,13 @@ class MemoryThreads:
         """See `ThreadStore.unused_generations`."""
         with self._lock:
             used = {row.thread.generation_id for row in self._rows.values()}
-            idle = [each for each in self._generations.values() if each.id not in used and not each.kept]
-            found = [each for each in idle if each.begun_at < before]
+            found = [
+                each
+                for each in self._generations.values()
+                if each.id not in used
+                and each.begun_at < before
+                and (each.left_at is None or each.thread_id not in self._rows)
+            ]
         return sorted(found, key=lambda each: (each.begun_at, each.id))[:limit]
 
     def vector_store(self, file_hash: str) -> VectorStoreRecord | None:
@@ -359,9 +364,9 @@ class MemoryThreads:
         if thread.user is not None and self._current.get(thread.user) == thread.id:
             del self._current[thread.user]
 
-    def _left(self, generation: GenerationRecord, now: float, *, kept: bool) -> None:
-        left_at = now if generation.left_at is None else generation.left_at
-        self._generations[generation.id] = replace(generation, left_at=left_at, kept=kept)
+    def _left(self, generation: GenerationRecord, now: float) -> None:
+        if generation.left_at is None:
+            self._generations[generation.id] = replace(generation, left_at=now)
 
 
 def _place(thread: ThreadState) -> tuple[float, str]:

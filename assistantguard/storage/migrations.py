@@ -163,8 +163,7 @@ _THREADS = Migration(
             thread_id {text_key} NOT NULL,
             begun_at DOUBLE PRECISION NOT NULL,
             left_at DOUBLE PRECISION,
-            deleted_at DOUBLE PRECISION,
-            kept BIGINT NOT NULL
+            deleted_at DOUBLE PRECISION
         ) {keyed}""",
         "CREATE INDEX guard_generations_thread ON guard_generations (thread_id)",
         "CREATE INDEX guard_generations_kept ON guard_generations (begun_at) WHERE deleted_at IS NULL",
@@ -178,7 +177,21 @@ _THREADS = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS)
+_CONSENTS = Migration(
+    3,
+    "Consent to deletion",
+    (
+        """CREATE TABLE guard_consents (
+            id {identity},
+            words TEXT NOT NULL,
+            delete_after DOUBLE PRECISION NOT NULL,
+            given_at DOUBLE PRECISION NOT NULL,
+            withdrawn_at DOUBLE PRECISION
+        )""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS)
 """Every step, in order, numbered from 1."""
 
 

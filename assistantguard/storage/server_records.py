@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from assistantguard.storage.database import Database, Row, Transaction
+from assistantguard.storage.database import Database, Transaction
 from assistantguard.storage.threads import GenerationRecord, VectorStoreRecord
 
 __all__ = ["ServerRecords"]
@@ -23,19 +23,17 @@ class ServerRecords:
     def generation_begun(self, thread_id: str, generation_id: str, now: float) -> None:
         """See `ThreadStore.generation_begun`."""
         self._do(
-            "INSERT INTO guard_generations (id, thread_id, begun_at, kept) VALUES (?, ?, ?, 0)"
-            " ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO guard_generations (id, thread_id, begun_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
             generation_id,
             thread_id,
             now,
         )
 
-    def generation_left(self, generation_id: str, now: float, *, kept: bool = False) -> None:
+    def generation_left(self, generation_id: str, now: float) -> None:
         """See `ThreadStore.generation_left`."""
         self._do(
-            "UPDATE guard_generations SET left_at = COALESCE(left_at, ?), kept = ? WHERE id = ?",
+            "UPDATE guard_generations SET left_at = ? WHERE id = ? AND left_at IS NULL",
             now,
-            int(kept),
             generation_id,
         )
 
@@ -51,22 +49,33 @@ class ServerRecords:
     def generations(self, thread_id: str) -> Sequence[GenerationRecord]:
         """See `ThreadStore.generations`."""
         rows = self._database.query(
-            "SELECT id, thread_id, begun_at, left_at, deleted_at, kept FROM guard_generations"
+            "SELECT id, thread_id, begun_at, left_at, deleted_at FROM guard_generations"
             " WHERE thread_id = ? AND deleted_at IS NULL ORDER BY begun_at DESC, id DESC",
             (thread_id,),
         )
-        return [_generation(row) for row in rows]
+        return [GenerationRecord(*row) for row in rows]
 
     def unused_generations(self, before: float, limit: int = 100) -> Sequence[GenerationRecord]:
         """See `ThreadStore.unused_generations`."""
         rows = self._database.query(
-            "SELECT id, thread_id, begun_at, left_at, deleted_at, kept FROM guard_generations g"
-            " WHERE deleted_at IS NULL AND begun_at < ? AND kept = 0"
+            "SELECT id, thread_id, begun_at, left_at, deleted_at FROM guard_generations g"
+            " WHERE deleted_at IS NULL AND begun_at < ?"
             " AND NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.generation_id = g.id)"
+            " AND (left_at IS NULL OR NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.id = g.thread_id))"
             " ORDER BY begun_at, id LIMIT ?",
             (before, limit),
         )
-        return [_generation(row) for row in rows]
+        return [GenerationRecord(*row) for row in rows]
+
+    def is_unused(self, generation_id: str) -> bool:
+        """Whether a generation is not deleted, and no thread is in it."""
+        return bool(
+            self._database.query(
+                "SELECT 1 FROM guard_generations g WHERE id = ? AND deleted_at IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.generation_id = g.id)",
+                (generation_id,),
+            )
+        )
 
     def vector_store(self, file_hash: str) -> VectorStoreRecord | None:
         """See `ThreadStore.vector_store`."""
@@ -113,8 +122,3 @@ class ServerRecords:
     def _do(self, statement: str, *parameters: object) -> None:
         """Run one statement that may as well run twice."""
         self._database.run(lambda transaction: transaction.execute(statement, parameters), repeatable=True)
-
-
-def _generation(row: Row) -> GenerationRecord:
-    generation_id, thread_id, begun_at, left_at, deleted_at, kept = row
-    return GenerationRecord(generation_id, thread_id, begun_at, left_at, deleted_at, kept=bool(kept))

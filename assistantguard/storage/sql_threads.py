@@ -153,6 +153,10 @@ class SqlThreads(ServerRecords):
         )
         return [record_of(_run_of(row)) for row in rows]
 
+    def finished_runs(self, before: float) -> int:
+        """How many runs `prune` would forget."""
+        return int(self._database.query("SELECT COUNT(*) FROM guard_runs WHERE finished_at < ?", (before,))[0][0])
+
     def prune(self, before: float) -> int:
         """See `ThreadStore.prune`."""
         count = 0
@@ -302,8 +306,7 @@ class SqlThreads(ServerRecords):
             transaction.execute(LEAVE, (user or "", thread_id))
             transaction.execute("DELETE FROM guard_runs WHERE thread_id = ?", (thread_id,))
             transaction.execute(
-                "UPDATE guard_generations SET left_at = COALESCE(left_at, ?), kept = 0 WHERE thread_id = ?",
-                (now, thread_id),
+                "UPDATE guard_generations SET left_at = ? WHERE thread_id = ? AND left_at IS NULL", (now, thread_id)
             )
             return info
 

@@ -115,11 +115,9 @@ class GenerationRecord(Value):
     thread_id: str
     begun_at: float
     left_at: float | None = None
-    """When the thread left it for another, or was deleted."""
+    """When the thread left it for another and kept it, or was deleted."""
     deleted_at: float | None = None
     """When it was deleted at the server."""
-    kept: bool = False
-    """Whether the application wants it to stay at the server while its thread lives."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -334,7 +332,7 @@ class ThreadStore(Protocol):
         ...
 
     def delete(self, thread_id: str, user: str | None, fence: int, now: float) -> ThreadInfo:
-        """Forget a thread that is open, its runs included. Its generations are left, and known until deleted.
+        """Forget a thread that is open, its runs included. Its generations are left, and stay known until deleted.
 
         Returns:
             What it was.
@@ -351,8 +349,8 @@ class ThreadStore(Protocol):
         """Note a conversation that was made, before anything refers to it."""
         ...
 
-    def generation_left(self, generation_id: str, now: float, *, kept: bool = False) -> None:
-        """Note that a thread went on elsewhere, and whether it is kept. Without effect on one that is not known."""
+    def generation_left(self, generation_id: str, now: float) -> None:
+        """Note that a thread went on elsewhere and keeps it. Without effect on one that is not known."""
         ...
 
     def generation_deleted(self, generation_ids: Collection[str], now: float) -> None:
@@ -364,9 +362,9 @@ class ThreadStore(Protocol):
         ...
 
     def unused_generations(self, before: float, limit: int = 100) -> Sequence[GenerationRecord]:
-        """Generations that nobody needs, oldest first.
+        """Generations that are not deleted, that no thread is in or keeps, and that were begun before then.
 
-        They are not deleted, no thread is in them, they are not kept for a thread, and they were begun before then.
+        A thread that is deleted keeps nothing. Oldest first.
         """
         ...
 

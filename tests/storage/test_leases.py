@@ -104,7 +104,6 @@ def test_what_becomes_of_conversations_is_noted(store: ThreadStore) -> None:
     thread = begin(leases)
     for generation_id in ("conv_1", "conv_2", "conv_3", "conv_4"):
         leases.note_generation(thread, generation_id, "begun")
-    leases.note_generation(thread, "conv_1", "left")
     leases.note_generation(thread, "conv_2", "kept")
     leases.note_generation(thread, "conv_3", "deleted")
     thread.generation_id = "conv_4"

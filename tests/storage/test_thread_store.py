@@ -485,8 +485,6 @@ def test_a_deleted_thread_is_gone_with_its_runs_and_leaves_its_generations_behin
     got = store.open("u-1/a", "a", 30.0, 0.0, user="u-1")
     assert isinstance(got, Opened)
     store.generation_begun("u-1/a", "conv_1", 5.0)
-    store.generation_begun("u-1/a", "conv_0", 4.0)
-    store.generation_left("conv_0", 5.0, kept=True)
     got.thread.generation_id = "conv_1"
     store.save(got.thread, ended(run("run_1", "u-1/a", key="k"), 5.0), got.fence)
     store.save(got.thread, run("run_2", "u-1/a"), got.fence)
@@ -503,16 +501,15 @@ def test_a_deleted_thread_is_gone_with_its_runs_and_leaves_its_generations_behin
     assert store.unfinished(999.0) == []
     assert search(store, tag="tagged") == set()
     assert store.current(state("fresh", user="u-1")).id == "fresh"
-    left = [(each.id, each.begun_at, each.left_at, each.kept) for each in store.generations("u-1/a")]
-    assert left == [("conv_1", 5.0, 50.0, False), ("conv_0", 4.0, 5.0, False)]
-    assert [each.id for each in store.unused_generations(60.0)] == ["conv_0", "conv_1"]
+    (left,) = store.generations("u-1/a")
+    assert (left.id, left.begun_at, left.left_at) == ("conv_1", 5.0, 50.0)
     assert store.get_or_create(state("again", user="u-1", name="a"), None).tags == ()
 
 
-def enter(store: ThreadStore, thread_id: str, generation_id: str, now: float) -> None:
+def enter(store: ThreadStore, thread_id: str, generation_id: str, now: float, *, keep: bool = False) -> None:
     got = opened(store, thread_id, now=now)
     store.generation_begun(thread_id, generation_id, now)
-    if got.thread.generation_id is not None:
+    if keep and got.thread.generation_id is not None:
         store.generation_left(got.thread.generation_id, now)
     got.thread.generation_id = generation_id
     store.save(got.thread, None, got.fence, close=True)
@@ -527,18 +524,23 @@ def test_generations_that_no_thread_is_in_are_found(store: ThreadStore) -> None:
     assert [each.id for each in store.generations("t-1")] == ["conv_2", "conv_1"]
     unused = store.unused_generations(100.0)
     assert [(each.id, each.thread_id, each.left_at) for each in unused] == [
-        ("conv_1", "t-1", 2.0),
+        ("conv_1", "t-1", None),
         ("conv_lost", "t-2", None),
     ]
     assert [each.id for each in store.unused_generations(4.0)] == ["conv_1"]
     assert [each.id for each in store.unused_generations(100.0, limit=1)] == ["conv_1"]
-    store.generation_left("conv_lost", 6.0, kept=True)
-    assert [each.id for each in store.unused_generations(100.0)] == ["conv_1"]
-    assert [(each.id, each.kept) for each in store.generations("t-2")] == [("conv_lost", True), ("conv_3", False)]
-    store.generation_left("conv_lost", 7.0)
     store.generation_deleted(["conv_1", "conv_never_was"], 9.0)
     assert [each.id for each in store.unused_generations(100.0)] == ["conv_lost"]
     assert [each.id for each in store.generations("t-1")] == ["conv_2"]
+
+
+def test_a_generation_that_a_thread_keeps_is_unused_only_when_the_thread_is_deleted(store: ThreadStore) -> None:
+    enter(store, "t-1", "conv_kept", 1.0)
+    enter(store, "t-1", "conv_now", 2.0, keep=True)
+    assert store.unused_generations(100.0) == []
+    store.delete("t-1", None, opened(store, "t-1", now=3.0).fence, 4.0)
+    unused = store.unused_generations(100.0)
+    assert [(each.id, each.left_at) for each in unused] == [("conv_kept", 2.0), ("conv_now", 4.0)]
 
 
 def test_vector_stores_are_found_by_their_files_and_by_who_has_them(store: ThreadStore) -> None:
