@@ -15,7 +15,9 @@ from assistantguard.models.usage import Usage
 __all__ = [
     "BudgetRefusedEvent",
     "BudgetWarned",
+    "ConversationDeleted",
     "Event",
+    "HoldsExpired",
     "PolicyObserved",
     "RequestSettled",
     "RunCancelled",
@@ -23,6 +25,9 @@ __all__ = [
     "RunSettled",
     "RunStarted",
     "RunStep",
+    "RunsPruned",
+    "ThreadArchivedEvent",
+    "ThreadDeleted",
     "ThreadHealed",
     "ThreadRotated",
     "ThreadSuggested",
@@ -30,6 +35,7 @@ __all__ = [
     "TurnStarted",
     "UsageCorrected",
     "VectorStoreCreated",
+    "VectorStoreDeleted",
     "VectorStoreReused",
 ]
 
@@ -304,6 +310,65 @@ class VectorStoreReused(Event):
     level: ClassVar[Level] = "info"
     vector_store_id: str
     files: int
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class VectorStoreDeleted(Event):
+    """A vector store that nothing referred to was deleted at the server, or was gone there. Its files stay."""
+
+    name: ClassVar[str] = "vector_store.deleted"
+    level: ClassVar[Level] = "info"
+    vector_store_id: str
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ConversationDeleted(Event):
+    """A conversation that nothing referred to was deleted at the server, or was gone there."""
+
+    name: ClassVar[str] = "conversation.deleted"
+    level: ClassVar[Level] = "info"
+    generation_id: str
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ThreadArchivedEvent(Event):
+    """A thread was put away, since nobody used it for long."""
+
+    name: ClassVar[str] = "thread.archived"
+    level: ClassVar[Level] = "info"
+    last_used_at: float
+    """Unix time, seconds."""
+    user: str | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ThreadDeleted(Event):
+    """A thread was forgotten; its conversations at the server are deleted next."""
+
+    name: ClassVar[str] = "thread.deleted"
+    level: ClassVar[Level] = "info"
+    reason: str
+    archived_at: float | None = None
+    """Unix time, seconds."""
+    user: str | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class HoldsExpired(Event):
+    """Reservations of processes that are gone were settled: what they held is on the books, as an estimate."""
+
+    name: ClassVar[str] = "holds.expired"
+    level: ClassVar[Level] = "warning"
+    holds: int
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class RunsPruned(Event):
+    """What was kept of old runs was forgotten. What they used stays in the books."""
+
+    name: ClassVar[str] = "runs.pruned"
+    level: ClassVar[Level] = "info"
+    runs: int
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -83,6 +83,7 @@ def _happenings(report: Report) -> Table:
     rows("would have", {f"{policy}: {decision}": n for (policy, decision), n in report.observed.items()})
     stores = {"created": report.vector_stores_created, "reused": report.vector_stores_reused}
     rows("vector stores", {which: count for which, count in stores.items() if count})
+    rows("sweeps", report.sweeps)
     rows("unknown events", report.unknown)
     if not table.row_count:
         table.add_row("-", "nothing to count", "0")

@@ -68,6 +68,7 @@ class Files:
         if not gone:
             info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(old, timeout), run)
             if info.status != "expired":
+                await self._keep(thread.file_ids, info)
                 self._note(thread, info)
                 return
         async with self._driver.exclusive(",".join(thread.file_ids)):
@@ -106,6 +107,7 @@ class Files:
                 thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
             )
             if found is not None and found.id != replaces:
+                await self._keep(file_ids, found)
                 found = await self._wait(thread, found, run, terms.timeout)
                 self._note(thread, found)
                 session.emit(VectorStoreReused(driver.now(), session.id, thread.id, found.id, len(file_ids)))
@@ -115,6 +117,7 @@ class Files:
             lambda timeout: self._backend.create_vector_store(file_ids, terms.expires_after_days, timeout),
             run,
         )
+        await self._keep(file_ids, info)
         info = await self._wait(thread, info, run, terms.timeout)
         self._note(thread, info)
         session.emit(
@@ -168,6 +171,13 @@ class Files:
             error.thread_id = thread.id
             raise error
         return info
+
+    async def _keep(self, file_ids: Sequence[str], info: VectorStoreInfo) -> None:
+        """Note that a store is in use, so that it is found when nothing refers to it any more."""
+        states = self._session.states
+        await self._driver.blocking(
+            lambda: states.note_vector_store(file_ids, info.id, info.expires_at), at_once=states.in_process
+        )
 
     def _note(self, thread: ThreadState, info: VectorStoreInfo) -> None:
         if thread.vector_store_id != info.id and thread.context_known:

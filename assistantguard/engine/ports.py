@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from assistantguard.models.values import Record, Value
 
@@ -29,6 +29,7 @@ __all__ = [
     "AnswerStream",
     "Backend",
     "Driver",
+    "GenerationFate",
     "ModelAnswer",
     "ModelRequest",
     "NoStates",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+GenerationFate = Literal["begun", "kept", "deleted"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -155,8 +157,12 @@ class States(Protocol):
         """
         ...
 
-    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
-        """Note that a conversation was begun for a thread, or was deleted at the server."""
+    def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
+        """Note that a conversation was begun for a thread, was left and kept on purpose, or deleted at the server."""
+        ...
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """Note a vector store that was made or taken into use for a set of files."""
         ...
 
 
@@ -172,8 +178,11 @@ class NoStates:
     def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
         """See `States.save`."""
 
-    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
+    def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
         """See `States.note_generation`."""
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """See `States.note_vector_store`."""
 
 
 class Driver(Protocol):

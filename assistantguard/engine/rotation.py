@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
 from assistantguard.engine.admission import framing
 from assistantguard.engine.healing import plan_repair
-from assistantguard.engine.ports import ModelRequest
+from assistantguard.engine.ports import GenerationFate, ModelRequest
 from assistantguard.errors import BudgetExceeded, Refused, RunFailed, RunTimedOut
 from assistantguard.events import ThreadRotated
 from assistantguard.models import Item
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Rotation", "has_outgrown"]
 
 Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
+_ENDS: Mapping[str, GenerationFate] = {"deleted": "deleted", "scrubbed": "deleted", "kept": "kept"}
 
 
 class Rotation:
@@ -88,8 +89,8 @@ class Rotation:
         fate: Fate = "undeleted"
         try:
             fate = await self._leave(old_id, decision, run, readable=readable)
-            if old_id is not None and fate in {"deleted", "scrubbed"}:
-                await self._save(thread, run, old_id, deleted=True)
+            if old_id is not None and fate in _ENDS:
+                await self._save(thread, run, old_id, _ENDS[fate])
         finally:
             session = self._session
             session.emit(
@@ -192,13 +193,15 @@ class Rotation:
             thread, lambda timeout: self._backend.create_generation(seeds, metadata, timeout), run
         )
 
-    async def _save(self, thread: ThreadState, run: RunState, generation_id: str, *, deleted: bool = False) -> None:
-        """Save that a conversation was begun, before the one that it follows is deleted; or that one was deleted."""
+    async def _save(
+        self, thread: ThreadState, run: RunState, generation_id: str, became: GenerationFate = "begun"
+    ) -> None:
+        """Save that a conversation was begun, before the one that it follows is left; or what became of that one."""
         states = self._session.states
 
         def save() -> None:
             with states.together():
-                states.note_generation(thread, generation_id, deleted=deleted)
+                states.note_generation(thread, generation_id, became)
                 states.save(thread, run)
 
         await self._driver.blocking(save, at_once=states.in_process)

@@ -91,6 +91,8 @@ class Report:
     """Items of half turns that healing removed."""
     observed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """What policies under `observe` would have done: by policy and decision."""
+    sweeps: Counter[str] = field(default_factory=Counter)
+    """What sweeps did, by the event's name."""
     vector_stores_created: int = 0
     vector_stores_reused: int = 0
     tools: dict[str, ToolTally] = field(default_factory=lambda: defaultdict(ToolTally))
@@ -156,6 +158,15 @@ class Report:
                 tool.calls += 1
                 tool.failed += bool(record.failed)
                 tool.seconds += record.seconds or 0.0
+            case (
+                "conversation.deleted"
+                | "holds.expired"
+                | "runs.pruned"
+                | "thread.archived"
+                | "thread.deleted"
+                | "vector_store.deleted"
+            ) as name:
+                self.sweeps[name] += 1
             case "turn.started" | "run.started" | "run.step":
                 pass
             case name:

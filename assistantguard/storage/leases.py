@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import threading
 import time
 import uuid
 import weakref
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from assistantguard.errors import DatabaseUnavailable, LeaseLost
-from assistantguard.storage.threads import Opened, Taken
+from assistantguard.storage.threads import Opened, Taken, VectorStoreRecord
 
 if TYPE_CHECKING:
     from assistantguard.models import RunState, ThreadState
@@ -100,12 +102,22 @@ class Leases:
         with self._lock:
             self._fences.pop(thread.id, None)
 
-    def note_generation(self, thread: ThreadState, generation_id: str, *, deleted: bool) -> None:
-        """Note that a conversation was begun for a thread, or was deleted at the server."""
-        if deleted:
-            self.store.generation_deleted([generation_id], time.time())
-        else:
-            self.store.generation_begun(thread.id, generation_id, time.time())
+    def note_generation(
+        self, thread: ThreadState, generation_id: str, became: Literal["begun", "kept", "deleted"]
+    ) -> None:
+        """Note that a conversation was begun for a thread, was left and kept on purpose, or deleted at the server."""
+        now = time.time()
+        if became == "deleted":
+            self.store.generation_deleted([generation_id], now)
+            return
+        self.store.generation_begun(thread.id, generation_id, now)
+        if became == "kept":
+            self.store.generation_left(generation_id, now)
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """Note a vector store that was made or taken into use for a set of files."""
+        files = hashlib.sha256("\n".join(sorted(set(file_ids))).encode()).hexdigest()
+        self.store.vector_store_used(VectorStoreRecord(vector_store_id, files, expires_at, time.time()))
 
     def renew(self) -> bool:
         """Renew all leases; return whether there are any."""

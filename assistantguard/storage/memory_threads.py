@@ -293,7 +293,13 @@ class MemoryThreads:
         """See `ThreadStore.unused_generations`."""
         with self._lock:
             used = {row.thread.generation_id for row in self._rows.values()}
-            found = [each for each in self._generations.values() if each.id not in used and each.begun_at < before]
+            found = [
+                each
+                for each in self._generations.values()
+                if each.id not in used
+                and each.begun_at < before
+                and (each.left_at is None or each.thread_id not in self._rows)
+            ]
         return sorted(found, key=lambda each: (each.begun_at, each.id))[:limit]
 
     def vector_store(self, file_hash: str) -> VectorStoreRecord | None:

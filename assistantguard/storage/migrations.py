@@ -177,7 +177,21 @@ _THREADS = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS)
+_CONSENTS = Migration(
+    3,
+    "Consent to deletion",
+    (
+        """CREATE TABLE guard_consents (
+            id {identity},
+            words TEXT NOT NULL,
+            delete_after DOUBLE PRECISION NOT NULL,
+            given_at DOUBLE PRECISION NOT NULL,
+            withdrawn_at DOUBLE PRECISION
+        )""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS)
 """Every step, in order, numbered from 1."""
 
 

@@ -61,10 +61,21 @@ class ServerRecords:
             "SELECT id, thread_id, begun_at, left_at, deleted_at FROM guard_generations g"
             " WHERE deleted_at IS NULL AND begun_at < ?"
             " AND NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.generation_id = g.id)"
+            " AND (left_at IS NULL OR NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.id = g.thread_id))"
             " ORDER BY begun_at, id LIMIT ?",
             (before, limit),
         )
         return [GenerationRecord(*row) for row in rows]
+
+    def is_unused(self, generation_id: str) -> bool:
+        """Whether a generation is not deleted, and no thread is in it."""
+        return bool(
+            self._database.query(
+                "SELECT 1 FROM guard_generations g WHERE id = ? AND deleted_at IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM guard_threads t WHERE t.generation_id = g.id)",
+                (generation_id,),
+            )
+        )
 
     def vector_store(self, file_hash: str) -> VectorStoreRecord | None:
         """See `ThreadStore.vector_store`."""

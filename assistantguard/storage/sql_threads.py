@@ -153,6 +153,10 @@ class SqlThreads(ServerRecords):
         )
         return [record_of(_run_of(row)) for row in rows]
 
+    def finished_runs(self, before: float) -> int:
+        """How many runs `prune` would forget."""
+        return int(self._database.query("SELECT COUNT(*) FROM guard_runs WHERE finished_at < ?", (before,))[0][0])
+
     def prune(self, before: float) -> int:
         """See `ThreadStore.prune`."""
         count = 0

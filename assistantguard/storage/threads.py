@@ -115,7 +115,7 @@ class GenerationRecord(Value):
     thread_id: str
     begun_at: float
     left_at: float | None = None
-    """When the thread left it for another, or was deleted."""
+    """When the thread left it for another and kept it, or was deleted."""
     deleted_at: float | None = None
     """When it was deleted at the server."""
 
@@ -350,7 +350,7 @@ class ThreadStore(Protocol):
         ...
 
     def generation_left(self, generation_id: str, now: float) -> None:
-        """Note that a thread went on elsewhere. Without effect on one that is not known."""
+        """Note that a thread went on elsewhere and keeps it. Without effect on one that is not known."""
         ...
 
     def generation_deleted(self, generation_ids: Collection[str], now: float) -> None:
@@ -362,7 +362,10 @@ class ThreadStore(Protocol):
         ...
 
     def unused_generations(self, before: float, limit: int = 100) -> Sequence[GenerationRecord]:
-        """Generations that are not deleted, that no thread is in, and that were begun before then; oldest first."""
+        """Generations that are not deleted, that no thread is in or keeps, and that were begun before then.
+
+        A thread that is deleted keeps nothing. Oldest first.
+        """
         ...
 
     def vector_store(self, file_hash: str) -> VectorStoreRecord | None:

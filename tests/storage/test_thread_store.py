@@ -506,10 +506,10 @@ def test_a_deleted_thread_is_gone_with_its_runs_and_leaves_its_generations_behin
     assert store.get_or_create(state("again", user="u-1", name="a"), None).tags == ()
 
 
-def enter(store: ThreadStore, thread_id: str, generation_id: str, now: float) -> None:
+def enter(store: ThreadStore, thread_id: str, generation_id: str, now: float, *, keep: bool = False) -> None:
     got = opened(store, thread_id, now=now)
     store.generation_begun(thread_id, generation_id, now)
-    if got.thread.generation_id is not None:
+    if keep and got.thread.generation_id is not None:
         store.generation_left(got.thread.generation_id, now)
     got.thread.generation_id = generation_id
     store.save(got.thread, None, got.fence, close=True)
@@ -524,7 +524,7 @@ def test_generations_that_no_thread_is_in_are_found(store: ThreadStore) -> None:
     assert [each.id for each in store.generations("t-1")] == ["conv_2", "conv_1"]
     unused = store.unused_generations(100.0)
     assert [(each.id, each.thread_id, each.left_at) for each in unused] == [
-        ("conv_1", "t-1", 2.0),
+        ("conv_1", "t-1", None),
         ("conv_lost", "t-2", None),
     ]
     assert [each.id for each in store.unused_generations(4.0)] == ["conv_1"]
@@ -532,6 +532,15 @@ def test_generations_that_no_thread_is_in_are_found(store: ThreadStore) -> None:
     store.generation_deleted(["conv_1", "conv_never_was"], 9.0)
     assert [each.id for each in store.unused_generations(100.0)] == ["conv_lost"]
     assert [each.id for each in store.generations("t-1")] == ["conv_2"]
+
+
+def test_a_generation_that_a_thread_keeps_is_unused_only_when_the_thread_is_deleted(store: ThreadStore) -> None:
+    enter(store, "t-1", "conv_kept", 1.0)
+    enter(store, "t-1", "conv_now", 2.0, keep=True)
+    assert store.unused_generations(100.0) == []
+    store.delete("t-1", None, opened(store, "t-1", now=3.0).fence, 4.0)
+    unused = store.unused_generations(100.0)
+    assert [(each.id, each.left_at) for each in unused] == [("conv_kept", 2.0), ("conv_now", 4.0)]
 
 
 def test_vector_stores_are_found_by_their_files_and_by_who_has_them(store: ThreadStore) -> None:
