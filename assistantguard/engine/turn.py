@@ -266,7 +266,7 @@ class Engine:
         try:
             return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
         except BudgetExceeded as error:
-            if not (has_outgrown(thread, run, error) and self.session.policies.asks("before_turn")):
+            if not (has_outgrown(thread, run, error) and self.session.policies.may_rotate):
                 raise
             reason = Rotate("the context alone does not fit the run's cap")
             await self._recovery.rotate(thread, run, reason, error.policy or "TokenCap")
