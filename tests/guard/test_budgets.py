@@ -223,6 +223,23 @@ def test_a_budget_that_requests_in_flight_hold_is_busy(world: World, clock: Cloc
     assert isinstance(bot.try_chat("Quickly: three", second), BudgetExceeded)
 
 
+def test_what_is_exceeded_is_told_at_once_and_not_waited_for_behind_what_is_busy(world: World) -> None:
+    slow = SlowModel()
+    budgets = [
+        Budget("application", tokens=20_000, wait=30.0),
+        Budget("user", messages=1),
+        Budget("user", None, cost=0),
+    ]
+    bot = world.bot(world.sandbox(slow, model_in_thread=True), budgets)
+    world.wait(bot.guard.set_budget("u-42", cost=1))
+    with slow.released_after():
+        replied, refused = while_slow(bot, slow, of_user(bot, "u-42"), of_user(bot, "u-43"))
+    assert isinstance(replied, Reply)
+    assert isinstance(refused, BudgetExceeded)
+    assert refused.policy == "user/ever"
+    assert bot.all(BudgetRefusedEvent)[0].time < bot.all(RunSettled)[-1].time
+
+
 def test_a_request_that_waits_into_the_next_window_is_admitted_there(world: World, clock: Clock) -> None:
     go_to_midnight(clock, 60)
     budget = Budget("user", messages=1, wait=100.0)
