@@ -25,7 +25,7 @@ from tests.support.world import COLOURS, World
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
 _REAL_GETADDRINFO = socket.getaddrinfo
-_CLEARED = ("OPENAI_", "AZURE_OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_CLEARED = ("OPENAI_", "AZURE_OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "ASSISTANTGUARD_LEDGER")
 
 if threading.current_thread() is threading.main_thread():
     # A suite that was started in the background inherits an ignored SIGINT, and tests press Ctrl-C.
