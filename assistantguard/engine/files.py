@@ -23,6 +23,7 @@ __all__ = ["Files"]
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
+_GONE = 404
 
 
 class Files:
@@ -103,9 +104,11 @@ class Files:
         session, driver = self._session, self._driver
         began = driver.now()
         if terms.reuse:
-            found = await self._steady.call(
-                thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
-            )
+            found = await self._known(thread, file_ids, run, replaces)
+            if found is None:
+                found = await self._steady.call(
+                    thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
+                )
             if found is not None and found.id != replaces:
                 await self._keep(file_ids, found)
                 found = await self._wait(thread, found, run, terms.timeout)
@@ -133,6 +136,23 @@ class Files:
             )
         )
         return info
+
+    async def _known(
+        self, thread: ThreadState, file_ids: Sequence[str], run: RunState, replaces: str | None
+    ) -> VectorStoreInfo | None:
+        """The store that was noted for these files, where it can still be used."""
+        states = self._session.states
+        store_id = await self._driver.blocking(lambda: states.known_vector_store(file_ids), at_once=states.in_process)
+        if store_id is None or store_id == replaces:
+            return None
+        try:
+            info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(store_id, timeout), run)
+        except RunFailed as error:
+            if error.failure is None or error.failure.status_code != _GONE:
+                raise
+            await self._driver.blocking(lambda: states.forget_vector_store(store_id), at_once=states.in_process)
+            return None
+        return None if info.status == "expired" or info.failed else info
 
     def _not_ready(self, thread: ThreadState, what: str, timeout: float, why: str) -> VectorStoreFailed:
         error = VectorStoreFailed(

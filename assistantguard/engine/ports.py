@@ -165,6 +165,14 @@ class States(Protocol):
         """Note a vector store that was made or taken into use for a set of files."""
         ...
 
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """The id of the vector store that was made for these files; None where none is known."""
+        ...
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """Note that a vector store cannot be used any more."""
+        ...
+
 
 class NoStates:
     """`States` of a guard whose threads live and end with the process: there is nothing to do."""
@@ -183,6 +191,12 @@ class NoStates:
 
     def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
         """See `States.note_vector_store`."""
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """See `States.known_vector_store`."""
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """See `States.forget_vector_store`."""
 
 
 class Driver(Protocol):

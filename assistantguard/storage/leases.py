@@ -39,9 +39,14 @@ class Leases:
 
     def __init__(self, store: ThreadStore, lease_seconds: float) -> None:
         self.store = store
+        self._seconds = lease_seconds
+        self.begin_anew()
+        _all.add(self)
+
+    def begin_anew(self) -> None:
+        """Have no thread, under a new name: a forked process is another owner than its parent."""
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         """Who has the threads, for others to see."""
-        self._seconds = lease_seconds
         self._lock = threading.Lock()
         self._fences: dict[str, int] = {}
         self._renewing: threading.Thread | None = None
@@ -116,8 +121,19 @@ class Leases:
 
     def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
         """Note a vector store that was made or taken into use for a set of files."""
-        files = hashlib.sha256("\n".join(sorted(set(file_ids))).encode()).hexdigest()
-        self.store.vector_store_used(VectorStoreRecord(vector_store_id, files, expires_at, time.time()))
+        record = VectorStoreRecord(vector_store_id, _hash_of(file_ids), expires_at, time.time())
+        self.store.vector_store_used(record)
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """The vector store that was made for these files; None where none is known to a database."""
+        if self.in_process:
+            return None
+        known = self.store.vector_store(_hash_of(file_ids))
+        return None if known is None else known.id
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """Note that a vector store cannot be used any more."""
+        self.store.vector_store_gone(vector_store_id)
 
     def renew(self) -> bool:
         """Renew all leases; return whether there are any."""
@@ -138,6 +154,23 @@ class Leases:
         if fence is None:
             raise LeaseLost(f"the thread {thread_id} is not open here: open it before it is saved")
         return fence
+
+
+_all: weakref.WeakSet[Leases] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for leases in list(_all):
+        leases.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _hash_of(file_ids: Sequence[str]) -> str:
+    """The same for the same set of files, in any order."""
+    return hashlib.sha256("\n".join(sorted(set(file_ids))).encode()).hexdigest()
 
 
 def _renew(leases: weakref.ref[Leases], wake: threading.Event, seconds: float) -> None:

@@ -371,3 +371,39 @@ def test_an_async_guard_looks_a_thread_in_a_database_up_when_it_is_first_awaited
         assert thread.state.turns == 1
         with pytest.raises(ThreadNotFound):
             world.wait(bot.guard.thread(thread.id, user="u-2"))
+
+
+def test_a_vector_store_that_another_process_made_is_found_in_the_database(world: World, url: str) -> None:
+    sandbox = world.sandbox()
+    here, there = (world.bot(sandbox, [VectorStoreReuse()], ledger=url) for _ in range(2))
+    files = upload(world, here, "returns")
+    store = here.attach_files(files, of_user(here, "u-1"))
+    assert paths(sandbox, "GET /vector_stores") == 1
+    assert there.attach_files(files, of_user(there, "u-2")) == store
+    assert paths(sandbox, "GET /vector_stores") == 1, "the server was not asked for all of its stores"
+    sandbox.expire_store(store)
+    new = there.attach_files(files, of_user(there, "u-3"))
+    assert new != store
+    assert here.attach_files(files, of_user(here, "u-4")) == new
+
+
+def test_a_store_that_is_gone_from_the_server_is_made_again(world: World, url: str) -> None:
+    sandbox = world.sandbox()
+    bot = world.bot(sandbox, [VectorStoreReuse()], ledger=url)
+    files = upload(world, bot, "returns")
+    store = bot.attach_files(files, of_user(bot, "u-1"))
+    world.wait(bot.guard.client.vector_stores.delete(store))
+    assert bot.attach_files(files, of_user(bot, "u-2")) != store
+
+
+def test_only_conversations_that_should_be_gone_are_strays(begin: Open, sandbox: Sandbox) -> None:
+    keeping, deleting = begin(ThreadRotation(max_turns=1, old="keep")), begin(ThreadRotation(max_turns=1))
+    for bot in (keeping, deleting):
+        for number in range(3):
+            bot.chat(f"Message {number}", of_user(bot, "u-1", "kept" if bot is keeping else "deleted"))
+        store = bot.guard._core.leases.store
+        assert store.unused_generations(time.time() + 1) == []
+    sandbox.inject(Fault.http(503, endpoint="DELETE /conversations/{id}", rate=1.0))
+    old = of_user(deleting, "u-1", "deleted").state.generation_id
+    deleting.chat("Message 4", of_user(deleting, "u-1", "deleted"))
+    assert [each.id for each in store.unused_generations(time.time() + 1)] == [old]

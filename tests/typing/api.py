@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 from typing_extensions import assert_type
@@ -27,6 +27,7 @@ from assistantguard import (
     CarryOver,
     ConfigurationError,
     CostCap,
+    DeletedThread,
     Failure,
     GuardedThread,
     Item,
@@ -50,8 +51,10 @@ from assistantguard import (
     StreamEvent,
     StructlogSink,
     TextDelta,
+    ThreadInfo,
     ThreadRotation,
     ThreadState,
+    ThreadStatistics,
     TokenCap,
     ToolCall,
     ToolCallRequested,
@@ -61,6 +64,7 @@ from assistantguard import (
     ToolStepCeiling,
     TransientRetry,
     Usage,
+    UserThreads,
     VectorStoreReuse,
     default_policies,
     observe,
@@ -215,7 +219,22 @@ async def talk_async(client: openai.AsyncOpenAI) -> None:
         thread = bot.thread()
         assert_type(thread, AsyncGuardedThread)
         assert_type(await thread.chat("Hi"), Reply)
+        assert_type(await bot.thread(user="u-42", topic="billing"), AsyncGuardedThread)
+        assert_type(await bot.threads.list("u-42"), list[ThreadInfo])
+        assert_type(await bot.threads.delete("u-42", thread), DeletedThread)
+        assert_type((await bot.threads.statistics("u-42")).cost, Decimal | None)
         assert_type(await bot.close(), None)
+
+
+def keep_threads(bot: AssistantGuard) -> None:
+    thread = bot.thread(user="u-42", topic="billing", tenant="acme", tags=["urgent"])
+    assert_type(thread.user, str | None)
+    assert_type(thread.chat("Hi", idempotency_key="order 17").suggestion, Literal["new_thread"] | None)
+    assert_type(bot.threads, UserThreads)
+    assert_type(bot.threads.search("u-42", "bill", tag="urgent"), list[ThreadInfo])
+    assert_type(bot.threads.merge("u-42", thread, "parcels"), ThreadInfo)
+    assert_type(bot.threads.statistics("u-42", thread), ThreadStatistics)
+    bot.threads.list(7)  # type: ignore[arg-type]
 
 
 def handle(bot: AssistantGuard) -> None:
