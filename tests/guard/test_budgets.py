@@ -56,7 +56,7 @@ def test_a_user_spends_no_more_than_a_days_budget_and_others_go_on(world: World,
     budget = Budget("user", per="day", **limits)
     sandbox = world.sandbox(wordy)
     bot = world.bot(sandbox, [budget])
-    mine, another, other = of_user(bot, "u-42"), of_user(bot, "u-42"), of_user(bot, "u-43")
+    mine, another, other = of_user(bot, "u-42"), of_user(bot, "u-42", topic="another"), of_user(bot, "u-43")
     refusal = spend_up(bot, mine)
     billed = sandbox.billing.totals.total_tokens if metric == "tokens" else sandbox.billing.cost
     assert budgeted(bot, budget, "u-42", metric) == billed == refusal.committed
@@ -195,7 +195,7 @@ def test_tokens_are_never_overspent_by_many_at_once(world: World) -> None:
     budgets = [Budget("user", tokens=2_500, wait=0.0), Budget("application", tokens=5_000, wait=0.0)]
     sandbox = world.sandbox(wordy)
     bot = world.bot(sandbox, budgets)
-    threads = [of_user(bot, user) for user in "abc" for _ in range(3)]
+    threads = [of_user(bot, user, topic=topic) for user in "abc" for topic in "xyz"]
     outcomes: list[Any] = []
     for number in range(3):
         outcomes += bot.at_once(
@@ -212,7 +212,7 @@ def test_a_budget_that_requests_in_flight_hold_is_busy(world: World, clock: Cloc
     midnight = go_to_midnight(clock, 3_600)
     slow = SlowModel()
     bot = world.bot(world.sandbox(slow, model_in_thread=True), [Budget("user", messages=1, wait=0.05)])
-    first, second = of_user(bot, "u-42"), of_user(bot, "u-42")
+    first, second = of_user(bot, "u-42"), of_user(bot, "u-42", topic="another")
     with slow.released_after():
         replied, refused = while_slow(bot, slow, first, second)
     assert isinstance(replied, Reply)
@@ -245,7 +245,7 @@ def test_a_request_that_waits_into_the_next_window_is_admitted_there(world: Worl
     budget = Budget("user", messages=1, wait=100.0)
     slow = SlowModel()
     bot = world.bot(world.sandbox(slow, model_in_thread=True), [budget])
-    first, second = of_user(bot, "u-42"), of_user(bot, "u-42")
+    first, second = of_user(bot, "u-42"), of_user(bot, "u-42", topic="another")
     waited: list[float] = []
 
     def midnight_comes(seconds: float) -> None:
