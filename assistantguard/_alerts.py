@@ -34,7 +34,7 @@ class Alerts:
             for metric in budget.limits
             if budget.on_warning is not None and not observed
         }
-        self._pending: set[Future[object]] = set()
+        self._pending: set[Future[None]] = set()
 
     def __call__(self, event: Event) -> None:
         """Call what is to be called; return at once."""
@@ -56,13 +56,13 @@ class Alerts:
     def _call(self, on_warning: Callable[[BudgetWarned], object], event: BudgetWarned) -> None:
         atexit.unregister(self.close)
         atexit.register(self.close)
-        future = in_thread(lambda: on_warning(event))
+
+        def call() -> None:
+            try:
+                on_warning(event)
+            except Exception:
+                _logger.exception("the on_warning %r failed on budget %r", on_warning, event.budget)
+
+        future = in_thread(call)
         self._pending.add(future)
-
-        def done(ended: Future[object]) -> None:
-            self._pending.discard(ended)
-            error = ended.exception()
-            if error is not None:
-                _logger.error("the on_warning %r failed on budget %r", on_warning, event.budget, exc_info=error)
-
-        future.add_done_callback(done)
+        future.add_done_callback(self._pending.discard)

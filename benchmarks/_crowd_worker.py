@@ -35,6 +35,7 @@ API_KEY = "sk-crowd"
 MODEL = "gpt-6-luna"
 TOPICS = ("billing", "returns", "other things")
 _AT_ONCE = 8
+_TELL_EVERY = 50
 _PROBE_EVERY = 20
 """Turns, about, between two attempts to reach another's thread."""
 _MARK = re.compile(r"\[(u-\d+)\.\d+\]")
@@ -110,6 +111,7 @@ class _Worker:
         self._report = Report()
         self._connection = connection
         self._left = turns
+        self._done = 0
         self._ids: dict[str, str] = {}
         """Threads that this process has seen, and whose they are."""
 
@@ -124,12 +126,12 @@ class _Worker:
         while self._left:
             self._left -= 1
             await self._turn(guard)
-            done = self._turns - self._left
-            if done % (self._turns // 4) == 0:
+            self._done += 1
+            if self._done % (self._turns // 4) == 0:
                 gc.collect()
                 self._report.memory.append(resident_bytes())
-            if done % 100 == 0:
-                self._connection.send(100)
+            if self._done % _TELL_EVERY == 0:
+                self._connection.send(_TELL_EVERY)
             if self._dice.randrange(_PROBE_EVERY) == 0 and self._ids:
                 await self._probe(guard)
 

@@ -8,10 +8,11 @@ import re
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from assistantguard.ledger import statements
-from assistantguard.ledger.rows import ENTRY_COLUMNS, claims_text, entry_values, to_units
+from assistantguard.ledger.rows import ENTRY_COLUMNS, claims_text, entry_values, held_by, to_units
 from benchmarks._ledger_work import COST_HELD, COST_USED, HELD, HOT, MANY, USED, claims, entry
 from benchmarks._postgres import PostgresServer
 
@@ -29,7 +30,7 @@ def script(accounts: str) -> str:
     used = {"tokens": USED, "cost": to_units("cost", COST_USED)}
     rows = [(account, "tokens"), (run, "cost"), (run, "tokens"), (session, "cost"), (session, "tokens")]
     kept = claims(0, HOT)
-    text = claims_text(kept, [held[claim.metric] for claim in kept])
+    text = claims_text(kept, held_by(kept, 2e9))
     written = dict(zip(ENTRY_COLUMNS, entry_values("", entry("run_1")), strict=True))
     values = [_literal(value) for value in {**written, "hold_id": None}.values()]
     values[ENTRY_COLUMNS.index("hold_id")] = hold
@@ -83,6 +84,6 @@ def _literal(value: object) -> str:
     return "'" + value.replace("'", "''").replace(":", ".") + "'" if isinstance(value, str) else repr(value)
 
 
-def _filled(statement: str, values: list[object] | list[str]) -> str:
+def _filled(statement: str, values: Sequence[object]) -> str:
     first, *others = statement.split("?")
     return first + "".join(f"{value}{other}" for value, other in zip(values, others, strict=True))

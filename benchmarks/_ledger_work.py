@@ -23,7 +23,7 @@ from typing import Any
 
 from assistantguard import MemoryLedger, Usage
 from assistantguard.ledger import Claim, Entry, Ledger, LedgerRefusal, open_ledger, statements
-from assistantguard.ledger.rows import claims_text, entry_values
+from assistantguard.ledger.rows import claims_text, entry_values, held_by
 
 __all__ = ["HELD", "HOT", "LIMIT", "USED", "Task", "Workers", "claims", "entry"]
 
@@ -123,20 +123,18 @@ def through_sqlite(path: str, task: Task) -> Iterator[tuple[Half, Half]]:
 
     while True:
         wanted = claims(task["number"], accounts.next())
-        held = [PICO * COST_HELD if claim.metric == "cost" else HELD for claim in wanted]
-        used = [PICO * COST_USED if claim.metric == "cost" else USED for claim in wanted]
-        units = [int(amount) for amount in held]
+        until = time.time() + 600
+        held = held_by(wanted, until)
+        used = [round(PICO * COST_USED) if claim.metric == "cost" else USED for claim in wanted]
         changes = sorted(
-            (claim.account, claim.metric, int(more), int(amount))
-            for claim, amount, more in zip(wanted, held, used, strict=True)
+            (account, metric, more, amount, day)
+            for (account, metric, amount, day), more in zip(held, used, strict=True)
         )
-        reserved = [value for account, metric, _, amount in changes for value in (account, metric, 0, amount, None)]
-        settled = [
-            value for account, metric, more, amount in changes for value in (account, metric, more, -amount, None)
-        ]
+        reserved = [value for *key, _, amount, day in changes for value in (*key, 0, amount, day)]
+        settled = [value for *key, more, amount, day in changes for value in (*key, more, -amount, day)]
         for _ in range(2):
             hold, written = f"hold_{uuid.uuid4().hex}", entry(wanted[-1].account)
-            row = (hold, time.time() + 600, claims_text(wanted, units))
+            row = (hold, until, claims_text(wanted, held))
             values = entry_values(hold, written)
             yield (
                 partial(reserve, row, reserved),

@@ -48,8 +48,8 @@ __all__ = ["KillTest", "main"]
 
 MUST_BE_ZERO = ("turns_lost", "turns_doubled", "threads_unusable", "holds_open", "books_below", "replies_wrong")
 _WORKERS = 4
-_THREADS = 10
-_BETWEEN_KILLS = (0.05, 0.6)
+_THREADS = 24
+_BETWEEN_KILLS = (0.05, 0.8)
 """Seconds."""
 _RESTARTS = 5
 """Of the database's server, over the whole test."""

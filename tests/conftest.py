@@ -16,6 +16,7 @@ import pytest
 
 from assistantguard import tokens
 from benchmarks._postgres import PostgresServer
+from tests.support.books import Books
 from tests.support.clock import Clock
 from tests.support.databases import DIALECTS, fresh_url
 from tests.support.watches import LoopWatch, threads_left
@@ -140,3 +141,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     """The URL of an empty database, once of each kind. The server is started when the first test needs it."""
     with fresh_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
         yield url
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    """A database to write books and threads into, and to run commands over."""
+    books = Books(f"sqlite:///{tmp_path / 'guard.db'}")
+    yield books
+    books.close()

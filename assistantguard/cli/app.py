@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
+from assistantguard.cli.sweep_command import sweep
+from assistantguard.cli.threads_command import threads
+from assistantguard.cli.usage_command import usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(replay)
+app.command()(usage)
+app.add_typer(budgets)
+app.add_typer(threads)
+app.command()(sweep)
 
 
 def _print_version(wanted: bool) -> None:

@@ -140,6 +140,7 @@ class Admission:
             except LedgerRefusal:  # another request was quicker: look again at what is left
                 run.hold_id = None
                 await driver.sleep(_RACE_POLL)
+                time_left = self.time_left(run)
                 continue
             if caps or asked is not None or ruling.max_output_tokens is not None:
                 request.max_output_tokens = output

@@ -30,7 +30,7 @@ class Adoption:
         self._engine = engine
         self._exchanges = exchanges
 
-    async def adopt(self, thread: ThreadState, run: RunState) -> None:
+    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool) -> None:
         """See `Engine.adopt`."""
         session, driver = self._engine.session, self._engine.driver
         run.deadline = driver.now() + session.run_timeout
@@ -45,6 +45,14 @@ class Adoption:
                 await self._engine.save(thread, run)
                 return
             run.input = [output_item(ToolOutput(call.id, _MAY_HAVE_RUN, failed=True)) for call in answer.tool_calls]
+            if go_on:
+                run.steps += 1
+                run.calls += len(answer.tool_calls)
+                run.status = "queued"
+                return
+        elif go_on and run.answers and sent is not None:
+            run.doubtful, run.status = sent.marks, "queued"
+            return
         elif sent is not None and sent.purpose == "run" and sent.generation_id == thread.generation_id:
             thread.suspect = True
             thread.unsettled += sent.marks

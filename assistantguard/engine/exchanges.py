@@ -121,7 +121,10 @@ class Exchanges:
         if earlier is not None and earlier.booked.input_tokens < expected.at_most:  # it was counted by the API
             booked = earlier.booked.input_tokens
             expected = Estimate(min(expected.tokens, booked), booked, exact=False)
-        bound = largest_output(request.model) if earlier is None else earlier.booked.output_tokens
+        bound = largest_output(request.model)
+        if earlier is not None:  # what it was admitted with may have been counted, which is never below the truth
+            read, bound = earlier.booked.input_tokens, earlier.booked.output_tokens
+            expected = Estimate(min(expected.tokens, read), min(expected.at_most, read), exact=False)
         expectation = Expectation(expected, bound, self._tools.driver.now())
         usage = usage_of(found, expectation, request)
         if earlier is not None:

@@ -71,16 +71,17 @@ class Lending:
             ThreadRefused: The thread cannot be had.
             ReplyUnavailable: The turn was completed before, and the server has its answer no more.
         """
-        thread, adopted = await self._open(thread_id, user, deadline, fresh, seen)
+        thread, adopted = await self._open(thread_id, user, deadline, fresh, seen, key)
+        begun = adopted if adopted is not None and adopted.status == "queued" else None
         try:
             if thread.archived_at is not None:
                 raise is_archived(thread_id)
-            if key is not None:
+            if key is not None and begun is None:
                 earlier = await self._earlier(thread, adopted, key)
                 if earlier is not None:
                     yield ReplyReady(earlier)
                     return
-            events = self._engine.stream(thread, message, deadline, in_pieces=in_pieces, key=key)
+            events = self._engine.stream(thread, message, deadline, in_pieces=in_pieces, key=key, begun=begun)
             async with aclosing(events):
                 async for event in events:
                     yield event
@@ -136,8 +137,12 @@ class Lending:
         deadline: float | None,
         fresh: Callable[[], ThreadState] | None,
         seen: Callable[[ThreadState], None] | None,
+        key: str | None = None,
     ) -> tuple[ThreadState, RunState | None]:
-        """Take the thread, and finish what a process that died had begun; return that run, too."""
+        """Take the thread, and finish what a process that died had begun; return that run, too.
+
+        Where it was the turn called `key`, and there is something to go on with, it is left queued.
+        """
         driver, leases = self._driver, self._leases
         until = driver.now() + self._engine.session.run_timeout
         until = until if deadline is None else min(until, deadline)
@@ -162,7 +167,7 @@ class Lending:
             seen(thread)
         if run is not None:
             try:
-                await self._engine.adopt(thread, run)
+                await self._engine.adopt(thread, run, go_on=key is not None and run.key == key)
             except BaseException:
                 await driver.protect(self._close(thread))
                 raise

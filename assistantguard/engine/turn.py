@@ -114,16 +114,21 @@ class Engine:
         *,
         in_pieces: bool = True,
         key: str | None = None,
+        begun: RunState | None = None,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Answer one message and tell what happens; see `turn`.
 
-        `in_pieces` asks the server for text as it arises; `key` is the caller's name for the turn.
+        `in_pieces` asks the server for text as it arises; `key` is the caller's name for the turn; `begun` is the run
+        that another process had begun for it.
         """
         run = new_run(thread, self.session, message, self.driver.now(), deadline)
         run.key = key
+        if begun is not None:
+            begun.deadline, run = run.deadline, begun
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
         try:
-            await self.start(thread, run, message)
+            if begun is None:
+                await self.start(thread, run, message)
             while run.status not in TERMINAL_STATUSES:
                 if run.status == "requires_action":
                     for call in run.tool_calls:
@@ -152,13 +157,15 @@ class Engine:
         await self._books.save(thread, run, last=True)
         yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
 
-    async def adopt(self, thread: ThreadState, run: RunState) -> None:
+    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool = False) -> None:
         """Go on for a process that died: settle the run that it had in flight, and make the thread usable.
 
         An answer that had been given is taken in, and the run is completed; else the run is cancelled. Tools that it
         asked for do not run: it is not known whether they did. Nothing that was billed is forgotten.
+
+        With `go_on`, a run that has come beyond its message is queued instead, to be gone on with by `stream`.
         """
-        await self.driver.protect(self._adoption.adopt(thread, run))
+        await self.driver.protect(self._adoption.adopt(thread, run, go_on=go_on))
 
     async def text_of(self, thread: ThreadState, run: RunState) -> str | None:
         """What a completed run said, asked of the server; None where it has it no more."""
@@ -266,7 +273,7 @@ class Engine:
         try:
             return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
         except BudgetExceeded as error:
-            if not (has_outgrown(thread, run, error) and self.session.policies.asks("before_turn")):
+            if not (has_outgrown(thread, run, error) and self.session.policies.may_rotate):
                 raise
             reason = Rotate("the context alone does not fit the run's cap")
             await self._recovery.rotate(thread, run, reason, error.policy or "TokenCap")
@@ -325,8 +332,11 @@ class Engine:
             self.finish(thread, run, type(cause).__name__)
             try:
                 await self.save(thread, run)
-            except LeaseLost as error:
-                note(cause, str(error))
+            except Exception as error:  # noqa: BLE001 - it must not replace the cause
+                note(
+                    cause,
+                    f"the thread {thread.id} could not be saved, its next turn finds the run unfinished: {error!r}",
+                )
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
         until = self.driver.now() + self.session.cleanup_timeout

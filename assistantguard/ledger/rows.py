@@ -20,15 +20,18 @@ __all__ = [
     "LARGEST",
     "MOST_CHARACTERS",
     "QUARTER",
+    "Held",
     "account_name",
-    "claims_of",
     "claims_text",
     "entry_of",
     "entry_values",
     "from_units",
+    "held_by",
+    "held_of",
     "hold_of",
     "limit_units",
     "to_units",
+    "whole_days",
 ]
 
 LARGEST = 2**63 - 1
@@ -61,6 +64,10 @@ ENTRY_COLUMNS = (
     "provisional",
 )
 
+Held = tuple[str, str, int, "int | None"]
+"""What a hold has on an account: the account, the metric, the amount, and until which day the account is needed."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _WIDE = Context(prec=60)
 _PICO = -12
 _ONE = Decimal(1)
@@ -72,9 +79,12 @@ def to_units(metric: str, amount: Decimal) -> int:
     Raises:
         ConfigurationError: It is no number, or too large to be kept.
     """
-    if not amount.is_finite():
+    exact = amount.scaleb(-_PICO, _WIDE) if metric == "cost" else amount
+    if not exact.is_finite():
         raise ConfigurationError(f"an amount of {amount} {metric} cannot be booked, it must be a finite number")
-    units = _whole(metric, amount, ROUND_CEILING)
+    units = int(exact)
+    if units != exact:
+        units = int(exact.to_integral_value(ROUND_CEILING))
     if not -LARGEST <= units <= LARGEST:
         raise ConfigurationError(
             f"an amount of {amount} {metric} cannot be booked, the most is {from_units(metric, LARGEST)}"
@@ -92,13 +102,8 @@ def limit_units(metric: str, limit: Decimal) -> int:
         raise ConfigurationError(f"a limit of {limit} {metric} is no number")
     if limit.is_infinite():
         return LARGEST if limit > 0 else -LARGEST
-    return max(-LARGEST, min(_whole(metric, limit, ROUND_FLOOR), LARGEST))
-
-
-def _whole(metric: str, amount: Decimal, rounding: str) -> int:
-    if metric == "cost":
-        amount = amount.scaleb(-_PICO, _WIDE)
-    return int(amount.to_integral_value(rounding))
+    exact = limit.scaleb(-_PICO, _WIDE) if metric == "cost" else limit
+    return max(-LARGEST, min(int(exact.to_integral_value(ROUND_FLOOR)), LARGEST))
 
 
 def from_units(metric: str, units: int) -> Decimal:
@@ -129,39 +134,61 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _text(value: str | None) -> str | None:
+def _kept(text: str) -> str:
     """A text from outside, as it can be kept: the books must not fail for an odd name."""
-    if value is None or (len(value) <= MOST_CHARACTERS and value.isascii() and "\0" not in value):
-        return value
-    value = value[:MOST_CHARACTERS]
-    if _storable(value):
-        return value
-    return "".join(character if _storable(character) else "\ufffd" for character in value)
+    text = text[:MOST_CHARACTERS]
+    return text if _storable(text) else "".join(each if _storable(each) else "\ufffd" for each in text)
 
 
-def claims_text(claims: Sequence[Claim], units: Sequence[int]) -> str:
+def held_by(claims: Sequence[Claim], expires_at: float) -> list[Held]:
+    """What claims hold.
+
+    Raises:
+        ConfigurationError: An account's name or an amount cannot be kept.
+    """
+    return [
+        (
+            account_name(claim.account),
+            claim.metric,
+            to_units(claim.metric, claim.amount),
+            _last_day(claim.account, claim.needed_until, expires_at),
+        )
+        for claim in claims
+    ]
+
+
+def claims_text(claims: Sequence[Claim], held: Sequence[Held]) -> str:
     """Claims as they are kept with their hold."""
-    return json.dumps(
+    return _encode(
         [
-            [
+            (
                 claim.account,
                 claim.metric,
                 amount,
                 None if claim.limit is None else str(claim.limit),
                 claim.needed_until,
-            ]
-            for claim, amount in zip(claims, units, strict=True)
-        ],
-        separators=(",", ":"),
+            )
+            for claim, (_, _, amount, _) in zip(claims, held, strict=True)
+        ]
     )
 
 
-def claims_of(text: str, expires_at: float) -> list[tuple[str, str, int, float | None]]:
-    """Account, metric, amount and end of need of each claim that was kept."""
+def held_of(text: str, expires_at: float) -> list[Held]:
+    """What the claims that were kept as `text` hold."""
     return [
-        (account, metric, amount, needed_until(account, until, expires_at))
+        (account, metric, amount, _last_day(account, until, expires_at))
         for account, metric, amount, _, until in json.loads(text)
     ]
+
+
+def whole_days(time: float) -> int:
+    """Days since 1970, rounded up: a number that seldom changes costs no index its peace."""
+    return -int(-time // 86_400)
+
+
+def _last_day(account: str, until: float | None, expires_at: float) -> int | None:
+    needed = needed_until(account, until, expires_at)
+    return None if needed is None else whole_days(needed)
 
 
 def hold_of(hold_id: str, text: str, expires_at: float) -> Hold:
@@ -176,18 +203,32 @@ def hold_of(hold_id: str, text: str, expires_at: float) -> Hold:
 def entry_values(hold_id: str, entry: Entry) -> list[object]:
     """What `ENTRY_COLUMNS` of an entry hold."""
     usage = entry.usage
+    texts: Sequence[str | None] = (
+        entry.user,
+        entry.tenant,
+        entry.thread_id,
+        entry.run_id,
+        entry.model,
+        entry.purpose,
+        entry.response_id,
+        entry.price_source,
+    )
+    together = "".join(filter(None, texts))
+    if len(together) > MOST_CHARACTERS or not together.isascii() or "\0" in together:
+        texts = [None if text is None else _kept(text) for text in texts]
+    user, tenant, thread_id, run_id, model, purpose, response_id, price_source = texts
     return [
         entry.time,
         int(entry.time // QUARTER),
         hold_id,
-        _text(entry.user),
-        _text(entry.tenant),
-        _text(entry.thread_id),
-        _text(entry.run_id),
+        user,
+        tenant,
+        thread_id,
+        run_id,
         entry.attempt,
-        _text(entry.model),
-        _text(entry.purpose),
-        _text(entry.response_id),
+        model,
+        purpose,
+        response_id,
         usage.input_tokens,
         usage.cached_tokens,
         usage.cache_write_tokens,
@@ -196,7 +237,7 @@ def entry_values(hold_id: str, entry: Entry) -> list[object]:
         usage.estimated_tokens,
         usage.requests,
         None if entry.cost is None else to_units("cost", entry.cost),
-        _text(entry.price_source),
+        price_source,
         int(entry.provisional),
     ]
 

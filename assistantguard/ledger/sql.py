@@ -24,25 +24,29 @@ from assistantguard.ledger.base import (
     LedgerRefusal,
     UsageRow,
     check_limit,
-    needed_until,
 )
+from assistantguard.ledger.changes import Changes
 from assistantguard.ledger.rows import (
     QUARTER,
+    Held,
     account_name,
-    claims_of,
     claims_text,
     entry_of,
     entry_values,
     from_units,
+    held_by,
+    held_of,
     hold_of,
     limit_units,
     to_units,
+    whole_days,
 )
 from assistantguard.models.usage import Usage
 
 if TYPE_CHECKING:
     from assistantguard.policies.base import Metric
     from assistantguard.storage import Database, Transaction
+    from assistantguard.storage.database import Row
 
 __all__ = ["SqlLedger", "open_ledger"]
 
@@ -74,32 +78,40 @@ class SqlLedger:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._next_tidying = 0.0
+        self._made_here: dict[str, list[Held]] = {}
+        """What is held by holds that were made here and have not ended."""
 
     def __repr__(self) -> str:
         return f"SqlLedger({self.database!r})"
 
     def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
         """See `Ledger.reserve`."""
-        units = [to_units(claim.metric, claim.amount) for claim in claims]
-        text = claims_text(claims, units)
-        changes = _Changes()
-        for claim, amount in zip(claims, units, strict=True):
-            account = account_name(claim.account)
-            changes.add(account, claim.metric, 0, amount, needed_until(account, claim.needed_until, expires_at))
+        held = held_by(claims, expires_at)
+        text = claims_text(claims, held)
+        changes = Changes((account, metric, 0, amount, day) for account, metric, amount, day in held)
 
         def work(transaction: Transaction) -> Hold:
-            if not transaction.execute(statements.NEW_HOLD, (hold_id, expires_at, text)):
+            rows = changes.apply_with_hold(transaction, (hold_id, expires_at, text))
+            if rows is None:
                 ((kept, until),) = transaction.execute(statements.A_HOLD, (hold_id,))
                 return hold_of(hold_id, kept, until)
-            balances = changes.apply(transaction)
-            _check_limits(claims, units, changes, balances)
+            _check_limits(claims, held, rows)
+            self._made_here[hold_id] = held
             return Hold(hold_id, tuple(claims), expires_at)
 
+        if len(self._made_here) > _MOST_REMEMBERED:
+            self._made_here.pop(next(iter(self._made_here)), None)
         return self.database.run(work, repeatable=True)
 
     def commit(self, hold_id: str, entry: Entry) -> None:
         """See `Ledger.commit`."""
         values = entry_values(hold_id, entry)
+        held = self._made_here.pop(hold_id, None)
+        if held and self.database.writes_in_with and not entry.correctable:
+            changes = _settling(entry, held)
+            statement = statements.end_and_add(len(changes.rows))
+            if self.database.execute(statement, (hold_id, *values, *changes.parameters())):
+                return
 
         def work(transaction: Transaction) -> None:
             ended = transaction.execute(
@@ -112,10 +124,7 @@ class SqlLedger:
             ((entry_id,),) = transaction.execute(statements.NEW_ENTRY, values)
             if entry.correctable:
                 transaction.execute(statements.NOTE_ENTRY, (entry_id, hold_id))
-            changes = _Changes()
-            for account, metric, held, until in claims_of(*ended[0]):
-                changes.add(account, metric, _booked(entry, metric, held), -held, until)
-            changes.apply(transaction)
+            _settling(entry, held or held_of(*ended[0])).apply(transaction)
 
         self.database.run(work, repeatable=True)
 
@@ -135,13 +144,12 @@ class SqlLedger:
 
     def release(self, hold_id: str) -> None:
         """See `Ledger.release`."""
+        self._made_here.pop(hold_id, None)
 
         def work(transaction: Transaction) -> None:
-            for text, expires_at in transaction.execute(statements.END_HOLD, (hold_id,)):
-                changes = _Changes()
-                for account, metric, held, until in claims_of(text, expires_at):
-                    changes.add(account, metric, 0, -held, until)
-                changes.apply(transaction)
+            for kept in transaction.execute(statements.END_HOLD, (hold_id,)):
+                held = held_of(*kept)
+                Changes((account, metric, 0, -amount, day) for account, metric, amount, day in held).apply(transaction)
 
         self.database.run(work, repeatable=True)
 
@@ -232,7 +240,7 @@ class SqlLedger:
     def first_time(self, key: str, needed_until: float | None = None) -> bool:
         """See `Ledger.first_time`."""
         name, token = account_name(key), uuid.uuid4().hex
-        until = None if needed_until is None else _whole_days(needed_until)
+        until = None if needed_until is None else whole_days(needed_until)
         if self.database.query(statements.NOTICE, (name,)):
             return False
 
@@ -258,7 +266,7 @@ class SqlLedger:
         if entry.correctable:
             transaction.execute(statements.NEW_ESTIMATE, (hold_id, expires_at, text, entry_id))
         differences: dict[_Key, int] = {}
-        for account, metric, held, _ in claims_of(text, expires_at):
+        for account, metric, held, _ in held_of(text, expires_at):
             booked = held if old is None else _booked(old, metric, held)
             difference = _booked(entry, metric, held) - booked
             differences[account, metric] = differences.get((account, metric), 0) + difference
@@ -270,17 +278,17 @@ class SqlLedger:
     def _expire_some(self, transaction: Transaction, now: float) -> list[Hold]:
         """End some of the holds that are due, first all of them, then their accounts."""
         rows = transaction.execute(statements.EXPIRE.format(skip_locked=self.database.skip_locked), (now,))
-        changes = _Changes()
-        for _, text, expires_at in rows:
-            for account, metric, held, until in claims_of(text, expires_at):
-                changes.add(account, metric, held, -held, until)
-        changes.apply(transaction)
+        Changes(
+            (account, metric, amount, -amount, day)
+            for _, text, expires_at in rows
+            for account, metric, amount, day in held_of(text, expires_at)
+        ).apply(transaction)
         return [hold_of(*row) for row in sorted(rows)]
 
     def _tidy(self, now: float) -> None:
         """Forget what was needed until a while ago."""
         before = now - KEPT_SECONDS
-        day = _whole_days(before)
+        day = whole_days(before)
         for rows, bound in (
             (statements.OLD_ESTIMATES, before),
             (statements.OLD_ACCOUNTS, day),
@@ -293,56 +301,35 @@ class SqlLedger:
         self.database.run(lambda transaction: transaction.execute(statement, (bound, bound)), repeatable=True)
 
 
-class _Changes:
-    """What is to be added to accounts: to each once, and in the order of their names."""
-
-    def __init__(self) -> None:
-        self.amounts: dict[_Key, tuple[int, int, int | None]] = {}
-        """Committed, held, and until when the account is needed (whole days)."""
-
-    def add(self, account: str, metric: str, committed: int, held: int, until: float | None = None) -> None:
-        day = None if until is None else _whole_days(until)
-        before = self.amounts.get((account, metric))
-        if before is not None:
-            committed, held, earlier = committed + before[0], held + before[1], before[2]
-            day = earlier if day is None else day if earlier is None else max(day, earlier)
-        self.amounts[account, metric] = (committed, held, day)
-
-    def apply(self, transaction: Transaction) -> dict[_Key, tuple[int, int]]:
-        """Add them; return what is committed and held on each afterwards."""
-        if not self.amounts:
-            return {}
-        parameters: list[object] = []
-        for key in sorted(self.amounts):
-            parameters += key
-            parameters += self.amounts[key]
-        balances = {}
-        for account, metric, committed, held, until in transaction.execute(
-            statements.add_to(len(self.amounts)), parameters
-        ):
-            balances[account, metric] = (committed, held)
-            wanted = self.amounts[account, metric][2]
-            if wanted is not None and (until is None or until < wanted):  # about once a day
-                transaction.execute(statements.NEEDED_LONGER, (wanted, account, metric))
-        return balances
+def _settling(entry: Entry, held: Sequence[Held]) -> Changes:
+    """What committing `entry` does to the accounts of its hold."""
+    return Changes(
+        (account, metric, _booked(entry, metric, amount), -amount, day) for account, metric, amount, day in held
+    )
 
 
-def _check_limits(
-    claims: Sequence[Claim], units: Sequence[int], changes: _Changes, balances: Mapping[_Key, tuple[int, int]]
-) -> None:
+def _check_limits(claims: Sequence[Claim], held: Sequence[Held], rows: Sequence[Row]) -> None:
     """See to it that every claim fits, one after the other.
 
+    Args:
+        claims: What was asked for.
+        held: What they hold, in the same order.
+        rows: What stands on the accounts now that they hold it.
+
     Raises:
-        LedgerRefusal: One does not.
+        LedgerRefusal: One does not fit.
     """
-    held_now: dict[_Key, int] = {}
-    for claim, amount in zip(claims, units, strict=True):
-        key = (claim.account, claim.metric)
-        committed, held_after = balances[key]
-        held = held_now.get(key, held_after - changes.amounts[key][1])
-        if claim.limit is not None and committed + held + amount > limit_units(claim.metric, claim.limit):
-            raise LedgerRefusal(claim, Balance(from_units(claim.metric, committed), from_units(claim.metric, held)))
-        held_now[key] = held + amount
+    if all(claim.limit is None for claim in claims):
+        return
+    committed = {(account, metric): amount for account, metric, amount, _, _ in rows}
+    before = {(account, metric): amount for account, metric, _, amount, _ in rows}
+    for account, metric, amount, _ in held:
+        before[account, metric] -= amount
+    for claim, (account, metric, amount, _) in zip(claims, held, strict=True):
+        key = (account, metric)
+        if claim.limit is not None and committed[key] + before[key] + amount > limit_units(metric, claim.limit):
+            raise LedgerRefusal(claim, Balance(from_units(metric, committed[key]), from_units(metric, before[key])))
+        before[key] += amount
 
 
 def _booked(entry: Entry, metric: str, held: int) -> int:
@@ -354,10 +341,6 @@ def _booked(entry: Entry, metric: str, held: int) -> int:
     return to_units(metric, entry.cost)
 
 
-def _whole_days(time: float) -> int:
-    """Days since 1970, rounded up: a number that seldom changes costs no index its peace."""
-    return -int(-time // 86_400)
-
-
+_MOST_REMEMBERED = 10_000
 _TIDYING_EVERY = 3600.0
 """Seconds."""

@@ -38,6 +38,8 @@ __all__ = [
     "SET_LIMIT",
     "SUMS",
     "add_to",
+    "end_and_add",
+    "hold_and_add",
     "limits_of",
     "some_of",
 ]
@@ -108,18 +110,40 @@ SUMS = (
     "SUM(CASE WHEN cost IS NULL THEN 1 ELSE 0 END)",
     "COUNT(*)",
 )
+_ADD = (
+    "INSERT INTO guard_accounts AS kept (account, metric, committed, held, needed_until) {rows}"
+    " ON CONFLICT (account, metric) DO UPDATE SET committed = kept.committed + excluded.committed,"
+    " held = kept.held + excluded.held"
+    " RETURNING account, metric, committed, held, needed_until"
+)
+_TYPED = "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))"
+_MADE = f"made AS ({NEW_HOLD})"
+_ENDED = f"ended AS ({END_HOLD})"
+_VALUES = ", ".join("CAST(? AS BIGINT)" if column == "cost" else "?" for column in ENTRY_COLUMNS)
+_WRITTEN = f"written AS (INSERT INTO guard_entries ({_COLUMNS}) SELECT {_VALUES} FROM ended)"  # noqa: S608
 
 
 @functools.lru_cache(maxsize=64)
 def add_to(accounts: int) -> str:
     """Add to so many accounts, each given by name, metric, committed, held and the end of its need."""
-    rows = ", ".join(["(?, ?, ?, ?, ?)"] * accounts)
-    return (
-        f"INSERT INTO guard_accounts AS kept (account, metric, committed, held, needed_until) VALUES {rows}"  # noqa: S608
-        " ON CONFLICT (account, metric) DO UPDATE SET committed = kept.committed + excluded.committed,"
-        " held = kept.held + excluded.held"
-        " RETURNING account, metric, committed, held, needed_until"
-    )
+    return _ADD.format(rows=f"VALUES {', '.join(['(?, ?, ?, ?, ?)'] * accounts)}")
+
+
+def _add_where(exists: str, accounts: int) -> str:
+    rows = f"SELECT * FROM (VALUES {', '.join([_TYPED] * accounts)}) AS change WHERE {exists} ORDER BY 1, 2"  # noqa: S608
+    return _ADD.format(rows=rows)
+
+
+@functools.lru_cache(maxsize=64)
+def hold_and_add(accounts: int) -> str:
+    """`NEW_HOLD` and `add_to` in one statement, for a database in which WITH may write; no rows if the hold stands."""
+    return f"WITH {_MADE} {_add_where('EXISTS (SELECT 1 FROM made)', accounts)}"  # noqa: S608
+
+
+@functools.lru_cache(maxsize=64)
+def end_and_add(accounts: int) -> str:
+    """`END_HOLD`, `NEW_ENTRY` and `add_to` in one statement; no rows if the hold has ended."""
+    return f"WITH {_ENDED}, {_WRITTEN} {_add_where('EXISTS (SELECT 1 FROM ended)', accounts)}"  # noqa: S608
 
 
 def some_of(rows: str) -> str:

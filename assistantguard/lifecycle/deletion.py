@@ -5,7 +5,7 @@ A thread is forgotten first; its conversations stay known, as unused, until the 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from assistantguard._blocking import BlockingPort, block_on
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from assistantguard.models import Failure
     from assistantguard.storage import Opened, ThreadStore
 
-__all__ = ["ServerDeletion", "forget_thread"]
+__all__ = ["ServerDeletion", "delete_conversations_of", "forget_thread"]
 
 _TIMEOUT = 30.0
 """Seconds that one call may take."""
@@ -39,6 +39,25 @@ def forget_thread(store: ThreadStore, opened: Opened, now: float) -> None:
         if thread.generation_id is not None:
             store.generation_begun(thread.id, thread.generation_id, thread.generation_started_at)
         store.delete(thread.id, thread.user, opened.fence, now)
+
+
+def delete_conversations_of(
+    store: ThreadStore, thread_id: str, server: ServerDeletion | None, now: Callable[[], float]
+) -> tuple[list[str], list[str]]:
+    """Delete at the server what a thread that was forgotten had there.
+
+    Returns:
+        The conversations that are gone now, and those that a sweep finds later.
+    """
+    gone: list[str] = []
+    left: list[str] = []
+    for record in store.generations(thread_id):
+        if server is None or server.conversation(record.id) is not None:
+            left.append(record.id)
+        else:
+            store.generation_deleted([record.id], now())
+            gone.append(record.id)
+    return gone, left
 
 
 class ServerDeletion:

@@ -24,12 +24,26 @@ Row = tuple[Any, ...]
 class Transaction(abc.ABC):
     """An open transaction. It belongs to the thread that began it."""
 
+    writes_in_with = False
+    """See `Database.writes_in_with`."""
+
     def __init__(self, *, repeated: bool) -> None:
         self.repeated = repeated
         """Whether an earlier try may have been written although its end was not heard: see `Database.run`."""
         self.process = os.getpid()
         self.error: BaseException | None = None
         """What went wrong in a part of it: the whole can only be undone then."""
+
+    def check(self) -> None:
+        """See to it that no part has failed.
+
+        Raises:
+            AssistantGuardError: One has.
+        """
+        if self.error is not None:
+            raise AssistantGuardError(
+                "a part of this transaction failed before, so that nothing of it is written"
+            ) from self.error
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Run one statement; return its rows, if it has any.
@@ -39,7 +53,7 @@ class Transaction(abc.ABC):
             AssistantGuardError: A part of this transaction failed before.
         """
         if self.error is not None:
-            raise _spoilt(self.error)
+            self.check()
         try:
             return self._execute(statement, parameters)
         except BaseException as error:
@@ -57,6 +71,8 @@ class Database(abc.ABC):
     was lost. `assistantguard.storage.open_database` gives one.
     """
 
+    writes_in_with = False
+    """Whether parts of a statement that begins with WITH may write, so that one does what takes several elsewhere."""
     skip_locked = ""
     """What ends a SELECT that locks its rows and passes over those that others have locked."""
 
@@ -87,7 +103,7 @@ class Database(abc.ABC):
         """
         joined = self._current()
         if joined is None:
-            with self._open(repeated=False) as transaction:
+            with self._begun(repeated=False) as transaction:
                 yield transaction
             return
         try:
@@ -118,13 +134,23 @@ class Database(abc.ABC):
         repeated, left = False, _MOST_REPEATS
         while True:
             try:
-                with self._open(repeated=repeated) as transaction:
+                with self._begun(repeated=repeated) as transaction:
                     return work(transaction)
             except DatabaseUnavailable as error:
                 left -= 1
                 if not left or not (error.undone or (error.outcome_unknown and repeatable)):
                     raise
                 repeated = repeated or error.outcome_unknown
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Run one statement that writes, in a transaction of its own; inside one of the same thread it joins that.
+
+        It may be run again when it is not known whether it was written, and must bear that.
+
+        Raises:
+            DatabaseUnavailable: As for `transaction`.
+        """
+        return self.run(lambda transaction: transaction.execute(statement, parameters), repeatable=True)
 
     @abc.abstractmethod
     def query(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
@@ -140,7 +166,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def _begun(self, *, repeated: bool) -> Any:
-        """A context manager of an open transaction of its own: commits, or undoes and raises."""
+        """A context manager of a transaction of its own, the thread's current one: commits it, or undoes it."""
 
     @abc.abstractmethod
     def lock_migrations(self, transaction: Transaction) -> None:
@@ -150,16 +176,9 @@ class Database(abc.ABC):
     def has_table(self, name: str) -> bool:
         """Whether there is a table of this name."""
 
-    @contextmanager
-    def _open(self, *, repeated: bool) -> Iterator[Transaction]:
-        with self._begun(repeated=repeated) as transaction:
-            self._local.transaction = transaction
-            try:
-                yield transaction
-            finally:
-                self._local.transaction = None
-            if transaction.error is not None:
-                raise _spoilt(transaction.error)
+    def _set_current(self, transaction: Transaction | None) -> None:
+        """Note what this thread is in, for those who join it."""
+        self._local.transaction = transaction
 
     def _current(self) -> Transaction | None:
         """The transaction that this thread is in; a forked process is in none."""
@@ -175,12 +194,6 @@ def leave_behind(connection: object) -> None:
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-def _spoilt(cause: BaseException) -> AssistantGuardError:
-    error = AssistantGuardError("a part of this transaction failed before, so that nothing of it is written")
-    error.__cause__ = cause
-    return error
 
 
 _MOST_REPEATS = 20

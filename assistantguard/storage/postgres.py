@@ -19,7 +19,6 @@ from assistantguard.storage.url import DatabaseUrl
 if TYPE_CHECKING:
     import psycopg
 
-    Connection = psycopg.Connection[Row]
 
 __all__ = ["PostgresDatabase"]
 
@@ -34,14 +33,37 @@ _IDLE_GRACE = 30
 """Seconds after which the server ends a transaction whose process stands still, beside the time to wait for a lock."""
 
 
+class Connection:
+    """A connection and its cursor, since making a cursor for each statement costs as much as the statement."""
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self.process = os.getpid()
+        self.connection = connection
+        self.cursor = connection.cursor()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or lost."""
+        return self.connection.closed
+
+    def close(self) -> None:
+        """Close it, or never touch it again where it belongs to the process that this one was forked from."""
+        if self.process == os.getpid():
+            self.connection.close()
+        else:
+            leave_behind(self.connection)
+
+
 class _PostgresTransaction(Transaction):
+    writes_in_with = True
+
     def __init__(self, database: PostgresDatabase, connection: Connection, *, repeated: bool) -> None:
         super().__init__(repeated=repeated)
         self._database = database
         self._connection = connection
 
     def _execute(self, statement: str, parameters: Sequence[object]) -> list[Row]:
-        return self._database.execute(self._connection, statement, parameters)
+        return self._database.execute_on(self._connection, statement, parameters)
 
 
 class _Connections:
@@ -54,11 +76,7 @@ class _Connections:
 
     def close(self) -> None:
         while self.idle:
-            connection = self.idle.pop()
-            if self.process == os.getpid():
-                connection.close()
-            else:
-                leave_behind(connection)
+            self.idle.pop().close()
 
 
 class PostgresDatabase(Database):
@@ -72,6 +90,7 @@ class PostgresDatabase(Database):
         ConfigurationError: psycopg is missing, or the server cannot be reached or refuses.
     """
 
+    writes_in_with = True
     skip_locked = "FOR UPDATE SKIP LOCKED"
 
     def __init__(self, url: DatabaseUrl, timeout: float) -> None:
@@ -83,6 +102,7 @@ class PostgresDatabase(Database):
                 f'{url.shown!r} needs psycopg ({error}): pip install "assistantguard[postgres]"'
             ) from None
         self._psycopg = psycopg
+        self._idle = psycopg.pq.TransactionStatus.IDLE
         self._conninfo = self._checked_conninfo(url)
         self._random = random.Random()  # noqa: S311  spreads tries, keeps no secret
         wait, idle = round(timeout * 1000), round((timeout + _IDLE_GRACE) * 1000)
@@ -100,6 +120,10 @@ class PostgresDatabase(Database):
 
     def query(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         """See `Database.query`."""
+        return self.execute(statement, parameters)
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """See `Database.execute`; a statement is a transaction."""
         joined = self._current()
         if joined is not None:
             return joined.execute(statement, parameters)
@@ -108,9 +132,12 @@ class PostgresDatabase(Database):
             while True:
                 connection = self._take(connections, began)
                 try:
-                    return self.execute(connection, statement, parameters)
+                    return self.execute_on(connection, statement, parameters)
                 except DatabaseUnavailable as error:
-                    self._after_loss(connections, connection, began, error)
+                    if error.undone and not connection.closed:  # a deadlock
+                        self._pause(began, error)
+                    else:
+                        self._after_loss(connections, connection, began, error)
                 finally:
                     self._give(connections, connection)
 
@@ -126,15 +153,16 @@ class PostgresDatabase(Database):
         """See `Database.has_table`."""
         return self.query("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
-    def execute(self, connection: Connection, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def execute_on(self, connection: Connection, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Run a statement on `connection`.
 
         Raises:
             DatabaseUnavailable: The server is lost, or did not let it happen.
         """
         try:
-            cursor = connection.execute(cast("Any", _numbered(statement)), parameters or None)
-            return cursor.fetchall() if cursor.description else []
+            cursor = connection.cursor.execute(cast("Any", _numbered(statement)), parameters or None)
+            result = cursor.pgresult
+            return cursor.fetchall() if result is not None and result.nfields else []
         except self._psycopg.Error as error:
             raise self._translated(error, connection) from error
 
@@ -145,10 +173,13 @@ class PostgresDatabase(Database):
             connection = self._begin_on_some(connections, began)
             try:
                 transaction = _PostgresTransaction(self, connection, repeated=repeated)
+                self._set_current(transaction)
                 yield transaction
+                transaction.check()
                 if connections.process == os.getpid():
                     self._commit(connection)
             finally:
+                self._set_current(None)
                 self._give(connections, connection)
 
     def _begin_on_some(self, connections: _Connections, began: float) -> Connection:
@@ -156,7 +187,7 @@ class PostgresDatabase(Database):
         while True:
             connection = self._take(connections, began)
             try:
-                self.execute(connection, self._begin)
+                self.execute_on(connection, self._begin)
             except DatabaseUnavailable as error:
                 self._give(connections, connection)
                 self._after_loss(connections, connection, began, error)
@@ -168,7 +199,7 @@ class PostgresDatabase(Database):
 
     def _commit(self, connection: Connection) -> None:
         try:
-            self.execute(connection, "COMMIT")
+            self.execute_on(connection, "COMMIT")
         except DatabaseUnavailable as error:
             if connection.closed:
                 error.undone, error.outcome_unknown = False, True
@@ -231,12 +262,11 @@ class PostgresDatabase(Database):
     def _give(self, connections: _Connections, connection: Connection) -> None:
         """Lay a connection by for the next one; a transaction that is still open is undone."""
         if connections.process != os.getpid():
-            leave_behind(connection)
+            connection.close()
             return
-        idle = self._psycopg.pq.TransactionStatus.IDLE
         try:
-            if not connection.closed and connection.info.transaction_status != idle:
-                connection.execute("ROLLBACK")
+            if not connection.closed and connection.connection.pgconn.transaction_status != self._idle:
+                connection.cursor.execute("ROLLBACK")
         except self._psycopg.Error:
             connection.close()  # which undoes it too
         else:
@@ -282,7 +312,7 @@ class PostgresDatabase(Database):
             else:
                 # All whole numbers are 64 bits wide, so that a statement is prepared once and not for each width.
                 connection.adapters.register_dumper(int, Int8Dumper)
-                return cast("Connection", connection)
+                return Connection(cast("Any", connection))
 
     def _refused(self, error: psycopg.Error) -> DatabaseUnavailable:
         return DatabaseUnavailable(

@@ -143,10 +143,13 @@ class SqliteDatabase(Database):
             try:
                 self._insist(connection, "BEGIN IMMEDIATE", began)
                 transaction = _SqliteTransaction(self, connection, repeated=repeated)
+                self._set_current(transaction)
                 yield transaction
+                transaction.check()
                 if connections.process == os.getpid():
                     self._insist(connection, "COMMIT", time.monotonic())
             finally:
+                self._set_current(None)
                 self._give(connections, connection)
 
     def _insist(self, connection: sqlite3.Connection, statement: str, began: float) -> None:

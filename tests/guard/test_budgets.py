@@ -56,7 +56,7 @@ def test_a_user_spends_no_more_than_a_days_budget_and_others_go_on(world: World,
     budget = Budget("user", per="day", **limits)
     sandbox = world.sandbox(wordy)
     bot = world.bot(sandbox, [budget])
-    mine, another, other = of_user(bot, "u-42"), of_user(bot, "u-42"), of_user(bot, "u-43")
+    mine, another, other = of_user(bot, "u-42"), of_user(bot, "u-42", topic="another"), of_user(bot, "u-43")
     refusal = spend_up(bot, mine)
     billed = sandbox.billing.totals.total_tokens if metric == "tokens" else sandbox.billing.cost
     assert budgeted(bot, budget, "u-42", metric) == billed == refusal.committed
@@ -195,7 +195,7 @@ def test_tokens_are_never_overspent_by_many_at_once(world: World) -> None:
     budgets = [Budget("user", tokens=2_500, wait=0.0), Budget("application", tokens=5_000, wait=0.0)]
     sandbox = world.sandbox(wordy)
     bot = world.bot(sandbox, budgets)
-    threads = [of_user(bot, user) for user in "abc" for _ in range(3)]
+    threads = [of_user(bot, user, topic=topic) for user in "abc" for topic in "xyz"]
     outcomes: list[Any] = []
     for number in range(3):
         outcomes += bot.at_once(
@@ -212,7 +212,7 @@ def test_a_budget_that_requests_in_flight_hold_is_busy(world: World, clock: Cloc
     midnight = go_to_midnight(clock, 3_600)
     slow = SlowModel()
     bot = world.bot(world.sandbox(slow, model_in_thread=True), [Budget("user", messages=1, wait=0.05)])
-    first, second = of_user(bot, "u-42"), of_user(bot, "u-42")
+    first, second = of_user(bot, "u-42"), of_user(bot, "u-42", topic="another")
     with slow.released_after():
         replied, refused = while_slow(bot, slow, first, second)
     assert isinstance(replied, Reply)
@@ -223,12 +223,29 @@ def test_a_budget_that_requests_in_flight_hold_is_busy(world: World, clock: Cloc
     assert isinstance(bot.try_chat("Quickly: three", second), BudgetExceeded)
 
 
+def test_what_is_exceeded_is_told_at_once_and_not_waited_for_behind_what_is_busy(world: World) -> None:
+    slow = SlowModel()
+    budgets = [
+        Budget("application", tokens=20_000, wait=30.0),
+        Budget("user", messages=1),
+        Budget("user", None, cost=0),
+    ]
+    bot = world.bot(world.sandbox(slow, model_in_thread=True), budgets)
+    world.wait(bot.guard.set_budget("u-42", cost=1))
+    with slow.released_after():
+        replied, refused = while_slow(bot, slow, of_user(bot, "u-42"), of_user(bot, "u-43"))
+    assert isinstance(replied, Reply)
+    assert isinstance(refused, BudgetExceeded)
+    assert refused.policy == "user/ever"
+    assert bot.all(BudgetRefusedEvent)[0].time < bot.all(RunSettled)[-1].time
+
+
 def test_a_request_that_waits_into_the_next_window_is_admitted_there(world: World, clock: Clock) -> None:
     go_to_midnight(clock, 60)
     budget = Budget("user", messages=1, wait=100.0)
     slow = SlowModel()
     bot = world.bot(world.sandbox(slow, model_in_thread=True), [budget])
-    first, second = of_user(bot, "u-42"), of_user(bot, "u-42")
+    first, second = of_user(bot, "u-42"), of_user(bot, "u-42", topic="another")
     waited: list[float] = []
 
     def midnight_comes(seconds: float) -> None:

@@ -67,7 +67,7 @@ def test_guards_that_share_a_ledger_warn_once_together(world: World) -> None:
     ledger = WatchedLedger()
     budgets = [Budget("user", messages=10), Budget("application", messages=10)]
     bots = [world.bot(world.sandbox(), budgets, ledger=ledger) for _ in range(2)]
-    threads = [of_user(bot, "u-42") for bot in bots for _ in range(5)]
+    threads = [of_user(bot, "u-42", topic=topic) for bot in bots for topic in "abcde"]
     outcomes = bots[0].at_once(*(lambda thread=thread: thread.chat("Hello?") for thread in threads))
     assert all(isinstance(outcome, Reply) for outcome in outcomes)
     given = sorted((event.budget, event.threshold) for bot in bots for event in bot.all(BudgetWarned))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from decimal import Decimal
@@ -66,11 +67,12 @@ class States(RuleBasedStateMachine):
 
     holds: Bundle[str] = Bundle("holds")
     books: list[SqlLedger]
+    numbers = itertools.count()
+    """The name of a hold is never used again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.memory = MemoryLedger()
-        self.made = 0
         for books in self.books:
             books._next_tidying = 0.0
         with self.books[0].database.transaction() as transaction:
@@ -83,8 +85,7 @@ class States(RuleBasedStateMachine):
 
     @rule(target=holds, which=st.integers(0, 1), claims=_claims(), expires_at=_TIMES)
     def reserve(self, which: int, claims: list[Claim], expires_at: int) -> str:
-        self.made += 1
-        hold_id = f"hold_{self.made}"
+        hold_id = f"hold_{next(self.numbers)}"
         self.both(which, lambda books: books.reserve(hold_id, claims, float(expires_at)))
         return hold_id
 

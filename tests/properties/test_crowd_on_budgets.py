@@ -30,8 +30,8 @@ _LONGEST_PAUSE = 1e9
 _threads = st.integers(0, len(_OWNERS) - 1)
 _scripts = st.one_of(st.lists(answers, max_size=3), acts.map(lambda script: script[:3]))
 _countings: st.SearchStrategy[Counting] = st.sampled_from(["always", "near", "never"])
-_tokens = st.sampled_from([None, 3_000, 30_000, 100_000, 400_000])
-_messages = st.sampled_from([None, 1, 2, 5])
+_tokens = st.sampled_from([None, 3_000, 40_000, 200_000, 3_000_000])
+_messages = st.sampled_from([None, 1, 3, 20])
 
 
 @st.composite
@@ -234,7 +234,7 @@ class CrowdOnBudgets(RuleBasedStateMachine):
         if end is not None:
             stage.now = max(stage.now, end - before)
 
-    @rule(number=st.integers(0, 3), owner=_threads, amount=st.sampled_from([None, 0, 1, 2, 5_000, 50_000]))
+    @rule(number=st.integers(0, 3), owner=_threads, amount=st.sampled_from([None, None, 0, 40, 50_000, 500_000]))
     def a_limit_is_set(self, number: int, owner: int, amount: int | None) -> None:
         budget = self.budgets[number % len(self.budgets)]
         key = budget.key(owner_of(budget, owner))

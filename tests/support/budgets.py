@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import cast
@@ -15,11 +14,9 @@ from tests.support.world import Bot, Thread
 __all__ = ["budgeted", "go_to_midnight", "line_of", "of_user"]
 
 
-def of_user(bot: Bot, user: str | None, tenant: str | None = None) -> Thread:
-    """A new thread of a user."""
-    if user is None:
-        return bot.thread(tenant=tenant)
-    return cast("Thread", bot.world.wait(bot.thread(user=user, tenant=tenant, topic=uuid.uuid4().hex)))
+def of_user(bot: Bot, user: str, tenant: str | None = None, topic: str | None = None) -> Thread:
+    """A user's thread."""
+    return cast("Thread", bot.world.wait(bot.thread(user=user, tenant=tenant, topic=topic)))
 
 
 def go_to_midnight(clock: Clock, before: float = 0.0) -> float:
