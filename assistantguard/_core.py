@@ -212,7 +212,7 @@ class GuardCore:
 
     def set_budget(self, payer: Payer, amounts: Mapping[Metric, Any], budget: str | None, *, this_window: bool) -> None:
         """Set limits in place of the budgets' own, but for those to ``"keep"``. May block."""
-        given = {metric: amount for metric, amount in amounts.items() if amount != "keep"}
+        given: dict[Metric, Any] = {metric: amount for metric, amount in amounts.items() if amount != "keep"}
         from assistantguard.engine.payers import set_limits
 
         set_limits(self.policies, self.ledger, payer, given, budget=budget, this_window=this_window, now=time.time())

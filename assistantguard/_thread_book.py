@@ -115,11 +115,12 @@ class ThreadBook:
         if wanted.user is None:
             return await self._own(wanted, fresh)
         thread_id = wanted.thread_id
-        if thread_id is None and wanted.name is not None:
-            thread_id = (await self.ask(lambda: self.store.get_or_create(fresh, self.most))).id
-        elif thread_id is None:
-            thread_id = (await self.ask(lambda: self.store.current(fresh))).id
-        state = await self.ask(lambda: self.store.state(thread_id, wanted.user))
+        if thread_id is not None:
+            state = await self.ask(lambda: self.store.state(thread_id, wanted.user))
+        elif wanted.name is not None:
+            state = await self.ask(lambda: self.store.get_or_create(fresh, self.most))
+        else:
+            state = await self.ask(lambda: self.store.current(fresh))
         if wanted.tenant is not None and state.tenant != wanted.tenant:
             raise ConfigurationError(
                 f"the tenant is {wanted.tenant!r}, and the user {wanted.user!r} has this thread for"

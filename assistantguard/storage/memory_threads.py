@@ -180,7 +180,7 @@ class MemoryThreads:
             found.sort(key=_place, reverse=True)
             return [self._info(thread) for thread in found[: wanted.limit]]
 
-    def get_or_create(self, fresh: ThreadState, most: int | None) -> ThreadInfo:
+    def get_or_create(self, fresh: ThreadState, most: int | None) -> ThreadState:
         """See `ThreadStore.get_or_create`."""
         with self._lock:
             found = self._named(fresh.user, fresh.name)
@@ -188,9 +188,9 @@ class MemoryThreads:
                 self._check_room(fresh.user, most)
                 self._add(fresh)
                 found = fresh
-            return self._info(found)
+            return found
 
-    def current(self, fresh: ThreadState) -> ThreadInfo:
+    def current(self, fresh: ThreadState) -> ThreadState:
         """See `ThreadStore.current`."""
         with self._lock:
             chosen = self._current.get(fresh.user or "")
@@ -202,7 +202,7 @@ class MemoryThreads:
                     self._add(fresh)
                     unnamed = [fresh]
                 chosen = max(unnamed, key=_place).id
-            return self._info(self._rows[chosen].thread)
+            return self._rows[chosen].thread
 
     def switch(self, thread_id: str, user: str) -> ThreadInfo:
         """See `ThreadStore.switch`."""

@@ -156,8 +156,9 @@ _THREADS = Migration(
             state TEXT NOT NULL
         ) {roomy}""",
         "CREATE INDEX guard_runs_thread ON guard_runs (thread_id, started_at)",
-        "CREATE INDEX guard_runs_key ON guard_runs (thread_id, run_key) WHERE run_key IS NOT NULL",
-        "CREATE INDEX guard_runs_finished_at ON guard_runs (finished_at)",
+        "CREATE INDEX guard_runs_key ON guard_runs (thread_id, run_key, started_at) WHERE run_key IS NOT NULL",
+        "CREATE INDEX guard_runs_in_flight ON guard_runs (thread_id, started_at) WHERE finished_at IS NULL",
+        "CREATE INDEX guard_runs_finished_at ON guard_runs (finished_at) WHERE finished_at IS NOT NULL",
         """CREATE TABLE guard_generations (
             id {text_key} PRIMARY KEY,
             thread_id {text_key} NOT NULL,

@@ -184,12 +184,12 @@ class SqlThreads(ServerRecords):
         rows = self._database.query(f"SELECT {COLUMNS} {FROM} WHERE {where} {order}", (*parameters, wanted.limit))
         return [_info_of(row) for row in rows]
 
-    def get_or_create(self, fresh: ThreadState, most: int | None) -> ThreadInfo:
+    def get_or_create(self, fresh: ThreadState, most: int | None) -> ThreadState:
         """See `ThreadStore.get_or_create`."""
         named = f"SELECT {COLUMNS} {FROM} WHERE t.user_name = ? AND t.name = ?"
         rows = self._database.query(named, (fresh.user or "", fresh.name))
         if rows:
-            return _info_of(rows[0])
+            return _thread_of(rows[0])
 
         def work(transaction: Transaction) -> Row:
             self._lock_user(transaction, fresh.user)
@@ -200,14 +200,14 @@ class SqlThreads(ServerRecords):
                 found = transaction.execute(named, (fresh.user or "", fresh.name))
             return found[0]
 
-        return _info_of(self._database.run(work, repeatable=True))
+        return _thread_of(self._database.run(work, repeatable=True))
 
-    def current(self, fresh: ThreadState) -> ThreadInfo:
+    def current(self, fresh: ThreadState) -> ThreadState:
         """See `ThreadStore.current`."""
         user = fresh.user or ""
         rows = self._database.query(CURRENT, (user,))
         if rows:
-            return _info_of(rows[0])
+            return _thread_of(rows[0])
 
         def work(transaction: Transaction) -> Row:
             self._lock_user(transaction, fresh.user)
@@ -217,7 +217,7 @@ class SqlThreads(ServerRecords):
                 found = transaction.execute(CURRENT, (user,))
             return found[0]
 
-        return _info_of(self._database.run(work, repeatable=True))
+        return _thread_of(self._database.run(work, repeatable=True))
 
     def switch(self, thread_id: str, user: str) -> ThreadInfo:
         """See `ThreadStore.switch`."""

@@ -265,8 +265,8 @@ class ThreadStore(Protocol):
         """Threads, the one that was used last first."""
         ...
 
-    def get_or_create(self, fresh: ThreadState, most: int | None) -> ThreadInfo:
-        """The thread of that user and name, archived or not; `fresh` where there is none.
+    def get_or_create(self, fresh: ThreadState, most: int | None) -> ThreadState:
+        """The thread of that user and name as it was last saved, archived or not; `fresh` where there is none.
 
         Args:
             fresh: The new thread, with user and name.
@@ -277,7 +277,7 @@ class ThreadStore(Protocol):
         """
         ...
 
-    def current(self, fresh: ThreadState) -> ThreadInfo:
+    def current(self, fresh: ThreadState) -> ThreadState:
         """The thread that a user switched to; else the newest without a name; else `fresh`.
 
         Archived ones do not count.

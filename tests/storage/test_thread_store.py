@@ -397,8 +397,8 @@ def test_every_character_of_a_search_stands_for_itself(store: ThreadStore) -> No
 def test_names_and_tags_and_users_are_only_words(store: ThreadStore) -> None:
     for name in NASTY:
         for user in NASTY:
-            info = store.get_or_create(state(f"{user} {name}", user=user, name=name), None)
-            assert (info.user, info.name) == (user, name)
+            made = store.get_or_create(state(f"{user} {name}", user=user, name=name), None)
+            assert (made.user, made.name) == (user, name)
     for user in NASTY:
         assert len(store.select(ThreadFilter(user))) == len(NASTY)
     store.tag(f"{NASTY[0]} {NASTY[0]}", NASTY[0], NASTY)
