@@ -46,6 +46,7 @@ def test_archived_threads_go_after_a_year_with_consent(books: Books, sandbox: Sa
     done = books.run("sweep", "--apply")
     assert "1: no consent to deletion" in done.stdout
     assert "--consent-to-deletion" in done.stderr
+    assert "archived long ago: thread_" in done.stderr
     looked = books.json("sweep", "--consent-to-deletion", WHY, "--json")
     assert (looked["consent"]["words"], looked["consent"]["delete_after"]) == (WHY, 365 * DAY)
     assert (looked["parts"]["delete"]["found"], looked["parts"]["delete"]["done"]) == (1, 0)

@@ -83,6 +83,8 @@ def _happenings(report: Report) -> Table:
     rows("would have", {f"{policy}: {decision}": n for (policy, decision), n in report.observed.items()})
     stores = {"created": report.vector_stores_created, "reused": report.vector_stores_reused}
     rows("vector stores", {which: count for which, count in stores.items() if count})
+    if report.suggestions:
+        table.add_row("suggestions", "a new thread", number(report.suggestions))
     rows("sweeps", report.sweeps)
     rows("unknown events", report.unknown)
     if not table.row_count:

@@ -30,6 +30,7 @@ __all__ = ["sweep"]
 
 _LONGEST = 36_500
 """Days."""
+_MOST_NAMED = 20
 _TITLES = {
     "runs": "runs that a dead process left, settled",
     "holds": "reservations whose time is up, booked",
@@ -84,10 +85,10 @@ def sweep(
     with opened(database) as books, contextlib.ExitStack() as stack:
         if consent is not None and withdraw:
             raise ConfigurationError("both --consent-to-deletion and --withdraw-consent are given: give one of them")
-        days = {"archive_after": archive_after, "delete_after": delete_after, "keep_runs": keep_runs}
-        lengths = {name: _days(name, value) for name, value in days.items()}
+        idle, archived = _days("--archive-after", archive_after), _days("--delete-after", delete_after)
+        kept = _days("--keep-runs", keep_runs)
         if consent is not None:
-            lifecycle.consent_to_deletion(books, consent, delete_after=lengths["delete_after"])
+            lifecycle.consent_to_deletion(books, consent, delete_after=archived)
         elif withdraw and not lifecycle.withdraw_consent_to_deletion(books):
             say("there was no consent to withdraw")
         client = None if no_key else _client(stack)
@@ -95,11 +96,13 @@ def sweep(
             books,
             client=client,
             apply=apply,
+            archive_after=idle,
+            delete_after=archived,
+            keep_runs=kept,
             scrub=scrub,
             sinks=[],
             events=events,
             progress=stack.enter_context(_progress()),
-            **lengths,
         )
     if as_json:
         write_json(_document(report))
@@ -110,8 +113,7 @@ def sweep(
         raise typer.Exit(FAILED)
 
 
-def _days(name: str, value: float) -> timedelta:
-    option = f"--{name.replace('_', '-')}"
+def _days(option: str, value: float) -> timedelta:
     if not 0 < value <= _LONGEST:
         raise ConfigurationError(f"{option} is {value:g}, it must be a number of days above 0, at most {_LONGEST:,}")
     return timedelta(days=value)
@@ -163,6 +165,11 @@ def _view(report: SweepReport) -> Table:
 
 
 def _say_more(report: SweepReport) -> None:
+    if report.delete.found > report.delete.done:
+        first = ", ".join(shown(each, 100) for each in report.delete.ids[:_MOST_NAMED])
+        others = report.delete.found - _MOST_NAMED
+        more = f", and {others:,} more (--json)" if others > 0 else ""
+        say(f"archived long ago: {first}{more}")
     if report.consent is not None:
         days = report.consent.delete_after / 86_400
         say(

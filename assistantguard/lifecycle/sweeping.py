@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,13 @@ from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, fan_out
 if TYPE_CHECKING:
     import openai
 
+    from assistantguard.prices import Price, PriceBook
     from assistantguard.storage import Database
 
 __all__ = ["sweep"]
 
 _MOST_RUNS = 100_000
+_NOT_NOW = "taken by another process, or not to be settled now"
 _ANY_MODEL = "gpt-6-luna"
 """A guard has a model; no model is called to learn what became of a run."""
 
@@ -42,6 +44,7 @@ def sweep(
     spare: timedelta = timedelta(days=1),
     keep_runs: timedelta = timedelta(days=90),
     scrub: bool = False,
+    prices: Mapping[str, Price] | PriceBook | None = None,
     sinks: Sequence[Sink] | None = None,
     events: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -65,6 +68,7 @@ def sweep(
         spare: How long ago a conversation was begun, or a vector store used, that counts as unused.
         keep_runs: How long records of runs are kept. A turn's `idempotency_key` is forgotten with them.
         scrub: Whether the items of a conversation are deleted with it, which OpenAI otherwise keeps.
+        prices: Prices to add or override, for runs that are settled.
         sinks: Where events go, instead of `StructlogSink`.
         events: A file that gets every event as a JSON line, in addition.
         progress: Called with the part, how many of it are done, and of how many.
@@ -73,6 +77,8 @@ def sweep(
         ConfigurationError: A value cannot work, there is no such database, or the server refuses the key.
         DatabaseUnavailable: The database cannot be reached.
     """
+    if client is not None:
+        _check(client)
     idle = seconds_of("archive_after", archive_after)
     archived = seconds_of("delete_after", delete_after)
     unused, old = seconds_of("spare", spare), seconds_of("keep_runs", keep_runs)
@@ -87,7 +93,7 @@ def sweep(
             apply,
             now,
             work.consent,
-            _finish_runs(work, client, told),
+            _finish_runs(work, client, told, prices),
             expire_holds(work),
             archive(work, idle),
             delete(work, archived),
@@ -124,7 +130,20 @@ def _work(
     )
 
 
-def _finish_runs(work: Work, client: openai.OpenAI | None, sinks: Sequence[Sink]) -> SweepPart:
+def _check(client: openai.OpenAI) -> None:
+    import openai
+
+    from assistantguard._checks import check_client
+
+    check_client(client, openai.OpenAI, openai.AsyncOpenAI, "a sweep is blocking, pass openai.OpenAI()")
+
+
+def _finish_runs(
+    work: Work,
+    client: openai.OpenAI | None,
+    sinks: Sequence[Sink],
+    prices: Mapping[str, Price] | PriceBook | None,
+) -> SweepPart:
     """Learn what became of the runs that dead processes left in flight, and settle them."""
     found = work.store.unfinished(work.started_at, _MOST_RUNS)
     ids = tuple(run.thread_id for run in found)
@@ -135,6 +154,9 @@ def _finish_runs(work: Work, client: openai.OpenAI | None, sinks: Sequence[Sink]
     from assistantguard.models import Assistant
     from assistantguard.policies import TransientRetry
 
-    with AssistantGuard(client, Assistant(_ANY_MODEL), [TransientRetry()], ledger=work.ledger, sinks=sinks) as guard:
+    with AssistantGuard(
+        client, Assistant(_ANY_MODEL), [TransientRetry()], prices=prices, ledger=work.ledger, sinks=sinks
+    ) as guard:
         done = guard.recover()
-    return SweepPart("runs", len(ids), done, ids=ids)
+    left = {_NOT_NOW: len(ids) - done} if done < len(ids) else {}
+    return SweepPart("runs", len(ids), done, left=left, ids=ids)

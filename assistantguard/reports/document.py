@@ -50,6 +50,7 @@ def report_document(report: Report) -> dict[str, Any]:
             {"policy": policy, "decision": decision, "count": count}
             for (policy, decision), count in report.observed.most_common()
         ],
+        "suggestions": report.suggestions,
         "sweeps": dict(report.sweeps),
         "vector_stores": {"created": report.vector_stores_created, "reused": report.vector_stores_reused},
         "tools": {name: dataclasses.asdict(tool) for name, tool in report.tools.items()},

@@ -91,6 +91,8 @@ class Report:
     """Items of half turns that healing removed."""
     observed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """What policies under `observe` would have done: by policy and decision."""
+    suggestions: int = 0
+    """New threads that were suggested for messages that left the topic."""
     sweeps: Counter[str] = field(default_factory=Counter)
     """What sweeps did, by the event's name."""
     vector_stores_created: int = 0
@@ -167,6 +169,8 @@ class Report:
                 | "vector_store.deleted"
             ) as name:
                 self.sweeps[name] += 1
+            case "thread.suggested":
+                self.suggestions += 1
             case "turn.started" | "run.started" | "run.step":
                 pass
             case name:
