@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sys
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +58,40 @@ def test_a_limit_of_one_window_goes_before_one_of_all(books: Books) -> None:
     books.ledger.set_limit(account, "tokens", 400)
     rows = books.json("budgets", "--user", "u-1", "--format", "json")["budgets"]
     assert [row["left"] for row in rows if row["window"]] == ["100"]
+
+
+def test_the_programs_own_limits_are_shown_when_it_is_named(
+    books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies = [
+        Budget("user", "day", tokens=1_000, timezone="Asia/Tokyo"),
+        Budget("application", "month", tokens=9_000, name="all of us"),
+    ]
+    spend(books, policies[0], "u-1", 300)
+    spend(books, policies[0], "u-2", 300)
+    spend(books, policies[1], "", 400)
+    books.ledger.set_limit(policies[0].key("u-2"), "tokens", 500)
+    (tmp_path / "shop_policies.py").write_text(
+        "from assistantguard import Budget, observe\n"
+        "policies = [Budget('user', 'day', tokens=1_000, timezone='Asia/Tokyo'),"
+        " observe(Budget('application', 'month', tokens=9_000, name='all of us'))]\n"
+        "number = 7\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    rows = books.json("budgets", "--policies", "shop_policies:policies", "--format", "json")["budgets"]
+    assert [(row["owner"], row["limit"], row["override"], row["left"]) for row in rows if row["window"]] == [
+        (None, "9000", None, "8600"),
+        ("u-1", "1000", None, "700"),
+        ("u-2", "500", "500", "200"),
+    ]
+    for where, told in (
+        ("shop_policies", "give MODULE:NAME"),
+        ("shop_policies:absent", "has no attribute 'absent'"),
+        ("shop_polices:policies", "No module named 'shop_polices'"),
+        ("shop_policies:number", "int is neither a list of policies nor a guard"),
+    ):
+        assert told in books.refused("budgets", "--policies", where)
 
 
 def test_windows_that_are_over_are_shown_when_asked_for(books: Books) -> None:

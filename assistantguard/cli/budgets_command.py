@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assistantguard.cli.accounts import parse_account, per_of
+from assistantguard.cli.budget_lines import budget_lines, own_limits
 from assistantguard.cli.database import Column, DatabaseOption, Format, FormatOption, opened, whole, write
 from assistantguard.cli.output import say, within
 from assistantguard.cli.text import dollars, number, when
@@ -29,7 +30,6 @@ budgets = typer.Typer(
 )
 
 _MOST = 100_000
-_KINDS = ("user", "tenant", "account", "application")
 
 AccountArgument = Annotated[
     str | None,
@@ -54,14 +54,22 @@ def _listed(
     database: DatabaseOption = None,
     user: Annotated[str | None, typer.Option(help="This user's only.")] = None,
     tenant: Annotated[str | None, typer.Option(help="This tenant's only.")] = None,
+    policies: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:NAME",
+            help="Where the program has its policies (a list, or its guard), so that their own limits are shown, too."
+            " The module is imported.",
+        ),
+    ] = None,
     past: Annotated[bool, typer.Option("--past", help="Windows that are over, too, as long as they are kept.")] = False,
     limit: Annotated[int, typer.Option(help="How many at most.", callback=within(1, _MOST))] = 200,
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """List the accounts of budgets: spent for good, held by requests in flight, and limits that were set.
+    """List the accounts of budgets: spent for good, held by requests in flight, limits, and what is left.
 
-    A budget's own limits stand in the program, not in the database; limit is one that was set with `set`, or with
-    `bot.set_budget(…)`.
+    A budget's own limits stand in the program, not in the database: --policies says where. Those that were set with
+    `set`, or with `bot.set_budget(…)`, are known without it.
     """
     if context.invoked_subcommand is not None:
         context.obj = database
@@ -70,7 +78,8 @@ def _listed(
         if user is not None and tenant is not None:
             raise ConfigurationError("both --user and --tenant are given: give one of them")
         kind, owner = ("user", user) if user is not None else ("tenant", tenant)
-        found = _lines(books, None if owner is None else (kind, owner), past=past, now=time.time())
+        own = {} if policies is None else own_limits(policies)
+        found = budget_lines(books, None if owner is None else (kind, owner), own, past=past, now=time.time())
         if not found:
             if owner is not None:
                 raise ConfigurationError(f"no budget of the {kind} {owner[:80]!r} is in the books: see all without it")
@@ -81,7 +90,8 @@ def _listed(
         Column("metric", "metric"),
         Column("committed", "spent", right=True, text=str),
         Column("held", "held", right=True, text=str),
-        Column("limit", "limit set", right=True, text=str),
+        Column("limit", "limit", right=True, text=str),
+        Column("override", "set", right=True, text=str),
         Column("left", "left", right=True, text=str),
         Column("renews_at", "renews (UTC)", when),
     )
@@ -217,59 +227,8 @@ def _known(books: Database, key: str) -> bool:
     return bool(account_rows(books, prefix=key, limit=1))
 
 
-def _lines(books: Database, whose: tuple[str, str] | None, *, past: bool, now: float) -> Sequence[dict[str, Any]]:
-    """What stands on each account, and what may be spent on it, in the order of their names."""
-    from assistantguard.ledger.accounts import account_rows, limit_rows
-    from assistantguard.policies import Budget
-
-    kinds: Sequence[str] = _KINDS
-    owner = None
-    if whose is not None:
-        kind: Any = whose[0]
-        kinds = (kind,)
-        owner = parse_account(Budget(kind, tokens=1).key(whose[1]))
-    amounts: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
-    limits: dict[tuple[str, str], Decimal] = {}
-    for kind in kinds:
-        for row in account_rows(books, prefix=kind, needed_at=None if past else now, limit=_MOST):
-            amounts[row.account, row.metric] = (row.committed, row.held)
-        limits.update(
-            ((account, metric), amount) for account, metric, amount in limit_rows(books, prefix=kind, limit=_MOST)
-        )
-    lines = []
-    for account, metric in sorted({*amounts, *limits}):
-        name = parse_account(account)
-        if name is None or (owner is not None and (name.kind, name.written_owner) != (owner.kind, owner.written_owner)):
-            continue
-        is_now, ends_at = name.state(now)
-        if not is_now and not past:
-            continue
-        committed, held = amounts.get((account, metric), (None, None))
-        key = account if name.window is None else account.removesuffix(f":{name.window}")
-        limit = limits.get((account, metric), limits.get((key, metric)))
-        lines.append(
-            {
-                "account": account,
-                "kind": name.kind,
-                "owner": name.owner,
-                "budget": name.budget,
-                "window": name.window,
-                "now": is_now,
-                "metric": metric,
-                "committed": committed,
-                "held": held,
-                "limit": limit,
-                "left": None
-                if limit is None or committed is None or held is None
-                else max(limit - committed - held, Decimal(0)),
-                "renews_at": ends_at if is_now and name.window is not None else None,
-            }
-        )
-    return lines
-
-
 def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
-    amounts = {key: _amount(row["metric"], row[key]) for key in ("committed", "held", "limit", "left")}
+    amounts = {key: _amount(row["metric"], row[key]) for key in ("committed", "held", "limit", "override", "left")}
     return {**row, **amounts}
 
 
