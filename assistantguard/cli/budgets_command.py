@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from assistantguard.policies import Metric
     from assistantguard.storage import Database
 
-__all__ = ["budgets"]
+__all__ = ["budgets", "clear_limit", "set_limit"]
 
 budgets = typer.Typer(
     name="budgets",

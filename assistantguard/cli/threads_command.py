@@ -22,7 +22,7 @@ from assistantguard.errors import ConfigurationError, ThreadBusy, ThreadNotFound
 if TYPE_CHECKING:
     from assistantguard.storage import SqlThreads, ThreadInfo
 
-__all__ = ["threads"]
+__all__ = ["archive", "delete", "rename", "restore", "show", "threads"]
 
 threads = typer.Typer(
     name="threads",

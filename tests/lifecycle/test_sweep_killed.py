@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assistantguard.lifecycle import ServerDeletion
-from assistantguard.storage import Database
+from assistantguard.storage.sqlite import SqliteDatabase
 from tests.lifecycle.office import Office
 
 
@@ -23,18 +23,18 @@ class Reaper:
         self.step = step
         self.after = after
         self.dead = False
-        open_one = Database._open
+        open_one = SqliteDatabase._begun
         reaper = self
 
         @contextlib.contextmanager
-        def transaction(database: Database, *, repeated: bool) -> Iterator[Any]:
+        def transaction(database: SqliteDatabase, *, repeated: bool) -> Iterator[Any]:
             late = reaper.tick()
             with open_one(database, repeated=repeated) as begun:
                 yield begun
             if late:
                 raise Killed
 
-        monkeypatch.setattr(Database, "_open", transaction)
+        monkeypatch.setattr(SqliteDatabase, "_begun", transaction)
         for method in ("conversation", "vector_store"):
             monkeypatch.setattr(ServerDeletion, method, self._killing(getattr(ServerDeletion, method)))
 
