@@ -53,6 +53,8 @@ _BETWEEN_KILLS = (0.05, 0.8)
 """Seconds."""
 _RESTARTS = 5
 """Of the database's server, over the whole test."""
+_SERVER_AWAY = 20.0
+"""Seconds after a restart in which a worker may die since it could not open the database."""
 _PATIENCE = 60.0
 """Seconds without any news after which something hangs."""
 _TRIES = 5
@@ -65,6 +67,8 @@ class _Worker:
     line: Connection
     tasks: dict[str, Task] = field(default_factory=dict)
     """Under way, by mark."""
+    heard: bool = False
+    """Whether it ever said anything."""
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +107,7 @@ class KillTest:
         self._context.set_forkserver_preload(["benchmarks._kill_worker"])
         self._workers: list[_Worker] = []
         self._threads = [_Thread(f"thread_{seed}_{number}") for number in range(_THREADS)]
+        self._restarted_at = -_SERVER_AWAY
         self._counts: Counter[str] = Counter()
         self._details: list[str] = []
 
@@ -174,6 +179,7 @@ class KillTest:
         assert self._server is not None
         self._server.restart(self._dice.choice(("fast", "immediate")))
         self._counts["server_restarts"] += 1
+        self._restarted_at = time.monotonic()
 
     def _again(self, task: Task) -> None:
         thread = self._thread(task)
@@ -211,9 +217,16 @@ class KillTest:
             worker = lines[line]
             self._hear(worker)
             if not worker.process.is_alive() and worker in self._workers:
-                self._details.append(f"a worker died by itself, with exit code {worker.process.exitcode}")
-                self._counts["threads_unusable"] += 1
+                self._note_death(worker)
                 self._dismiss(worker)
+
+    def _note_death(self, worker: _Worker) -> None:
+        """A worker died by itself: as it should where it was begun while the database's server was away."""
+        if time.monotonic() - self._restarted_at < _SERVER_AWAY and not worker.heard:
+            self._counts["workers_begun_without_server"] += 1
+            return
+        self._details.append(f"a worker died by itself, with exit code {worker.process.exitcode}")
+        self._counts["threads_unusable"] += 1
 
     def _hear(self, worker: _Worker) -> None:
         while True:
@@ -224,6 +237,7 @@ class KillTest:
             except (EOFError, OSError):
                 return
             assert isinstance(done, Done)
+            worker.heard = True
             self._take(worker, done)
 
     def _take(self, worker: _Worker, done: Done) -> None:
@@ -292,6 +306,7 @@ class KillTest:
         figures = {
             "kills": counts["kills"],
             "server_restarts": counts["server_restarts"],
+            "workers_begun_without_server": counts["workers_begun_without_server"],
             "turns": counts["turns"],
             "turns_lost": counts["turns_lost"],
             "turns_doubled": counts["turns_doubled"],
