@@ -22,8 +22,11 @@ from assistantguard import (
     AsyncGuardedThread,
     AsyncRunStream,
     AttemptFailed,
+    Budget,
     BudgetBusy,
     BudgetExceeded,
+    BudgetLine,
+    BudgetReport,
     CarryOver,
     ConfigurationError,
     CostCap,
@@ -70,7 +73,7 @@ from assistantguard import (
     observe,
     tool,
 )
-from assistantguard.events import Event, RequestSettled, RunSettled, UsageCorrected
+from assistantguard.events import BudgetWarned, Event, RequestSettled, RunSettled, UsageCorrected
 from assistantguard.policies import Decision, Refuse, Stop, View
 
 
@@ -235,6 +238,39 @@ def keep_threads(bot: AssistantGuard) -> None:
     assert_type(bot.threads.merge("u-42", thread, "parcels"), ThreadInfo)
     assert_type(bot.threads.statistics("u-42", thread), ThreadStatistics)
     bot.threads.list(7)  # type: ignore[arg-type]
+
+
+def mail(event: BudgetWarned) -> None:
+    assert_type(event.committed, Decimal)
+    assert_type(event.renews_at, float | None)
+
+
+BUDGETS = [
+    Budget("user", per="day", tokens=50_000, messages=20, warn_at=(0.5, 0.8), timezone="Europe/Berlin"),
+    Budget("tenant", timedelta(hours=6), cost="2.50", on_warning=mail),
+    Budget("application", None, cost=Decimal(100)),
+    Budget(lambda view: view.thread.tenant, name="house", messages=1_000),
+]
+Budget("session", tokens=1)  # type: ignore[arg-type]
+Budget(per="year", tokens=1)  # type: ignore[arg-type]
+Budget(tokens="many")  # type: ignore[arg-type]
+
+
+def budgets(bot: AssistantGuard) -> None:
+    report = bot.budget("u-42", tenant="acme")
+    assert_type(report, BudgetReport)
+    assert_type(report.left, Decimal)
+    assert_type(report.renews_at, float | None)
+    assert_type(report.lines, tuple[BudgetLine, ...])
+    assert_type(report.tightest.share_left, float)
+    bot.set_budget("u-42", tokens=100_000, cost=None)
+    bot.set_budget("u-42", messages=50, budget="user/day", this_window=True)
+    bot.set_budget("u-42", messages="many")  # type: ignore[arg-type]
+
+
+async def budgets_async(bot: AsyncAssistantGuard) -> None:
+    assert_type(await bot.budget(), BudgetReport)
+    assert_type(await bot.set_budget(cost="5.00"), None)
 
 
 def handle(bot: AssistantGuard) -> None:
