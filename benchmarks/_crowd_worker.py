@@ -29,7 +29,7 @@ from assistantguard import (
 from assistantguard.sandbox import ModelRequest
 from benchmarks._soak_memory import resident_bytes
 
-__all__ = ["API_KEY", "MODEL", "TOPICS", "Crowd", "Report", "answer", "make_guard", "run_worker", "user_name"]
+__all__ = ["API_KEY", "MODEL", "TOPICS", "Crowd", "Report", "answer", "run_worker", "settings", "user_name"]
 
 API_KEY = "sk-crowd"
 MODEL = "gpt-6-luna"
@@ -81,21 +81,19 @@ def answer(request: ModelRequest) -> str:
     return f"Seen: {' '.join(seen)}. It was sent on Monday."
 
 
-def make_guard(client: Any, crowd: Crowd) -> AsyncAssistantGuard:
-    """A guard as every process has one."""
-    return AsyncAssistantGuard(
-        client,
-        Assistant(model=MODEL, instructions="You answer questions about orders.", max_output_tokens=64),
-        [
+def settings(crowd: Crowd) -> dict[str, Any]:
+    """Arguments of every guard, beside its client."""
+    return {
+        "assistant": Assistant(model=MODEL, instructions="You answer questions about orders.", max_output_tokens=64),
+        "policies": [
             Budget(account="user", per="month", tokens=crowd.tokens_per_user),
             Budget(account="application", per="month", tokens=crowd.users * crowd.tokens_per_user, name="all"),
             ThreadRotation(6),
             TransientRetry(4),
         ],
-        ledger=crowd.database,
-        sinks=[],
-        lease_seconds=30,
-    )
+        "ledger": crowd.database,
+        "sinks": [],
+    }
 
 
 def run_worker(connection: Connection, crowd: Crowd, number: int, turns: int) -> None:
@@ -117,7 +115,7 @@ class _Worker:
 
     async def run(self) -> Report:
         async with openai.AsyncOpenAI(api_key=API_KEY, base_url=self._crowd.base_url, max_retries=0) as client:
-            guard = make_guard(client, self._crowd)
+            guard = AsyncAssistantGuard(client, **settings(self._crowd))
             await asyncio.gather(*(self._talk(guard) for _ in range(_AT_ONCE)))
             await guard.close()
         return self._report

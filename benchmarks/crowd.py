@@ -17,7 +17,6 @@ The exit code is 1 where anything is not as it must be.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import multiprocessing
@@ -31,8 +30,9 @@ from typing import Any, cast
 
 import openai
 
+from assistantguard import AssistantGuard
 from assistantguard.sandbox import Sandbox
-from benchmarks._crowd_worker import API_KEY, Crowd, Report, answer, make_guard, run_worker, user_name
+from benchmarks._crowd_worker import API_KEY, Crowd, Report, answer, run_worker, settings, user_name
 from benchmarks._postgres import PostgresServer
 
 __all__ = ["main", "measure"]
@@ -51,7 +51,7 @@ def measure(database: str, users: int, turns: int, processes: int, seed: int) ->
     began = time.monotonic()
     with Sandbox(answer, model_in_thread=False, api_key=API_KEY, keep_responses=1_000, log_requests=False) as sandbox:
         crowd = Crowd(sandbox.base_url, database, users, tokens_per_user, seed)
-        asyncio.run(_open(crowd))
+        _open(crowd)
         reports: list[Report] = []
         lines = {}
         for number in range(processes):
@@ -75,18 +75,18 @@ def measure(database: str, users: int, turns: int, processes: int, seed: int) ->
                 print(f"\r{done:7} of {turns} turns", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         seconds = time.monotonic() - began
-        return {**asyncio.run(_judge(crowd, sandbox)), **_seen(reports, seconds)}
+        return {**_judge(crowd, sandbox), **_seen(reports, seconds)}
 
 
-async def _open(crowd: Crowd) -> None:
+def _open(crowd: Crowd) -> None:
     """Make the schema, so that the processes do not all begin with it."""
-    async with openai.AsyncOpenAI(api_key=API_KEY, base_url=crowd.base_url) as client:
-        await make_guard(client, crowd).close()
+    with openai.OpenAI(api_key=API_KEY, base_url=crowd.base_url) as client:
+        AssistantGuard(client, **settings(crowd)).close()
 
 
-async def _judge(crowd: Crowd, sandbox: Sandbox) -> dict[str, Any]:
-    async with openai.AsyncOpenAI(api_key=API_KEY, base_url=crowd.base_url) as client:
-        guard = make_guard(client, crowd)
+def _judge(crowd: Crowd, sandbox: Sandbox) -> dict[str, Any]:
+    with openai.OpenAI(api_key=API_KEY, base_url=crowd.base_url) as client:
+        guard = AssistantGuard(client, **settings(crowd))
         entries = guard.ledger.entries()
         whose = {entry.response_id: entry.user for entry in entries}
         booked: Counter[str | None] = Counter()
@@ -99,12 +99,11 @@ async def _judge(crowd: Crowd, sandbox: Sandbox) -> dict[str, Any]:
         over = 0
         spent_up = 0
         for number in range(crowd.users):
-            report = await guard.budget(user_name(number))
-            for line in report.lines:
+            for line in guard.budget(user_name(number)).lines:
                 over += max(0, int(line.committed + line.held - line.limit))
             spent_up += booked[user_name(number)] > 0.95 * crowd.tokens_per_user
         holds = len(guard.ledger.open_holds())
-        await guard.close()
+        guard.close()
     wrong = [user for user in {*booked, *billed} if booked[user] != billed[user]]
     return {
         "users": crowd.users,
