@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from assistantguard.ledger import statements
 
 if TYPE_CHECKING:
-    from assistantguard.storage import Transaction
+    from assistantguard.storage import Database, Transaction
     from assistantguard.storage.database import Row
 
 __all__ = ["Change", "Changes"]
@@ -46,7 +46,19 @@ class Changes:
             return self._keep(transaction, transaction.execute(statement, (*hold, *self.parameters()))) or None
         return self.apply(transaction) if transaction.execute(statements.NEW_HOLD, hold) else None
 
-    def _keep(self, transaction: Transaction, rows: Sequence[Row]) -> Sequence[Row]:
+    def hold_if_it_fits(
+        self, database: Database, hold: tuple[object, ...], limits: Mapping[tuple[str, str], int]
+    ) -> bool:
+        """Add them and make their hold in one statement, where everything fits; see `statements.hold_if_it_fits`."""
+        parameters: list[object] = []
+        for account, metric, _, held, day in self.rows:
+            parameters += (account, metric, held, day, limits.get((account, metric)))
+        statement = statements.hold_if_it_fits(len(self.rows))
+        rows = database.execute(statement, (*parameters, *hold, len(limits)))
+        self._keep(database, rows)
+        return bool(rows)
+
+    def _keep(self, transaction: Transaction | Database, rows: Sequence[Row]) -> Sequence[Row]:
         """Have accounts kept for as long as they are needed now."""
         wanted = {change[:2]: change[4] for change in self.rows if change[4] is not None}
         for account, metric, _, _, day in rows if wanted else ():

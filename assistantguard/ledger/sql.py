@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from assistantguard.ledger import statements
 from assistantguard.ledger.base import (
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 __all__ = ["SqlLedger", "open_ledger"]
 
 _Key = tuple[str, str]
+_Any = TypeVar("_Any")
+_Value = TypeVar("_Value")
 
 
 def open_ledger(url: str, *, timeout: float = 10.0) -> SqlLedger:
@@ -80,6 +82,8 @@ class SqlLedger:
         self._next_tidying = 0.0
         self._made_here: dict[str, list[Held]] = {}
         """What is held by holds that were made here and have not ended."""
+        self._there: dict[_Key, None] = {}
+        """Accounts that are known to have a row."""
 
     def __repr__(self) -> str:
         return f"SqlLedger({self.database!r})"
@@ -89,18 +93,27 @@ class SqlLedger:
         held = held_by(claims, expires_at)
         text = claims_text(claims, held)
         changes = Changes((account, metric, 0, amount, day) for account, metric, amount, day in held)
+        row = (hold_id, expires_at, text)
+        limits = _limits(claims)
 
         def work(transaction: Transaction) -> Hold:
-            rows = changes.apply_with_hold(transaction, (hold_id, expires_at, text))
+            rows = changes.apply_with_hold(transaction, row)
             if rows is None:
                 ((kept, until),) = transaction.execute(statements.A_HOLD, (hold_id,))
                 return hold_of(hold_id, kept, until)
-            _check_limits(claims, held, rows)
-            self._made_here[hold_id] = held
+            if limits:
+                _check_limits(claims, held, rows)
+            return made()
+
+        def made() -> Hold:
+            _note(self._made_here, hold_id, held)
+            for key in limits:
+                _note(self._there, key, None)
             return Hold(hold_id, tuple(claims), expires_at)
 
-        if len(self._made_here) > _MOST_REMEMBERED:
-            self._made_here.pop(next(iter(self._made_here)), None)
+        at_once = self.database.writes_in_with and changes.rows and all(key in self._there for key in limits)
+        if at_once and changes.hold_if_it_fits(self.database, row, limits):
+            return made()
         return self.database.run(work, repeatable=True)
 
     def commit(self, hold_id: str, entry: Entry) -> None:
@@ -308,6 +321,23 @@ def _settling(entry: Entry, held: Sequence[Held]) -> Changes:
     )
 
 
+def _note(notes: dict[_Any, _Value], key: _Any, value: _Value) -> None:
+    """Remember something, and not too much."""
+    notes[key] = value
+    if len(notes) > _MOST_REMEMBERED:
+        notes.pop(next(iter(notes)), None)
+
+
+def _limits(claims: Sequence[Claim]) -> dict[_Key, int]:
+    """The lowest limit of each account that has one."""
+    limits: dict[_Key, int] = {}
+    for claim in claims:
+        if claim.limit is not None:
+            key, most = (claim.account, claim.metric), limit_units(claim.metric, claim.limit)
+            limits[key] = min(most, limits.get(key, most))
+    return limits
+
+
 def _check_limits(claims: Sequence[Claim], held: Sequence[Held], rows: Sequence[Row]) -> None:
     """See to it that every claim fits, one after the other.
 
@@ -319,8 +349,6 @@ def _check_limits(claims: Sequence[Claim], held: Sequence[Held], rows: Sequence[
     Raises:
         LedgerRefusal: One does not fit.
     """
-    if all(claim.limit is None for claim in claims):
-        return
     committed = {(account, metric): amount for account, metric, amount, _, _ in rows}
     before = {(account, metric): amount for account, metric, _, amount, _ in rows}
     for account, metric, amount, _ in held:

@@ -40,6 +40,7 @@ __all__ = [
     "add_to",
     "end_and_add",
     "hold_and_add",
+    "hold_if_it_fits",
     "limits_of",
     "some_of",
 ]
@@ -117,6 +118,18 @@ _ADD = (
     " RETURNING account, metric, committed, held, needed_until"
 )
 _TYPED = "(CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))"
+_WANTED = "SELECT account, metric, 0, held, needed_until FROM wanted WHERE EXISTS (SELECT 1 FROM made) ORDER BY 1, 2"
+_IF_IT_FITS = (
+    "WITH wanted (account, metric, held, needed_until, most) AS (VALUES {rows}),"
+    " standing AS (SELECT kept.total + wanted.held AS total, wanted.most FROM wanted, LATERAL"
+    " (SELECT committed + held AS total FROM guard_accounts"
+    " WHERE account = wanted.account AND metric = wanted.metric FOR UPDATE) AS kept),"
+    " made AS (INSERT INTO guard_holds (id, state, expires_at, claims)"
+    " SELECT CAST(? AS TEXT), 'open', CAST(? AS DOUBLE PRECISION), CAST(? AS TEXT)"
+    " WHERE (SELECT COUNT(*) FROM standing WHERE total <= most) = ?"
+    " ON CONFLICT (id) DO NOTHING RETURNING id)"
+    " {add}"
+)
 _MADE = f"made AS ({NEW_HOLD})"
 _ENDED = f"ended AS ({END_HOLD})"
 _VALUES = ", ".join("CAST(? AS BIGINT)" if column == "cost" else "?" for column in ENTRY_COLUMNS)
@@ -138,6 +151,17 @@ def _add_where(exists: str, accounts: int) -> str:
 def hold_and_add(accounts: int) -> str:
     """`NEW_HOLD` and `add_to` in one statement, for a database in which WITH may write; no rows if the hold stands."""
     return f"WITH {_MADE} {_add_where('EXISTS (SELECT 1 FROM made)', accounts)}"  # noqa: S608
+
+
+@functools.lru_cache(maxsize=64)
+def hold_if_it_fits(accounts: int) -> str:
+    """A hold in one statement, if it fits; no rows if it does not, if the hold stands, or if a row is missing.
+
+    Each account is given by name, metric, held, the end of its need and its limit; then come the hold and how many
+    accounts have a limit. Rows are locked before they are looked at, so that what fits still fits when it is written. A
+    row that is not there cannot be locked.
+    """
+    return _IF_IT_FITS.format(rows=", ".join([_TYPED] * accounts), add=_ADD.format(rows=_WANTED))
 
 
 @functools.lru_cache(maxsize=64)

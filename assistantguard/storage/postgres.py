@@ -33,7 +33,7 @@ _IDLE_GRACE = 30
 """Seconds after which the server ends a transaction whose process stands still, beside the time to wait for a lock."""
 
 
-class Connection:
+class _Connection:
     """A connection and its cursor, since making a cursor for each statement costs as much as the statement."""
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
@@ -57,7 +57,7 @@ class Connection:
 class _PostgresTransaction(Transaction):
     writes_in_with = True
 
-    def __init__(self, database: PostgresDatabase, connection: Connection, *, repeated: bool) -> None:
+    def __init__(self, database: PostgresDatabase, connection: _Connection, *, repeated: bool) -> None:
         super().__init__(repeated=repeated)
         self._database = database
         self._connection = connection
@@ -72,7 +72,7 @@ class _Connections:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        self.idle: list[Connection] = []
+        self.idle: list[_Connection] = []
 
     def close(self) -> None:
         while self.idle:
@@ -106,9 +106,9 @@ class PostgresDatabase(Database):
         self._conninfo = self._checked_conninfo(url)
         self._random = random.Random()  # noqa: S311  spreads tries, keeps no secret
         wait, idle = round(timeout * 1000), round((timeout + _IDLE_GRACE) * 1000)
-        self._begin = (
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-            f" SET LOCAL lock_timeout = {wait}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        self._session = (
+            f"SET lock_timeout = {wait}; SET idle_in_transaction_session_timeout = {idle};"
+            " SET default_transaction_isolation = 'read committed'"
         )
         self._connections = _Connections()
         self._finalizer = weakref.finalize(self, _Connections.close, self._connections)
@@ -153,7 +153,7 @@ class PostgresDatabase(Database):
         """See `Database.has_table`."""
         return self.query("SELECT to_regclass(?) IS NOT NULL", (name,)) == [(True,)]
 
-    def execute_on(self, connection: Connection, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def execute_on(self, connection: _Connection, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Run a statement on `connection`.
 
         Raises:
@@ -182,12 +182,12 @@ class PostgresDatabase(Database):
                 self._set_current(None)
                 self._give(connections, connection)
 
-    def _begin_on_some(self, connections: _Connections, began: float) -> Connection:
+    def _begin_on_some(self, connections: _Connections, began: float) -> _Connection:
         """A connection on which a transaction is open. Those that turn out to be lost are replaced."""
         while True:
             connection = self._take(connections, began)
             try:
-                self.execute_on(connection, self._begin)
+                self.execute_on(connection, "BEGIN")
             except DatabaseUnavailable as error:
                 self._give(connections, connection)
                 self._after_loss(connections, connection, began, error)
@@ -197,7 +197,7 @@ class PostgresDatabase(Database):
             else:
                 return connection
 
-    def _commit(self, connection: Connection) -> None:
+    def _commit(self, connection: _Connection) -> None:
         try:
             self.execute_on(connection, "COMMIT")
         except DatabaseUnavailable as error:
@@ -205,7 +205,7 @@ class PostgresDatabase(Database):
                 error.undone, error.outcome_unknown = False, True
             raise
 
-    def _translated(self, error: psycopg.Error, connection: Connection | None = None) -> Exception:
+    def _translated(self, error: psycopg.Error, connection: _Connection | None = None) -> Exception:
         """What to raise for `error`: itself where a statement is wrong, ours where the database does not work."""
         state = error.sqlstate or ""
         if state in _RIGHTS:
@@ -253,13 +253,13 @@ class PostgresDatabase(Database):
             self._finalizer = weakref.finalize(self, _Connections.close, self._connections)
         return self._connections
 
-    def _take(self, connections: _Connections, began: float) -> Connection:
+    def _take(self, connections: _Connections, began: float) -> _Connection:
         try:
             return connections.idle.pop()
         except IndexError:
             return self._connect(began, insist=True)
 
-    def _give(self, connections: _Connections, connection: Connection) -> None:
+    def _give(self, connections: _Connections, connection: _Connection) -> None:
         """Lay a connection by for the next one; a transaction that is still open is undone."""
         if connections.process != os.getpid():
             connection.close()
@@ -274,7 +274,7 @@ class PostgresDatabase(Database):
                 connections.idle.append(connection)
 
     def _after_loss(
-        self, connections: _Connections, connection: Connection, began: float, error: DatabaseUnavailable
+        self, connections: _Connections, connection: _Connection, began: float, error: DatabaseUnavailable
     ) -> None:
         """Go on with another connection, if `connection` was lost before anything was done on it.
 
@@ -288,7 +288,7 @@ class PostgresDatabase(Database):
         else:
             self._pause(began, error)
 
-    def _connect(self, began: float, *, insist: bool) -> Connection:
+    def _connect(self, began: float, *, insist: bool) -> _Connection:
         """A new connection.
 
         Args:
@@ -299,9 +299,13 @@ class PostgresDatabase(Database):
 
         psycopg = self._psycopg
         while True:
+            connection = None
             try:
                 connection = psycopg.connect(self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor)
+                connection.execute(cast("Any", self._session))
             except psycopg.Error as error:
+                if connection is not None:
+                    connection.close()
                 translated = self._refused(error)
                 text = str(error)
                 passing = any(sign in text for sign in _PASSING)
@@ -312,7 +316,7 @@ class PostgresDatabase(Database):
             else:
                 # All whole numbers are 64 bits wide, so that a statement is prepared once and not for each width.
                 connection.adapters.register_dumper(int, Int8Dumper)
-                return Connection(cast("Any", connection))
+                return _Connection(cast("Any", connection))
 
     def _refused(self, error: psycopg.Error) -> DatabaseUnavailable:
         return DatabaseUnavailable(

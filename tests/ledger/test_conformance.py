@@ -296,7 +296,7 @@ def test_accounts_that_are_needed_no_more_are_forgotten_later(ledger: Ledger) ->
 
 def test_an_account_that_is_used_again_is_kept_for_longer(ledger: Ledger) -> None:
     day = 86_400.0
-    for number, until in enumerate((50 * day, day, 49 * day)):
+    for number, until in enumerate((day, 50 * day, 49 * day)):
         ledger.reserve(f"h{number}", [claim(10, "run:1", needed_until=until), claim(10, "run:2")], until)
         ledger.commit(f"h{number}", entry(7))
     ledger.expire(KEPT_SECONDS + 49 * day)

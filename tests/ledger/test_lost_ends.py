@@ -10,7 +10,7 @@ import pytest
 from assistantguard import DatabaseUnavailable
 from assistantguard.ledger import SqlLedger, open_ledger
 from assistantguard.storage.database import Row
-from assistantguard.storage.postgres import Connection, PostgresDatabase
+from assistantguard.storage.postgres import PostgresDatabase
 from tests.ledger.books import claim, entry, estimate, tokens
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -31,9 +31,7 @@ def lose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lose]:
     execute_on = PostgresDatabase.execute_on
     left = [0]
 
-    def lossy(
-        self: PostgresDatabase, connection: Connection, statement: str, parameters: Sequence[object] = ()
-    ) -> list[Row]:
+    def lossy(self: PostgresDatabase, connection: Any, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         rows = execute_on(self, connection, statement, parameters)
         if left[0] and (statement == "COMMIT" or ("INTO guard_entries" in statement and statement.startswith("WITH"))):
             left[0] = 0
