@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
 
-__all__ = ["Connection", "PostgresDatabase"]
+__all__ = ["PostgresDatabase"]
 
 _MOST_CONNECTIONS = 8
 """Of one process. Who finds them all taken waits."""
