@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 UV = $(BIN)/uv
 READY = $(VENV)/.ready
 
-.PHONY: demo test check tests faults lint types format test-oldest test-all clean
+.PHONY: demo test check tests faults kill lint types format test-oldest test-all clean
 
 demo: $(READY)
 	$(BIN)/assistantguard demo
@@ -20,6 +20,10 @@ tests: $(READY)
 # Every fault at every transition in every way of calling, and what each ended in.
 faults: $(READY)
 	$(BIN)/python -m tests.matrix
+
+# Workers on one database, killed at random instants, and what is lost.
+kill: $(READY)
+	$(BIN)/python -m benchmarks.kill
 
 lint: $(READY)
 	$(BIN)/ruff check .

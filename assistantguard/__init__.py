@@ -15,29 +15,41 @@ Wrap your own client, have a conversation::
 
 from __future__ import annotations
 
-from assistantguard.async_guard import AsyncAssistantGuard, AsyncGuardedThread
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from assistantguard.async_guard import AsyncAssistantGuard
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetBusy,
     BudgetExceeded,
     ConfigurationError,
     DatabaseUnavailable,
+    LeaseLost,
     OutcomeUnknown,
     PolicyRefused,
     QuotaExhausted,
     Refused,
     RepeatedToolCall,
+    ReplyUnavailable,
     RequestRejected,
     RetriesExhausted,
     RunFailed,
     RunIncomplete,
     RunStopped,
     RunTimedOut,
+    ThreadArchived,
     ThreadBroken,
+    ThreadBusy,
+    ThreadNameTaken,
+    ThreadNotFound,
+    ThreadRefused,
     ToolStepCeilingReached,
+    TooManyThreads,
     VectorStoreFailed,
 )
-from assistantguard.guard import AssistantGuard, GuardedThread
+from assistantguard.guard import AssistantGuard
+from assistantguard.guarded_thread import AsyncGuardedThread, GuardedThread
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import (
     Assistant,
@@ -74,6 +86,11 @@ from assistantguard.streams import AsyncRunStream, RunStream
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
+if TYPE_CHECKING:
+    from assistantguard.models.budget import BudgetLine, BudgetReport
+    from assistantguard.policies import Budget, TopicCheck
+    from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
+
 __all__ = [
     "Assistant",
     "AssistantGuard",
@@ -81,17 +98,23 @@ __all__ = [
     "AsyncAssistantGuard",
     "AsyncGuardedThread",
     "AsyncRunStream",
+    "AsyncUserThreads",
     "AttemptFailed",
+    "Budget",
     "BudgetBusy",
     "BudgetExceeded",
+    "BudgetLine",
+    "BudgetReport",
     "CarryOver",
     "ConfigurationError",
     "CostCap",
     "DatabaseUnavailable",
+    "DeletedThread",
     "Failure",
     "GuardedThread",
     "Item",
     "JsonLinesSink",
+    "LeaseLost",
     "Ledger",
     "MemoryLedger",
     "OutcomeUnknown",
@@ -105,6 +128,7 @@ __all__ = [
     "RepeatedToolCall",
     "Reply",
     "ReplyReady",
+    "ReplyUnavailable",
     "RequestRejected",
     "RetriesExhausted",
     "RunFailed",
@@ -117,10 +141,18 @@ __all__ = [
     "StreamEvent",
     "StructlogSink",
     "TextDelta",
+    "ThreadArchived",
     "ThreadBroken",
+    "ThreadBusy",
+    "ThreadInfo",
+    "ThreadNameTaken",
+    "ThreadNotFound",
+    "ThreadRefused",
     "ThreadRotation",
     "ThreadState",
+    "ThreadStatistics",
     "TokenCap",
+    "TooManyThreads",
     "ToolCall",
     "ToolCallRequested",
     "ToolCallSettled",
@@ -128,11 +160,32 @@ __all__ = [
     "ToolOutput",
     "ToolStepCeiling",
     "ToolStepCeilingReached",
+    "TopicCheck",
     "TransientRetry",
     "Usage",
+    "UserThreads",
     "VectorStoreFailed",
     "VectorStoreReuse",
     "default_policies",
     "observe",
     "tool",
 ]
+
+_LATER = {
+    "AsyncUserThreads": "threads",
+    "Budget": "policies.budget",
+    "BudgetLine": "models.budget",
+    "BudgetReport": "models.budget",
+    "DeletedThread": "threads",
+    "ThreadInfo": "threads",
+    "ThreadStatistics": "threads",
+    "TopicCheck": "policies.topics",
+    "UserThreads": "threads",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What not every application needs is imported when it is first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

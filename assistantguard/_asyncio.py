@@ -16,7 +16,7 @@ from assistantguard._threads import in_thread
 from assistantguard.backends.port import END
 from assistantguard.models import ToolCall, ToolOutput
 
-__all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort"]
+__all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort", "AsyncioTurns"]
 
 T = TypeVar("T")
 _LAST_READ = 0.5
@@ -88,6 +88,26 @@ class AsyncioEvents:
     async def close(self) -> None:
         """See `EventStream.close`."""
         await self._stream.close()
+
+
+class AsyncioTurns:
+    """A thread's turns: one after another, in the order they came."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def take(self, seconds: float | None) -> bool:
+        """Wait for the turn, for `seconds` at most; return whether it came."""
+        try:
+            with anyio.fail_after(seconds):
+                await self._lock.acquire()
+        except TimeoutError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Hand the thread to the next turn."""
+        self._lock.release()
 
 
 class AsyncioDriver:

@@ -16,7 +16,7 @@ from assistantguard._watch import watch
 from assistantguard.backends.port import END
 from assistantguard.models import ToolCall, ToolOutput
 
-__all__ = ["BlockingDriver", "BlockingEvents", "BlockingPort", "block_on"]
+__all__ = ["BlockingDriver", "BlockingEvents", "BlockingPort", "BlockingTurns", "block_on"]
 
 T = TypeVar("T")
 
@@ -128,6 +128,21 @@ class BlockingEvents:
         """See `EventStream.close`."""
         self._watched.over()
         self._stream.close()
+
+
+class BlockingTurns:
+    """A thread's turns: one after another, in the order they came."""
+
+    def __init__(self) -> None:
+        self._lock = FairLock()
+
+    async def take(self, seconds: float | None) -> bool:
+        """Wait for the turn, for `seconds` at most; return whether it came."""
+        return self._lock.acquire(seconds)
+
+    def release(self) -> None:
+        """Hand the thread to the next turn."""
+        self._lock.release()
 
 
 class BlockingDriver:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,37 +14,33 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 from assistantguard import tokens
+from assistantguard._alerts import Alerts
 from assistantguard._calling import ToolCalling
+from assistantguard._checks import positive
 from assistantguard.engine import Session
-from assistantguard.errors import ConfigurationError, RunTimedOut
+from assistantguard.errors import ConfigurationError
 from assistantguard.ledger import Ledger, MemoryLedger
 from assistantguard.models import Assistant, ThreadState
-from assistantguard.policies import Policy, PolicySet, default_policies
+from assistantguard.policies import Metric, Policy, PolicySet, default_policies
+from assistantguard.policies.checks import one_of
 from assistantguard.prices import Price, PriceBook
 from assistantguard.prices import warm_up as warm_up_prices
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals, fan_out
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
+    from assistantguard._thread_book import ThreadBook, Turns
+    from assistantguard.engine import Engine
+    from assistantguard.engine.payers import Payer
     from assistantguard.models import ToolCall
+    from assistantguard.models.budget import BudgetReport
+    from assistantguard.policies import TopicCheck
+    from assistantguard.storage import Database, ThreadStore
 
-__all__ = [
-    "GuardCore",
-    "Message",
-    "Options",
-    "SessionTokens",
-    "Summary",
-    "check_client",
-    "check_message",
-    "new_thread_state",
-    "run_tool",
-    "until",
-    "waited_too_long",
-    "without_retries",
-]
+__all__ = ["LEDGER_VARIABLE", "GuardCore", "Options", "SessionTokens", "Summary", "run_tool", "without_retries"]
 
-Message = str | Sequence[Mapping[str, Any]]
-"""A user's message: text, or content parts as the Responses API takes them."""
+LEDGER_VARIABLE = "ASSISTANTGUARD_LEDGER"
+"""The environment variable with the URL of the ledger's database, for guards that are given none."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -61,11 +57,16 @@ class Options:
     max_parallel_tools: int
     max_tool_output_characters: int | None
     prices: Mapping[str, Price] | PriceBook | None
-    ledger: Ledger | None
+    ledger: Ledger | str | None
     sinks: Sequence[Sink] | None
     events: str | os.PathLike[str] | None
     background: bool | None
     cleanup_timeout: float
+    max_threads_per_user: int | None
+    topic_check: TopicCheck | None
+    lease_seconds: float
+    when_busy: str
+    keep_content: bool
 
 
 class SessionTokens(TypedDict):
@@ -131,9 +132,9 @@ class GuardCore:
                 f"the tool {self.toolbox.schema_only[0]!r} is given as a schema, and nothing runs it: override"
                 " dispatch_tool, or give the Python function instead"
             )
-        self.tool_timeout = _positive("tool_timeout", options.tool_timeout, optional=True)
-        run_timeout = _positive("run_timeout", options.run_timeout)
-        cleanup_timeout = _positive("cleanup_timeout", options.cleanup_timeout)
+        self.tool_timeout = positive("tool_timeout", options.tool_timeout, optional=True)
+        run_timeout = positive("run_timeout", options.run_timeout)
+        cleanup_timeout = positive("cleanup_timeout", options.cleanup_timeout)
         assert run_timeout is not None
         assert cleanup_timeout is not None
         self.parallel = options.max_parallel_tools
@@ -145,10 +146,21 @@ class GuardCore:
         self.policies = _policies(options)
         for policy in self.policies.policies:
             policy.check(assistant, self.prices)
-        self.ledger: Ledger = MemoryLedger() if options.ledger is None else options.ledger
+        self.most_threads = _most_threads(options.max_threads_per_user)
+        self.topic_check = _topic_check(options.topic_check)
+        one_of("when_busy", options.when_busy, ("wait", "refuse"))
+        self.waits = options.when_busy == "wait"
+        lease_seconds = positive("lease_seconds", options.lease_seconds)
+        assert lease_seconds is not None
+        self.ledger, self._database = _ledger(options.ledger)
+        from assistantguard.storage.leases import Leases
+
+        self.leases = Leases(_threads(self.ledger, content=options.keep_content), lease_seconds)
         self.totals = Totals()
         self._events = None if options.events is None else JsonLinesSink(options.events)
-        sinks: list[Sink] = [self.totals, *((StructlogSink(),) if options.sinks is None else options.sinks)]
+        self._alerts = Alerts(self.policies)
+        sinks: list[Sink] = [self.totals, self._alerts]
+        sinks += (StructlogSink(),) if options.sinks is None else options.sinks
         if self._events is not None:
             sinks.append(self._events)
         self.session = Session(
@@ -163,6 +175,7 @@ class GuardCore:
             run_timeout,
             cleanup_timeout,
             _background(options.background),
+            self.leases,
         )
         self.calling = ToolCalling(
             self.toolbox,
@@ -174,10 +187,35 @@ class GuardCore:
         tokens.warm_up()
         warm_up_prices()
 
+    def book(self, engine: Engine, new_turns: Callable[[], Turns]) -> ThreadBook:
+        """The threads of this guard, with locks of its colour."""
+        from assistantguard._thread_book import ThreadBook
+        from assistantguard.engine.lending import Lending
+
+        lending = Lending(engine, engine.driver, self.leases, wait=self.waits)
+        return ThreadBook(engine, lending, self.leases, self.most_threads, self.topic_check, new_turns)
+
     def close(self) -> None:
-        """Write the events that are queued."""
+        """Write the events that are queued, see budgets' warnings out, and close the database that was opened here."""
+        self.leases.stop()
+        self._alerts.close()
         if self._events is not None:
             self._events.close()
+        if self._database is not None:
+            self._database.close()
+
+    def budget(self, payer: Payer) -> BudgetReport:
+        """What is left of the budgets that concern `payer`. May block."""
+        from assistantguard.engine.payers import report
+
+        return report(self.policies, self.ledger, payer, time.time())
+
+    def set_budget(self, payer: Payer, amounts: Mapping[Metric, Any], budget: str | None, *, this_window: bool) -> None:
+        """Set limits in place of the budgets' own, but for those to ``"keep"``. May block."""
+        given: dict[Metric, Any] = {metric: amount for metric, amount in amounts.items() if amount != "keep"}
+        from assistantguard.engine.payers import set_limits
+
+        set_limits(self.policies, self.ledger, payer, given, budget=budget, this_window=this_window, now=time.time())
 
     def summary(self, thread: ThreadState | None) -> Summary:
         """The totals of the session, and the state of its default thread."""
@@ -203,57 +241,6 @@ class GuardCore:
         }
 
 
-def new_thread_state(thread_id: str | None, conversation_id: str | None, now: float) -> ThreadState:
-    """The state of a thread that begins, or that takes up a conversation that exists."""
-    state = ThreadState(thread_id or f"thread_{uuid.uuid4().hex}", created_at=now, last_used_at=now)
-    if conversation_id is not None:
-        state.generation = 1
-        state.generation_id = conversation_id
-        state.generation_started_at = now
-        state.suspect = True
-        state.adopted = True
-    return state
-
-
-def check_client(client: object, wanted: type, other: type, mend: str) -> None:
-    """Refuse a client of the other colour, and one that is too old or no client at all.
-
-    Raises:
-        ConfigurationError: It cannot be used.
-    """
-    if isinstance(client, other):
-        raise ConfigurationError(f"the client is an {other.__name__}, this guard needs an {wanted.__name__}: {mend}")
-    for part in ("responses", "conversations", "with_options"):
-        if not hasattr(client, part):
-            raise ConfigurationError(
-                f"the client {type(client).__name__} has no {part!r}: pass an openai.{wanted.__name__} of openai 1.101"
-                " or newer"
-            )
-
-
-def check_message(message: Any) -> str | list[dict[str, Any]]:
-    """A user's message as the API takes it: text, or content parts (``input_text``, ``input_image``, …).
-
-    Raises:
-        ConfigurationError: It is empty, or something else.
-    """
-    checked: str | list[dict[str, Any]] = ""
-    if isinstance(message, str):
-        checked = message if message.strip() else ""
-    elif isinstance(message, Sequence) and all(isinstance(part, Mapping) for part in message):
-        checked = [dict(part) for part in message]
-    if checked:
-        try:
-            json.dumps(checked, ensure_ascii=False).encode()
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"the message cannot be sent: {error}; give valid text and JSON values") from error
-        return checked
-    raise ConfigurationError(
-        f"the message is {message!r}: give a text that is not empty, or a list of content parts such as"
-        " {'type': 'input_text', 'text': '…'}"
-    )
-
-
 def run_tool(toolbox: Toolbox, call: ToolCall) -> Any:
     """Answer a call with the assistant's own function: its result (a coroutine for async functions), or a failure."""
     from assistantguard.models import ToolOutput
@@ -277,38 +264,53 @@ def _policies(options: Options) -> PolicySet:
     return PolicySet(policies)
 
 
-def _positive(name: str, value: Any, *, optional: bool = False) -> float | None:
-    if value is None and optional:
+def _ledger(given: Ledger | str | None) -> tuple[Ledger, Database | None]:
+    """The books, and the database that was opened for them."""
+    given = given or os.environ.get(LEDGER_VARIABLE) or None
+    if given is None:
+        return MemoryLedger(), None
+    if isinstance(given, str):
+        from assistantguard.ledger import open_ledger
+
+        ledger = open_ledger(given)
+        return ledger, ledger.database
+    return given, None
+
+
+def _threads(ledger: Ledger, *, content: bool) -> ThreadStore:
+    """Where threads are kept: where the books are."""
+    database: Database | None = getattr(ledger, "database", None)
+    if database is None:
+        from assistantguard.storage.memory_threads import MemoryThreads
+
+        return MemoryThreads()
+    from assistantguard.storage.sql_threads import SqlThreads
+
+    return SqlThreads(database, content=content)
+
+
+def _topic_check(value: Any) -> TopicCheck | None:
+    if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ConfigurationError(f"{name} is {value!r}, it must be a number of seconds above 0: change it")
-    return float(value)
+    from assistantguard.policies.topics import TopicCheck
+
+    if not isinstance(value, TopicCheck):
+        raise ConfigurationError(f"topic_check is {value!r}: give TopicCheck(…), or None for no check")
+    return value
+
+
+def _most_threads(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ConfigurationError(
+        f"max_threads_per_user is {value!r}, it must be a whole number of at least 1, or None for no limit"
+    )
 
 
 def _background(value: Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
     raise ConfigurationError(f"background is {value!r}: give True, False, or None to use it where a run may take long")
-
-
-def until(deadline: float | None) -> float | None:
-    """Unix time at which a turn that begins now must have ended.
-
-    Raises:
-        ConfigurationError: `deadline` is no number of seconds above 0.
-    """
-    seconds = _positive("deadline", deadline, optional=True)
-    return None if seconds is None else time.time() + seconds
-
-
-def waited_too_long(thread_id: str) -> RunTimedOut:
-    """The error for a turn whose deadline passed while others had the thread."""
-    error = RunTimedOut(
-        f"the turn's deadline passed while it waited for earlier turns of the thread {thread_id}: nothing was sent;"
-        " allow more time, or send fewer messages at once"
-    )
-    error.policy, error.thread_id = "deadline", thread_id
-    return error
 
 
 def _refuse_async_tools(toolbox: Toolbox) -> None:

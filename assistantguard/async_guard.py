@@ -4,45 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Collection, Sequence
+from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from weakref import WeakValueDictionary
 
-import anyio
 import openai
 from typing_extensions import Self
 
-from assistantguard._asyncio import AsyncioDriver, AsyncioPort
-from assistantguard._core import (
-    GuardCore,
-    Message,
-    Options,
-    Summary,
-    check_client,
-    check_message,
-    new_thread_state,
-    run_tool,
-    until,
-    waited_too_long,
-    without_retries,
-)
+from assistantguard._asyncio import AsyncioDriver, AsyncioPort, AsyncioTurns
+from assistantguard._blocking import block_on
+from assistantguard._checks import Message, check_client
+from assistantguard._core import GuardCore, Options, Summary, run_tool, without_retries
 from assistantguard._threads import in_thread
+from assistantguard._wanted import wanted_thread
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
-from assistantguard.models import Assistant, Reply, StreamEvent, ThreadState, ToolCall
+from assistantguard.guarded_thread import AsyncGuardedThread
+from assistantguard.models import Assistant, Reply, ToolCall
 from assistantguard.streams import AsyncRunStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from assistantguard.ledger import Ledger
-    from assistantguard.policies import Policy
+    from assistantguard.models.budget import BudgetReport
+    from assistantguard.policies import Metric, Policy, TopicCheck
     from assistantguard.prices import Price, PriceBook
     from assistantguard.telemetry import Sink
+    from assistantguard.threads import AsyncUserThreads
 
-__all__ = ["AsyncAssistantGuard", "AsyncGuardedThread"]
+__all__ = ["AsyncAssistantGuard"]
+
+T = TypeVar("T")
 
 
 class AsyncAssistantGuard:
@@ -68,6 +63,11 @@ class AsyncAssistantGuard:
         events: As for `AssistantGuard`.
         background: As for `AssistantGuard`.
         cleanup_timeout: As for `AssistantGuard`.
+        max_threads_per_user: As for `AssistantGuard`.
+        topic_check: As for `AssistantGuard`.
+        lease_seconds: As for `AssistantGuard`.
+        when_busy: As for `AssistantGuard`.
+        keep_content: As for `AssistantGuard`.
 
     Raises:
         ConfigurationError: A value cannot work; the message says which, why, and what to do.
@@ -88,11 +88,16 @@ class AsyncAssistantGuard:
         max_parallel_tools: int = 8,
         max_tool_output_characters: int | None = None,
         prices: Mapping[str, Price] | PriceBook | None = None,
-        ledger: Ledger | None = None,
+        ledger: Ledger | str | None = None,
         sinks: Sequence[Sink] | None = None,
         events: str | os.PathLike[str] | None = None,
         background: bool | None = None,
         cleanup_timeout: float = 15.0,
+        max_threads_per_user: int | None = 5,
+        topic_check: TopicCheck | None = None,
+        lease_seconds: float = 30.0,
+        when_busy: Literal["wait", "refuse"] = "wait",
+        keep_content: bool = False,
     ) -> None:
         check_client(client, openai.AsyncOpenAI, openai.OpenAI, "use AssistantGuard, or pass openai.AsyncOpenAI()")
         options = Options(
@@ -111,6 +116,11 @@ class AsyncAssistantGuard:
             events,
             background,
             cleanup_timeout,
+            max_threads_per_user,
+            topic_check,
+            lease_seconds,
+            when_busy,
+            keep_content,
         )
         self._core = GuardCore(self, AsyncAssistantGuard, assistant, options, allows_async_tools=True)
         self._client = client
@@ -119,7 +129,9 @@ class AsyncAssistantGuard:
             AsyncioDriver(self._core.calling, self._core.session.cleanup_timeout),
             ResponsesBackend(AsyncioPort(without_retries(client))),
         )
-        self._threads: dict[str, AsyncGuardedThread] = {}
+        self._book = self._core.book(self._engine, AsyncioTurns)
+        self._user_threads: AsyncUserThreads | None = None
+        self._handles: WeakValueDictionary[tuple[str | None, str], AsyncGuardedThread] = WeakValueDictionary()
         self._default: AsyncGuardedThread | None = None
 
     @property
@@ -153,13 +165,17 @@ class AsyncAssistantGuard:
         """Answer all calls of a step. Override it, async or plain, to run them together. See `AssistantGuard`."""
         return [await self.dispatch_tool(call) for call in calls]
 
-    async def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
+    async def chat(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> Reply:
         """Answer a message on the default thread. See `AssistantGuard.chat`."""
-        return await self._default_thread().chat(message, deadline=deadline)
+        return await self._default_thread().chat(message, deadline=deadline, idempotency_key=idempotency_key)
 
-    def stream(self, message: Message, *, deadline: float | None = None) -> AsyncRunStream:
+    def stream(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> AsyncRunStream:
         """Answer a message on the default thread, and tell what happens. See `AssistantGuard.stream`."""
-        return self._default_thread().stream(message, deadline=deadline)
+        return self._default_thread().stream(message, deadline=deadline, idempotency_key=idempotency_key)
 
     async def heal(self) -> bool:
         """Make the default thread usable. See `GuardedThread.heal`."""
@@ -169,20 +185,79 @@ class AsyncAssistantGuard:
         """Make files searchable on the default thread. See `GuardedThread.attach_files`."""
         return await self._default_thread().attach_files(file_ids)
 
-    def thread(self, thread_id: str | None = None, *, conversation_id: str | None = None) -> AsyncGuardedThread:
-        """Another conversation, or the one with this id. See `AssistantGuard.thread`."""
-        if thread_id is not None and thread_id in self._threads:
-            return self._threads[thread_id]
-        state = new_thread_state(thread_id, conversation_id, time.time())
-        thread = self._threads[state.id] = AsyncGuardedThread(self._engine, state)
+    @property
+    def threads(self) -> AsyncUserThreads:
+        """Users' threads. See `AssistantGuard.threads`."""
+        if self._user_threads is None:
+            from assistantguard.threads import AsyncUserThreads
+
+            self._user_threads = AsyncUserThreads(self._book)
+        return self._user_threads
+
+    def thread(
+        self,
+        thread_id: str | None = None,
+        *,
+        conversation_id: str | None = None,
+        user: str | None = None,
+        topic: str | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+    ) -> AsyncGuardedThread:
+        """A conversation. See `AssistantGuard.thread`.
+
+        A user's thread that is kept in a database is looked up when it is first used, or awaited: errors come then.
+        """
+        wanted = wanted_thread(thread_id, conversation_id, user, topic, tenant, tags)
+        place = block_on(self._book.find(wanted)) if self._book.at_once else self._book.later(wanted)
+        if place is None:
+            return AsyncGuardedThread(self._book, wanted)
+        thread = self._handles.get((place.user, place.id))
+        if thread is None:
+            thread = self._handles[place.user, place.id] = AsyncGuardedThread(self._book, place)
         return thread
+
+    async def budget(
+        self, user: str | None = None, *, tenant: str | None = None, account: str | None = None
+    ) -> BudgetReport:
+        """What is left of every budget that concerns a user. See `AssistantGuard.budget`."""
+        from assistantguard.engine.payers import Payer
+
+        payer = Payer(user, tenant, account)
+        return await self._ask_ledger(lambda: self._core.budget(payer))
+
+    async def set_budget(
+        self,
+        user: str | None = None,
+        *,
+        tenant: str | None = None,
+        account: str | None = None,
+        tokens: int | Literal["keep"] | None = "keep",
+        cost: Decimal | float | str | None = "keep",
+        messages: int | Literal["keep"] | None = "keep",
+        budget: str | None = None,
+        this_window: bool = False,
+    ) -> None:
+        """Give someone other limits than the budgets' own. See `AssistantGuard.set_budget`."""
+        from assistantguard.engine.payers import Payer
+
+        payer = Payer(user, tenant, account)
+        amounts: dict[Metric, Any] = {"tokens": tokens, "cost": cost, "messages": messages}
+        await self._ask_ledger(lambda: self._core.set_budget(payer, amounts, budget, this_window=this_window))
+
+    async def _ask_ledger(self, work: Callable[[], T]) -> T:
+        return work() if self._core.ledger.in_process else await asyncio.to_thread(work)
 
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""
         return self._core.summary(None if self._default is None else self._default.state)
 
+    async def recover(self) -> int:
+        """Finish what processes that died left under way. See `AssistantGuard.recover`."""
+        return await self._book.recover()
+
     async def close(self) -> None:
-        """Write queued events. The client stays open: it is yours."""
+        """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""
         await asyncio.to_thread(self._core.close)
 
     async def __aenter__(self) -> Self:
@@ -197,64 +272,3 @@ class AsyncAssistantGuard:
         if self._default is None:
             self._default = self.thread()
         return self._default
-
-
-class AsyncGuardedThread:
-    """One conversation of an `AsyncAssistantGuard`. Made by `AsyncAssistantGuard.thread`."""
-
-    def __init__(self, engine: Engine, state: ThreadState) -> None:
-        self._engine = engine
-        self._state = state
-        self._turns = asyncio.Lock()
-
-    @property
-    def id(self) -> str:
-        """The conversation's stable id; rotations do not change it."""
-        return self._state.id
-
-    @property
-    def state(self) -> ThreadState:
-        """Turns, context size, generation and usage, as they are now. Read it, do not change it."""
-        return self._state
-
-    async def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
-        """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
-        checked, end = check_message(message), until(deadline)
-        await self._take_turn(end)
-        try:
-            return await self._engine.turn(self._state, checked, end)
-        finally:
-            self._turns.release()
-
-    def stream(self, message: Message, *, deadline: float | None = None) -> AsyncRunStream:
-        """Answer a message and tell what happens as it happens. See `AssistantGuard.stream`."""
-        return AsyncRunStream(self._events(check_message(message), until(deadline)))
-
-    async def heal(self) -> bool:
-        """Make the thread usable. See `GuardedThread.heal`."""
-        async with self._turns:
-            return await self._engine.heal(self._state)
-
-    async def attach_files(self, file_ids: Sequence[str]) -> str:
-        """Make files searchable on this thread. See `GuardedThread.attach_files`."""
-        async with self._turns:
-            return await self._engine.files.attach(self._state, file_ids)
-
-    async def _take_turn(self, end: float | None) -> None:
-        """Take the thread; the turns before this one go first."""
-        try:
-            with anyio.fail_after(None if end is None else max(0.0, end - time.time())):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise waited_too_long(self.id) from None
-
-    async def _events(
-        self, message: str | list[dict[str, Any]], end: float | None
-    ) -> AsyncGenerator[StreamEvent, None]:
-        await self._take_turn(end)
-        try:
-            async with aclosing(self._engine.stream(self._state, message, end)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self._turns.release()

@@ -6,12 +6,19 @@
     └── AssistantGuardError          carries usage and cost so far, thread_id, run
         ├── ConfigurationError       (also a ValueError) wrong value at construction: value, limit, mend
         ├── Refused                  nothing was spent for the request that was refused
-        │   ├── BudgetExceeded       the cap is spent; asking again is refused again
+        │   ├── BudgetExceeded       the cap or budget is spent; asking again is refused until it renews
         │   ├── BudgetBusy           the rest of the cap is held by requests in flight; ask again soon
-        │   └── PolicyRefused        a policy said no
+        │   ├── PolicyRefused        a policy said no
+        │   └── ThreadRefused        a thread cannot be had
+        │       ├── ThreadNotFound   the user has no such thread; whether anybody else has is not told
+        │       ├── ThreadArchived   it takes no messages until it is restored
+        │       ├── ThreadBusy       another process drives it; ask again soon
+        │       ├── ThreadNameTaken  the user has another thread of that name
+        │       └── TooManyThreads   the user has as many named threads as are allowed
         ├── RunStopped               the guard ended the run; the thread takes the next message
         │   ├── ToolStepCeilingReached
         │   ├── RepeatedToolCall     the model was going in circles
+        │   ├── LeaseLost            another process has taken the thread over, or it was deleted
         │   └── RunTimedOut          the run's deadline passed
         ├── RunFailed                the server ended the run, or never answered; `failure` says how
         │   ├── RetriesExhausted     transient, and still so after the last attempt
@@ -45,18 +52,26 @@ __all__ = [
     "BudgetExceeded",
     "ConfigurationError",
     "DatabaseUnavailable",
+    "LeaseLost",
     "OutcomeUnknown",
     "PolicyRefused",
     "QuotaExhausted",
     "Refused",
     "RepeatedToolCall",
+    "ReplyUnavailable",
     "RequestRejected",
     "RetriesExhausted",
     "RunFailed",
     "RunIncomplete",
     "RunStopped",
     "RunTimedOut",
+    "ThreadArchived",
     "ThreadBroken",
+    "ThreadBusy",
+    "ThreadNameTaken",
+    "ThreadNotFound",
+    "ThreadRefused",
+    "TooManyThreads",
     "ToolStepCeilingReached",
     "VectorStoreFailed",
 ]
@@ -93,26 +108,41 @@ class Refused(AssistantGuardError):
 
 class _BudgetRefused(Refused):
     def __init__(
-        self, message: str, *, account: str, metric: str, limit: Decimal, committed: Decimal, held: Decimal
+        self,
+        message: str,
+        *,
+        account: str,
+        metric: str,
+        limit: Decimal,
+        committed: Decimal,
+        held: Decimal,
+        renews_at: float | None = None,
     ) -> None:
         super().__init__(message)
         self.account = account
-        """Whose limit it is, for example ``session:…``."""
+        """Whose limit it is, for example ``session:…``, or of a budget ``user:…@day:…``."""
         self.metric = metric
-        """``tokens`` or ``cost`` (US dollars)."""
+        """``tokens``, ``cost`` (US dollars) or ``messages``."""
         self.limit = limit
         self.committed = committed
         """What is spent for good."""
         self.held = held
         """What requests in flight may still spend."""
+        self.renews_at = renews_at
+        """Unix time at which a budget renews, seconds; None where it never does, and for a cap."""
+
+    @property
+    def left(self) -> Decimal:
+        """What is neither spent nor held."""
+        return max(self.limit - self.committed - self.held, Decimal(0))
 
 
 class BudgetExceeded(_BudgetRefused):
-    """What is left of a cap does not suffice for the request."""
+    """What is left of a cap or a budget does not suffice for the request; `renews_at` says until when."""
 
 
 class BudgetBusy(_BudgetRefused):
-    """The cap would suffice, but requests in flight hold the rest. Ask again when they have settled."""
+    """The cap or budget would suffice, but requests in flight hold the rest. Ask again when they have settled."""
 
 
 class PolicyRefused(Refused):
@@ -132,6 +162,14 @@ class ToolStepCeilingReached(RunStopped):
 
 class RepeatedToolCall(RunStopped):
     """The model made the same call, or met the same error, too often in a row."""
+
+
+class LeaseLost(RunStopped):
+    """Another process has taken the thread over, since this one seemed dead, or it was deleted."""
+
+
+class ReplyUnavailable(AssistantGuardError):
+    """A turn was completed before, as its key tells, and its reply can be had no more."""
 
 
 class RunTimedOut(RunStopped):
@@ -171,6 +209,30 @@ class RunIncomplete(RunFailed):
 
 class VectorStoreFailed(AssistantGuardError):
     """A vector store did not become ready: a file failed, or the time was up."""
+
+
+class ThreadRefused(Refused):
+    """A thread cannot be had. Nothing was sent."""
+
+
+class ThreadNotFound(ThreadRefused):
+    """The user has no such thread. The text is the same whether somebody else has one of that id or nobody."""
+
+
+class ThreadArchived(ThreadRefused):
+    """The thread is archived: it takes no messages until it is restored."""
+
+
+class ThreadBusy(ThreadRefused):
+    """Another process drives the thread. Ask again when it is done."""
+
+
+class ThreadNameTaken(ThreadRefused):
+    """The user has another thread of that name."""
+
+
+class TooManyThreads(ThreadRefused):
+    """The user has as many named threads in use as are allowed."""
 
 
 class DatabaseUnavailable(AssistantGuardError):

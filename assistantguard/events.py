@@ -14,7 +14,10 @@ from assistantguard.models.usage import Usage
 
 __all__ = [
     "BudgetRefusedEvent",
+    "BudgetWarned",
+    "ConversationDeleted",
     "Event",
+    "HoldsExpired",
     "PolicyObserved",
     "RequestSettled",
     "RunCancelled",
@@ -22,12 +25,17 @@ __all__ = [
     "RunSettled",
     "RunStarted",
     "RunStep",
+    "RunsPruned",
+    "ThreadArchivedEvent",
+    "ThreadDeleted",
     "ThreadHealed",
     "ThreadRotated",
+    "ThreadSuggested",
     "ToolSettled",
     "TurnStarted",
     "UsageCorrected",
     "VectorStoreCreated",
+    "VectorStoreDeleted",
     "VectorStoreReused",
 ]
 
@@ -163,6 +171,17 @@ class RunStep(Event):
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class ThreadSuggested(Event):
+    """A message left the topic of its thread: a new thread would suit it. It was answered all the same."""
+
+    name: ClassVar[str] = "thread.suggested"
+    level: ClassVar[Level] = "info"
+    compared: int
+    """With how many messages and replies it was compared."""
+    user: str | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class ToolSettled(Event):
     """One tool call was answered."""
 
@@ -294,8 +313,67 @@ class VectorStoreReused(Event):
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class VectorStoreDeleted(Event):
+    """A vector store that nothing referred to was deleted at the server, or was gone there. Its files stay."""
+
+    name: ClassVar[str] = "vector_store.deleted"
+    level: ClassVar[Level] = "info"
+    vector_store_id: str
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ConversationDeleted(Event):
+    """A conversation that nothing referred to was deleted at the server, or was gone there."""
+
+    name: ClassVar[str] = "conversation.deleted"
+    level: ClassVar[Level] = "info"
+    generation_id: str
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ThreadArchivedEvent(Event):
+    """A thread was put away, since nobody used it for long."""
+
+    name: ClassVar[str] = "thread.archived"
+    level: ClassVar[Level] = "info"
+    last_used_at: float
+    """Unix time, seconds."""
+    user: str | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ThreadDeleted(Event):
+    """A thread was forgotten; its conversations at the server are deleted next."""
+
+    name: ClassVar[str] = "thread.deleted"
+    level: ClassVar[Level] = "info"
+    reason: str
+    archived_at: float | None = None
+    """Unix time, seconds."""
+    user: str | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class HoldsExpired(Event):
+    """Reservations of processes that are gone were settled: what they held is on the books, as an estimate."""
+
+    name: ClassVar[str] = "holds.expired"
+    level: ClassVar[Level] = "warning"
+    holds: int
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class RunsPruned(Event):
+    """What was kept of old runs was forgotten. What they used stays in the books."""
+
+    name: ClassVar[str] = "runs.pruned"
+    level: ClassVar[Level] = "info"
+    runs: int
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class BudgetRefusedEvent(Event):
-    """A request was not sent, since a cap does not allow it."""
+    """A request was not sent, since a cap or a budget does not allow it."""
 
     name: ClassVar[str] = "budget.refused"
     level: ClassVar[Level] = "warning"
@@ -307,6 +385,34 @@ class BudgetRefusedEvent(Event):
     held: Decimal
     policy: str
     reason: str
+    run_id: str | None = None
+    renews_at: float | None = None
+    """Unix time at which the budget renews, seconds; None where it never does, and for a cap."""
+    user: str | None = None
+    """Whose thread it was."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class BudgetWarned(Event):
+    """A share of a budget is spent. Once per share and window, over all processes that share the ledger."""
+
+    name: ClassVar[str] = "budget.warned"
+    level: ClassVar[Level] = "warning"
+    account: str
+    """Whose budget, and which window of it."""
+    budget: str
+    """The budget's name."""
+    metric: str
+    threshold: float
+    """The share of `limit` that was reached."""
+    limit: Decimal
+    committed: Decimal
+    """What is spent for good."""
+    renews_at: float | None = None
+    """Unix time at which the budget renews, seconds; None where it never does."""
+    user: str | None = None
+    """Whose request it was that reached it."""
+    tenant: str | None = None
     run_id: str | None = None
 
 

@@ -4,46 +4,39 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
+from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
 
 import openai
 from typing_extensions import Self
 
-from assistantguard._blocking import BlockingDriver, BlockingPort, block_on
+from assistantguard._blocking import BlockingDriver, BlockingPort, BlockingTurns, block_on
 from assistantguard._calling import is_async
-from assistantguard._core import (
-    GuardCore,
-    Message,
-    Options,
-    Summary,
-    check_client,
-    check_message,
-    new_thread_state,
-    run_tool,
-    until,
-    waited_too_long,
-    without_retries,
-)
-from assistantguard._threads import FairLock
+from assistantguard._checks import Message, check_client
+from assistantguard._core import GuardCore, Options, Summary, run_tool, without_retries
+from assistantguard._wanted import wanted_thread
 from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
 from assistantguard.errors import ConfigurationError
-from assistantguard.models import Assistant, Reply, StreamEvent, ThreadState, ToolCall
+from assistantguard.guarded_thread import GuardedThread
+from assistantguard.models import Assistant, Reply, ToolCall
 from assistantguard.streams import RunStream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from assistantguard._thread_book import Place
     from assistantguard.ledger import Ledger
-    from assistantguard.policies import Policy
+    from assistantguard.models.budget import BudgetReport
+    from assistantguard.policies import Metric, Policy, TopicCheck
     from assistantguard.prices import Price, PriceBook
     from assistantguard.telemetry import Sink
+    from assistantguard.threads import UserThreads
 
-__all__ = ["AssistantGuard", "GuardedThread"]
+__all__ = ["AssistantGuard"]
 
 
 class AssistantGuard:
@@ -69,13 +62,22 @@ class AssistantGuard:
         max_tool_output_characters: The longest tool output that the model gets, since it is billed again with every
             later request; the rest is cut off, and the model is told so. None sets no limit.
         prices: Prices to add or override, by model name, or a `PriceBook`.
-        ledger: The books; None keeps them in memory.
+        ledger: The books, or the URL of a database for them and for threads (``sqlite:///guard.db``,
+            ``postgresql://…``); None keeps both in memory.
         sinks: Where events go, instead of `StructlogSink`.
         events: A file that gets every event as a JSON line, in addition.
         background: Whether answers are made in the background at the server, where they can be cancelled and outlive
             a lost connection. None chooses it where an answer may take long: high reasoning effort, built-in tools
             that work on their own, or a `max_output_tokens` of 16,384 and more.
         cleanup_timeout: Seconds that settling and healing may take after a run was interrupted.
+        max_threads_per_user: How many named threads in use a user may have; None sets no limit.
+        topic_check: When to suggest a new thread for a message that leaves the topic; None never does.
+        lease_seconds: After how long another process may take over a thread whose process was killed. Only where
+            threads are kept in a database.
+        when_busy: Whether a turn waits for a thread that another process drives (``"wait"``), until its deadline, or is
+            refused (``"refuse"``).
+        keep_content: Whether the messages and tool outputs of runs in flight are kept in the database, too, so that
+            nothing of them is lost with a process.
 
     Raises:
         ConfigurationError: A value cannot work; the message says which, why, and what to do.
@@ -96,11 +98,16 @@ class AssistantGuard:
         max_parallel_tools: int = 8,
         max_tool_output_characters: int | None = None,
         prices: Mapping[str, Price] | PriceBook | None = None,
-        ledger: Ledger | None = None,
+        ledger: Ledger | str | None = None,
         sinks: Sequence[Sink] | None = None,
         events: str | os.PathLike[str] | None = None,
         background: bool | None = None,
         cleanup_timeout: float = 15.0,
+        max_threads_per_user: int | None = 5,
+        topic_check: TopicCheck | None = None,
+        lease_seconds: float = 30.0,
+        when_busy: Literal["wait", "refuse"] = "wait",
+        keep_content: bool = False,
     ) -> None:
         check_client(client, openai.OpenAI, openai.AsyncOpenAI, "use AsyncAssistantGuard, or pass openai.OpenAI()")
         for name in ("dispatch_tool", "dispatch_tools"):
@@ -125,6 +132,11 @@ class AssistantGuard:
             events,
             background,
             cleanup_timeout,
+            max_threads_per_user,
+            topic_check,
+            lease_seconds,
+            when_busy,
+            keep_content,
         )
         self._core = GuardCore(self, AssistantGuard, assistant, options, allows_async_tools=False)
         self._client = client
@@ -133,7 +145,9 @@ class AssistantGuard:
             BlockingDriver(self._core.calling),
             ResponsesBackend(BlockingPort(without_retries(client))),
         )
-        self._threads: dict[str, GuardedThread] = {}
+        self._book = self._core.book(self._engine, BlockingTurns)
+        self._user_threads: UserThreads | None = None
+        self._handles: WeakValueDictionary[tuple[str | None, str], GuardedThread] = WeakValueDictionary()
         self._default: GuardedThread | None = None
         self._threads_lock = threading.Lock()
 
@@ -172,22 +186,26 @@ class AssistantGuard:
         """
         return [self.dispatch_tool(call) for call in calls]
 
-    def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
+    def chat(self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None) -> Reply:
         """Answer a message on the default thread.
 
         Args:
             message: Text, or content parts as the Responses API takes them.
             deadline: Seconds that the whole turn may take, waiting for earlier turns of the thread included; None
                 leaves `run_timeout`. Cleaning up after it may take `cleanup_timeout` more.
+            idempotency_key: Your own name for the turn. A turn of that name that was completed on the thread is not
+                made again: its reply comes back, so that what is asked twice is answered and billed once.
 
         Raises:
             Refused: A cap or a policy does not allow it; nothing was spent for what was refused.
             RunStopped: A policy or the deadline ended the run.
             RunFailed: The server ended it.
         """
-        return self._default_thread().chat(message, deadline=deadline)
+        return self._default_thread().chat(message, deadline=deadline, idempotency_key=idempotency_key)
 
-    def stream(self, message: Message, *, deadline: float | None = None) -> RunStream:
+    def stream(
+        self, message: Message, *, deadline: float | None = None, idempotency_key: str | None = None
+    ) -> RunStream:
         """Answer a message on the default thread, and tell what happens as it happens.
 
         The same turn as `chat` makes, under the same policies and with the same reply and books.
@@ -195,11 +213,12 @@ class AssistantGuard:
         Args:
             message: As for `chat`.
             deadline: As for `chat`.
+            idempotency_key: As for `chat`.
 
         Returns:
             A context manager to iterate over; what `chat` raises is raised while it is read.
         """
-        return self._default_thread().stream(message, deadline=deadline)
+        return self._default_thread().stream(message, deadline=deadline, idempotency_key=idempotency_key)
 
     def heal(self) -> bool:
         """Make the default thread usable. See `GuardedThread.heal`."""
@@ -209,26 +228,118 @@ class AssistantGuard:
         """Make files searchable on the default thread. See `GuardedThread.attach_files`."""
         return self._default_thread().attach_files(file_ids)
 
-    def thread(self, thread_id: str | None = None, *, conversation_id: str | None = None) -> GuardedThread:
-        """Another conversation, or the one with this id.
+    @property
+    def threads(self) -> UserThreads:
+        """Users' threads: list, search, rename, tag, switch, archive, restore, delete, merge, statistics."""
+        if self._user_threads is None:
+            from assistantguard.threads import UserThreads
+
+            self._user_threads = UserThreads(self._book)
+        return self._user_threads
+
+    def thread(
+        self,
+        thread_id: str | None = None,
+        *,
+        conversation_id: str | None = None,
+        user: str | None = None,
+        topic: str | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+    ) -> GuardedThread:
+        """A conversation: a user's, by topic or his current one, or the application's own, by id or a new one.
+
+        A user's thread is reached with his name only.
 
         Args:
-            thread_id: Its stable id, yours or one that `GuardedThread.id` gave; None begins a new one.
-            conversation_id: An existing ``conv_…`` to take up, where the thread is new to this guard.
+            thread_id: Its stable id, yours or one that `GuardedThread.id` gave. Without a user, one that is new begins
+                a thread, and None does so, too.
+            conversation_id: An existing ``conv_…`` to take up, where the thread is new.
+            user: Whose thread it is. Without an id and a topic it is the one that he switched to, else his thread
+                without a name.
+            topic: The name of one of his threads, which is begun where he has none of that name.
+            tenant: The tenant that the user belongs to.
+            tags: Tags of the thread, where it is new.
+
+        Raises:
+            ConfigurationError: A name is none, or the thread is another tenant's.
+            ThreadNotFound: The user has no thread of that id.
+            TooManyThreads: He has `max_threads_per_user` named threads in use already.
         """
-        with self._threads_lock:
-            if thread_id is not None and thread_id in self._threads:
-                return self._threads[thread_id]
-            state = new_thread_state(thread_id, conversation_id, time.time())
-            thread = self._threads[state.id] = GuardedThread(self._engine, state)
-            return thread
+        wanted = wanted_thread(thread_id, conversation_id, user, topic, tenant, tags)
+        return self._handle(block_on(self._book.find(wanted)))
+
+    def budget(self, user: str | None = None, *, tenant: str | None = None, account: str | None = None) -> BudgetReport:
+        """What is left of every budget that concerns a user: his own, and the application's.
+
+        Args:
+            user: Whose budgets; None leaves the application's.
+            tenant: The tenant whose budgets are told, too.
+            account: What the function of a budget names, whose budgets are told, too.
+
+        Returns:
+            `BudgetReport.lines` has a line for each budget and metric; the report itself tells limit, committed, held,
+            left and renews_at of the tightest.
+
+        Raises:
+            ConfigurationError: A name is none, or there is no such budget.
+        """
+        from assistantguard.engine.payers import Payer
+
+        return self._core.budget(Payer(user, tenant, account))
+
+    def set_budget(
+        self,
+        user: str | None = None,
+        *,
+        tenant: str | None = None,
+        account: str | None = None,
+        tokens: int | Literal["keep"] | None = "keep",
+        cost: Decimal | float | str | None = "keep",
+        messages: int | Literal["keep"] | None = "keep",
+        budget: str | None = None,
+        this_window: bool = False,
+    ) -> None:
+        """Give one user, one tenant, one account or the application other limits than the budgets' own.
+
+        They stand in the ledger: every process that shares it goes by them from its next request on. What is spent and
+        held stays, so a lower limit may be passed already; then nothing more is sent.
+
+        Args:
+            user: Whose limits.
+            tenant: Whose limits, in place of a user.
+            account: Whose limits, in place of a user, where a function names whom a budget charges.
+            tokens: The new limit; None goes back to the budget's own, ``"keep"`` leaves it as it is.
+            cost: As `tokens`, in US dollars.
+            messages: As `tokens`.
+            budget: The budget's name, where more than one would fit.
+            this_window: Whether they end with the window that is now; such a limit goes before one that stays.
+
+        Raises:
+            ConfigurationError: A limit is negative or no number, or there is not exactly one budget that it fits.
+        """
+        amounts: dict[Metric, Any] = {"tokens": tokens, "cost": cost, "messages": messages}
+        from assistantguard.engine.payers import Payer
+
+        self._core.set_budget(Payer(user, tenant, account), amounts, budget, this_window=this_window)
+
+    def recover(self) -> int:
+        """Finish what processes that were killed left under way, on all threads of the database that nobody drives.
+
+        The outcome of each run is learned and booked, and its thread made usable, as its next turn would do. Several
+        processes may do so at once.
+
+        Returns:
+            How many runs were settled.
+        """
+        return block_on(self._book.recover())
 
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""
         return self._core.summary(None if self._default is None else self._default.state)
 
     def close(self) -> None:
-        """Write queued events. The client stays open: it is yours."""
+        """Write queued events, and see warnings of budgets out, for 5 seconds at most. The client stays open."""
         self._core.close()
 
     def __enter__(self) -> Self:
@@ -239,96 +350,18 @@ class AssistantGuard:
     ) -> None:
         self.close()
 
+    def _handle(self, place: Place) -> GuardedThread:
+        """The one object for a thread, for as long as somebody has it."""
+        with self._threads_lock:
+            thread = self._handles.get((place.user, place.id))
+            if thread is None:
+                thread = self._handles[place.user, place.id] = GuardedThread(self._book, place)
+            return thread
+
     def _default_thread(self) -> GuardedThread:
         if self._default is None:
             thread = self.thread()
             with self._threads_lock:
                 if self._default is None:
                     self._default = thread
-                else:
-                    del self._threads[thread.id]
         return self._default
-
-
-class GuardedThread:
-    """One conversation of an `AssistantGuard`. Made by `AssistantGuard.thread`."""
-
-    def __init__(self, engine: Engine, state: ThreadState) -> None:
-        self._engine = engine
-        self._state = state
-        self._turns = FairLock()
-
-    @property
-    def id(self) -> str:
-        """The conversation's stable id; rotations do not change it."""
-        return self._state.id
-
-    @property
-    def state(self) -> ThreadState:
-        """Turns, context size, generation and usage, as they are now. Read it, do not change it."""
-        return self._state
-
-    def chat(self, message: Message, *, deadline: float | None = None) -> Reply:
-        """Answer a message. Calls on one thread take turns in the order they came. See `AssistantGuard.chat`."""
-        checked, end = check_message(message), until(deadline)
-        with self._turn(end):
-            return block_on(self._engine.turn(self._state, checked, end))
-
-    def stream(self, message: Message, *, deadline: float | None = None) -> RunStream:
-        """Answer a message and tell what happens as it happens. See `AssistantGuard.stream`."""
-        return RunStream(self._events(check_message(message), until(deadline)))
-
-    def heal(self) -> bool:
-        """Make the thread usable, which someone else may have broken, and learn usage that was told late.
-
-        Function calls without an output are answered, a half turn of ours is removed. A conversation that cannot be
-        healed is left for a new one, which the ``thread.rotated`` event says.
-
-        Returns:
-            Whether anything was done.
-
-        Raises:
-            RunFailed: The server refused.
-        """
-        with self._turns:
-            return block_on(self._engine.heal(self._state))
-
-    def attach_files(self, file_ids: Sequence[str]) -> str:
-        """Make files searchable on this thread, in addition to those it has; return the vector store's id.
-
-        The same set of files is embedded once: a store that holds it already is found and used again. The store stays
-        attached over rotations, and is built again when it has expired.
-
-        Args:
-            file_ids: Ids of uploaded files (``file-…``).
-
-        Raises:
-            ConfigurationError: There are no ids, or one is no text.
-            VectorStoreFailed: A file could not be embedded, or not in time.
-            RunFailed: The server refused.
-        """
-        with self._turns:
-            return block_on(self._engine.files.attach(self._state, file_ids))
-
-    @contextmanager
-    def _turn(self, end: float | None) -> Generator[None, None, None]:
-        """Hold the thread; the turns before this one go first."""
-        if not self._turns.acquire(None if end is None else max(0.0, end - time.time())):
-            raise waited_too_long(self.id)
-        try:
-            yield
-        finally:
-            self._turns.release()
-
-    def _events(self, message: str | list[dict[str, Any]], end: float | None) -> Generator[StreamEvent, None, None]:
-        with self._turn(end):
-            events = self._engine.stream(self._state, message, end)
-            try:
-                while True:
-                    try:
-                        event = block_on(events.__anext__())
-                    except StopAsyncIteration:
-                        return
-                    yield event
-            finally:
-                block_on(events.aclose())

@@ -18,6 +18,7 @@ from benchmarks._soak_model import Held, answer, held_in, shortened
 
 if TYPE_CHECKING:
     from assistantguard.sandbox.request_log import RecordedRequest
+    from assistantguard.sandbox.responses import OnDisconnect
 
 __all__ = ["API_KEY", "Call", "SandboxProcess", "Status"]
 
@@ -164,9 +165,15 @@ def _conversation_of(request: RecordedRequest) -> str:
     return parts[3] if parts[2:3] == ["conversations"] and len(parts) > 3 else ""
 
 
-def _serve(connection: Connection, seed: int, rate: float) -> None:
+def _serve(connection: Connection, seed: int, rate: float, on_disconnect: OnDisconnect) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this process ends with it
-    with Sandbox(answer, model_in_thread=False, api_key=API_KEY, keep_responses=_KEPT_RESPONSES) as sandbox:
+    with Sandbox(
+        answer,
+        model_in_thread=False,
+        api_key=API_KEY,
+        keep_responses=_KEPT_RESPONSES,
+        on_disconnect=on_disconnect,
+    ) as sandbox:
         service = _Service(sandbox, seed, rate)
         gc.freeze()
         connection.send(sandbox.base_url)
@@ -186,13 +193,14 @@ class SandboxProcess:
     Args:
         seed: Of the faults.
         rate: Share of requests that a fault happens to.
+        on_disconnect: As for `Sandbox`.
     """
 
-    def __init__(self, seed: int, rate: float) -> None:
+    def __init__(self, seed: int, rate: float, on_disconnect: OnDisconnect = "stop") -> None:
         context = multiprocessing.get_context("spawn")
         self._line, theirs = context.Pipe()
         self._lock = threading.Lock()
-        self._process = context.Process(target=_serve, args=(theirs, seed, rate), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, seed, rate, on_disconnect), daemon=True)
         self._process.start()
         theirs.close()
         if not self._line.poll(_START_SECONDS):

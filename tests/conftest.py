@@ -16,6 +16,7 @@ import pytest
 
 from assistantguard import tokens
 from benchmarks._postgres import PostgresServer
+from tests.support.books import Books
 from tests.support.clock import Clock
 from tests.support.databases import DIALECTS, fresh_url
 from tests.support.watches import LoopWatch, threads_left
@@ -24,7 +25,7 @@ from tests.support.world import COLOURS, World
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
 _REAL_GETADDRINFO = socket.getaddrinfo
-_CLEARED = ("OPENAI_", "AZURE_OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_CLEARED = ("OPENAI_", "AZURE_OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "ASSISTANTGUARD_LEDGER")
 
 if threading.current_thread() is threading.main_thread():
     # A suite that was started in the background inherits an ignored SIGINT, and tests press Ctrl-C.
@@ -140,3 +141,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     """The URL of an empty database, once of each kind. The server is started when the first test needs it."""
     with fresh_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
         yield url
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    """A database to write books and threads into, and to run commands over."""
+    books = Books(f"sqlite:///{tmp_path / 'guard.db'}")
+    yield books
+    books.close()

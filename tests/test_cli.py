@@ -287,6 +287,39 @@ def test_the_sandbox_serves_until_it_is_interrupted() -> None:
     assert "Traceback" not in complaint
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (["--background", "maybe"], "background='maybe' is not one of supported, refused, foreground"),
+        (["--on-disconnect", "weep"], "on_disconnect='weep' is not one of stop, complete"),
+        (["--keep-responses", "0"], "it is 0, it must be at least 1"),
+    ],
+)
+def test_a_sandbox_that_cannot_be_is_refused(option: list[str], told: str) -> None:
+    done = run("sandbox", "--port", "0", *option)
+
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.replace("│", " ").split())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_the_sandbox_takes_its_options() -> None:
+    options = ["--background", "refused", "--keep-responses", "1", "--log-requests", "5", "--keep-calls", "1"]
+    with subprocess.Popen([*PROGRAM, "sandbox", "--port", "0", *options], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+/v1", process.stderr.readline())
+        assert found is not None
+        with httpx.Client(base_url=found[0], headers={"Authorization": "Bearer sk-any"}, trust_env=False) as client:
+            question = {"model": "gpt-6-luna", "input": "Hello"}
+            refused = client.post("/responses", json={**question, "background": True})
+            first, _ = (client.post("/responses", json=question).json() for _ in range(2))
+            gone = client.get(f"/responses/{first['id']}")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+    assert (refused.status_code, gone.status_code) == (400, 404)
+
+
 def test_a_port_that_is_taken_is_named_with_the_mend() -> None:
     import socket
 

@@ -59,5 +59,18 @@ def test_the_web_application_answers_each_user_on_a_thread_of_its_own() -> None:
     assert lines[3] == "3 runs"
 
 
+def test_the_budgets_refuse_the_fourth_message_and_warn_before_it() -> None:
+    lines = run("examples/budgets.py").splitlines()
+    warnings = [line for line in lines if line.startswith("Soon spent")]
+    assert warnings == ["Soon spent: maren has used 2 of 3 messages"]
+    assert [line for line in lines if line not in warnings] == [
+        *(f"maren: You asked: Where is order {number}?" for number in (1, 2, 3)),
+        "maren: used up, 0 messages left until 00:00",
+        "ilse: You asked: Where is mine?",
+        "maren has 2 of 5 messages left today",
+        "maren: You asked: And where is order 5?",
+    ]
+
+
 def test_the_tests_of_a_users_bot_pass() -> None:
     assert "4 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_my_bot.py")

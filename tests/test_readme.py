@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +13,27 @@ import openai
 import pytest
 import typer.core
 import typer.main
+from typer.testing import CliRunner
 
 import assistantguard
-from assistantguard import default_policies
+from assistantguard import AssistantGuard, default_policies
 from assistantguard.cli.app import app
 from assistantguard.sandbox import FunctionCall, ModelRequest, Sandbox
+from tests.support.databases import fresh_url
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = "budgets|demo|replay|report|sandbox|sweep|threads|usage"
+ELSEWHERE = "postgresql://guard@db.internal/guard"
+"""The database server of the text; the tests have one of their own."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def model(request: ModelRequest) -> FunctionCall | str:
@@ -60,7 +70,30 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[openai.OpenAI]]:
         client.close()
 
 
-def run_snippets(sandbox: Sandbox) -> dict[str, Any]:
+@pytest.fixture
+def server_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database on a PostgreSQL server, in place of the one that the text names."""
+    with fresh_url("postgresql", tmp_path, lambda: request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+def guards(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AssistantGuard]]:
+    """Guards that the snippets make, and leave open with their databases, are closed."""
+    made: list[AssistantGuard] = []
+    construct = AssistantGuard.__init__
+
+    def note(self: AssistantGuard, *args: Any, **options: Any) -> None:
+        construct(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(AssistantGuard, "__init__", note)
+    yield made
+    for guard in made:
+        guard.close()
+
+
+def run_snippets(sandbox: Sandbox, server_url: str) -> dict[str, Any]:
     """Run all of them in order, as one program, with the names that the text says are the reader's own."""
     lookups: list[str] = []
 
@@ -79,16 +112,36 @@ def run_snippets(sandbox: Sandbox) -> dict[str, Any]:
         "lookups": lookups,
     }
     for number, source in enumerate(blocks("python"), 1):
-        code = source.replace("file-abc", ids[0]).replace("file-def", ids[1])
+        code = source.replace("file-abc", ids[0]).replace("file-def", ids[1]).replace(ELSEWHERE, server_url)
         exec(compile(code, f"README.md, Python block {number}", "exec", dont_inherit=True), names)
         names[f"after_{number}"] = dict(names)
     return names
 
 
+def run_commands(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the commands of a section, those for cron too."""
+    ran = 0
+    for line in "\n".join([*blocks("sh", text), *blocks("cron", text)]).splitlines():
+        program, *arguments = shlex.split(line.partition("* * *")[2] or line, comments=True) or [""]
+        if program == "export":
+            monkeypatch.setenv(*arguments[0].split("=", 1))
+        elif program == "assistantguard":
+            done = CliRunner().invoke(app, arguments)
+            assert done.exit_code == 0, (line, done.output)
+            ran += 1
+    assert ran == text.count("\nassistantguard ") + text.count("* * *  assistantguard ")
+
+
 def test_every_python_block_runs_in_the_order_in_which_it_stands(
-    sandbox: Sandbox, clients: list[openai.OpenAI], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    sandbox: Sandbox,
+    clients: list[openai.OpenAI],
+    guards: list[AssistantGuard],
+    server_url: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = run_snippets(sandbox)
+    names = run_snippets(sandbox, server_url)
     first = names["after_1"]
     assert first["reply"].text == "It is on its way."
     assert first["lookups"] == ["W2378156"]
@@ -98,6 +151,11 @@ def test_every_python_block_runs_in_the_order_in_which_it_stands(
     with pytest.raises(assistantguard.PolicyRefused):
         names["strict"].chat("Do my homework")
     assert clients
+    assert any(guard.ledger is not None and "postgresql" in repr(guard.ledger) for guard in guards)
+    assert names["again"].text == names["reply"].text
+    assert names["again"].run.id == names["reply"].run.id
+    assert names["left"].left == 99
+    run_commands(section("In production"), monkeypatch)
 
 
 def test_the_face_stands_in_the_first_python_block_in_fifteen_lines() -> None:
@@ -118,10 +176,12 @@ def test_the_table_shows_the_default_policies_as_they_are() -> None:
 def test_every_command_shown_exists_with_its_options() -> None:
     command = typer.main.get_command(app)
     assert isinstance(command, typer.core.TyperGroup)
-    shown = re.findall(r"assistantguard (demo|replay|report|sandbox)([^\n`]*)", "\n".join(blocks("sh")) + README)
-    assert {name for name, _ in shown} >= {"replay", "report", "sandbox"}
+    shown = re.findall(rf"assistantguard ({COMMANDS})([^\n`]*)", "\n".join(blocks("sh")) + README)
+    assert {name for name, _ in shown} >= {"replay", "report", "sandbox", "sweep", "usage", "budgets", "threads"}
     for name, rest in shown:
-        options = {option for parameter in command.commands[name].params for option in parameter.opts}
+        one = command.commands[name]
+        below = list(one.commands.values()) if isinstance(one, typer.core.TyperGroup) else []
+        options = {option for each in (one, *below) for parameter in each.params for option in parameter.opts}
         assert set(re.findall(r"--[\w-]+", rest)) <= options
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("sh")), re.MULTILINE):
@@ -144,7 +204,7 @@ def test_every_name_in_the_error_tree_is_an_error_below_the_one_it_stands_under(
             assert issubclass(error, group)
             if group is assistantguard.AssistantGuardError:
                 group = error
-    assert shown == 17
+    assert shown == 26
 
 
 def test_it_names_no_path_of_a_machine() -> None:

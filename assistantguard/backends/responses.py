@@ -211,6 +211,10 @@ class ResponsesBackend:
         """See `Backend.vector_store`."""
         return vector_store_of(await self._port.call("vector_stores.retrieve", timeout, vector_store_id))
 
+    async def delete_vector_store(self, vector_store_id: str, timeout: float) -> None:
+        """See `Backend.delete_vector_store`."""
+        await self._port.call("vector_stores.delete", timeout, vector_store_id)
+
     async def failed_files(self, vector_store_id: str, timeout: float) -> list[str]:
         """See `Backend.failed_files`; the first hundred."""
         page = await self._port.call(

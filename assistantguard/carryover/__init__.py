@@ -10,7 +10,8 @@ Nothing here does I/O, and nothing here knows the language or the domain of the 
 from __future__ import annotations
 
 from assistantguard.carryover.build import build_carry_over
+from assistantguard.carryover.joining import join_carry_overs
 from assistantguard.carryover.summary import summary_prompt
 from assistantguard.models.carry_over import CarryOver
 
-__all__ = ["CarryOver", "build_carry_over", "summary_prompt"]
+__all__ = ["CarryOver", "build_carry_over", "join_carry_overs", "summary_prompt"]

@@ -6,15 +6,21 @@ import contextlib
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
+from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
+from assistantguard.cli.sweep_command import sweep
+from assistantguard.cli.threads_command import threads
+from assistantguard.cli.usage_command import usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
 
 __all__ = ["app", "demo", "report", "sandbox"]
 
@@ -32,6 +38,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(replay)
+app.command()(usage)
+app.add_typer(budgets)
+app.add_typer(threads)
+app.command()(sweep)
 
 
 def _print_version(wanted: bool) -> None:
@@ -111,6 +121,24 @@ def sandbox(
     port: Annotated[
         int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", callback=within(0, 65_535))
     ] = 8080,
+    *,
+    background: Annotated[
+        str, typer.Option(help="What becomes of background requests: supported, refused, or made in the foreground.")
+    ] = "supported",
+    on_disconnect: Annotated[
+        str, typer.Option(help="What becomes of an answer whose client leaves: stop, or complete.")
+    ] = "stop",
+    log_requests: Annotated[
+        int, typer.Option(help="How many of the newest requests are kept.", callback=within(0))
+    ] = 10_000,
+    keep_responses: Annotated[
+        int | None,
+        typer.Option(help="How many of the newest answers can be read again. Default: all.", callback=within(1)),
+    ] = None,
+    keep_calls: Annotated[
+        int | None,
+        typer.Option(help="How many of the newest calls the bill lists. Default: all.", callback=within(1)),
+    ] = None,
 ) -> None:
     """Serve a local stand-in for OpenAI's API, for programs in any language, until Ctrl-C.
 
@@ -123,7 +151,15 @@ def sandbox(
         say(f"  export OPENAI_BASE_URL={base_url} OPENAI_API_KEY=sk-sandbox")
 
     with errors_as_text(), contextlib.suppress(KeyboardInterrupt):
-        serve(port=port, on_start=started)
+        serve(
+            port=port,
+            background=cast("BackgroundMode", background),  # it is checked there
+            on_disconnect=cast("OnDisconnect", on_disconnect),
+            log_requests=log_requests,
+            keep_responses=keep_responses,
+            keep_calls=keep_calls,
+            on_start=started,
+        )
 
 
 @app.command()

@@ -11,8 +11,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from assistantguard.cli.text import shown
-from assistantguard.errors import ConfigurationError
+from assistantguard.cli.text import clean, escaped, shown
+from assistantguard.errors import (
+    AssistantGuardError,
+    ConfigurationError,
+    LeaseLost,
+    ThreadBusy,
+    ThreadRefused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +59,7 @@ def stderr() -> Console:
 
 def say(message: str) -> None:
     """Write a remark."""
-    stderr().print(Text(message), soft_wrap=True)
+    stderr().print(Text(clean(message)), soft_wrap=True)
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -89,7 +95,7 @@ def say_bad_lines(bad: BadLines) -> None:
 
 def write_json(document: dict[str, Any]) -> None:
     """Write one JSON document."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(escaped(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
 
 
 @contextlib.contextmanager
@@ -99,8 +105,12 @@ def errors_as_text() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except ConfigurationError as error:
+    except (ThreadBusy, LeaseLost) as error:
+        fail(str(error))
+    except (ConfigurationError, ThreadRefused) as error:
         fail(str(error), USAGE)
+    except AssistantGuardError as error:
+        fail(str(error))
     except OSError as error:
         if error.filename is None:
             raise

@@ -70,6 +70,7 @@ def _happenings(report: Report) -> Table:
     rows("retries", report.retries)
     rows("stops", report.stops)
     rows("refusals", {f"{policy}: {metric} {kind}": n for (policy, metric, kind), n in report.refusals.items()})
+    rows("warnings", {f"{budget}: {share} of {metric}": n for (budget, metric, share), n in report.warnings.items()})
     rows("rotations", report.rotations)
     if report.rotations:
         table.add_row("", "tokens carried over", number(report.carried_tokens))
@@ -82,6 +83,9 @@ def _happenings(report: Report) -> Table:
     rows("would have", {f"{policy}: {decision}": n for (policy, decision), n in report.observed.items()})
     stores = {"created": report.vector_stores_created, "reused": report.vector_stores_reused}
     rows("vector stores", {which: count for which, count in stores.items() if count})
+    if report.suggestions:
+        table.add_row("suggestions", "a new thread", number(report.suggestions))
+    rows("sweeps", report.sweeps)
     rows("unknown events", report.unknown)
     if not table.row_count:
         table.add_row("-", "nothing to count", "0")

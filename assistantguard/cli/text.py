@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["dollars", "number", "share", "shown"]
+__all__ = ["clean", "dollars", "escaped", "number", "share", "shown", "when"]
 
 UNKNOWN = "unknown"
 
 
 def shown(text: str, longest: int = 60) -> str:
     """Return text from a file as a terminal may print it: one line, no control characters, not too long."""
-    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+    line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def clean(text: str) -> str:
+    """Return text without control characters; line breaks stay."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+def escaped(document: str) -> str:
+    """Return a JSON document whose strings hold no character that a terminal would act on; it means the same."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+        for character in document
+    )
+
+
+def when(time: float | None) -> str:
+    """Return a Unix time for people; a dash where there is none."""
+    if time is None:
+        return "-"
+    try:
+        moment = dt.datetime.fromtimestamp(time, dt.timezone.utc)
+    except (OverflowError, OSError, ValueError):
+        return f"time {time:g}"
+    return f"{moment:%Y-%m-%d %H:%M}"
 
 
 def dollars(amount: Decimal | None) -> str:

@@ -13,7 +13,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from assistantguard import tokens
+from assistantguard.engine.budgets import HOLD_GRACE, Standing, has_renewed, mend_of, standings
 from assistantguard.engine.failing import timed_out
+from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import text_of
 from assistantguard.errors import BudgetBusy, BudgetExceeded, PolicyRefused
 from assistantguard.events import BudgetRefusedEvent
@@ -21,8 +23,9 @@ from assistantguard.ledger import Balance, Claim, LedgerRefusal
 from assistantguard.model_limits import largest_output
 from assistantguard.models import RunState, ThreadState
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS
-from assistantguard.policies import Cap, View
-from assistantguard.policies.base import run_account
+from assistantguard.models.run import InFlight
+from assistantguard.policies import Cap, Metric, View
+from assistantguard.policies.base import UNITS
 from assistantguard.policies.ruling import PlacedCap
 from assistantguard.tokens import Estimate
 
@@ -42,8 +45,8 @@ _ENOUGH_OUTPUT = 1_024
 _BUSY_POLL = 0.05
 _RACE_POLL = 0.002
 _COUNT_TIMEOUT = 30.0
-_HOLD_GRACE = 300.0
-"""Seconds past a run's own limit until its hold expires."""
+_UNBOUNDED = 1 << 40
+"""Tokens; what a cap that does not count them leaves."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -53,6 +56,8 @@ class Expectation:
     input: Estimate
     output_at_most: int
     sent_at: float
+    caps: Sequence[PlacedCap] = ()
+    """What it was admitted under, observed ones too, with the limits that were in force."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -66,6 +71,11 @@ class _Room:
     cap: PlacedCap | None = None
     balance: Balance = field(default_factory=Balance)
 
+    @property
+    def tightness(self) -> tuple[bool, int]:
+        """The least is the tightest: first what does not fit even if nothing else were in flight."""
+        return self.without_holds >= MIN_OUTPUT_TOKENS, self.output
+
 
 class Admission:
     """Lets requests pass, or refuses them."""
@@ -76,8 +86,12 @@ class Admission:
         self._backend = backend
         self._asking = asking
 
-    async def admit(self, thread: ThreadState, run: RunState, request: ModelRequest, message: str) -> Expectation:
+    async def admit(
+        self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: str = "run"
+    ) -> Expectation:
         """Ask the policies, bound `request` by what they say, and reserve: afterwards ``run.hold_id`` is open.
+
+        The run is saved in the same transaction, so that whoever finds the hold finds what it was for.
 
         Raises:
             Refused: A policy or a cap does not allow the request.
@@ -90,7 +104,6 @@ class Admission:
         ruling = self._asking.rule("before_request", view)
         if ruling.max_tool_calls is not None and any(tool.get("type") != "function" for tool in request.tools):
             request.max_tool_calls = ruling.max_tool_calls
-        caps = [placed for placed in ruling.caps if not placed.observed]
         asked = request.max_output_tokens
         wanted = largest_output(request.model) if asked is None else asked
         if ruling.max_output_tokens is not None:
@@ -100,40 +113,71 @@ class Admission:
             expected, may_count = await self._count(request, expected, run), False
         wait_until = driver.now() + min(ruling.busy_wait, time_left)
         while True:
-            room = await self._room(caps, expected, request.model, wanted)
+            if has_renewed(ruling.caps, driver.now()):
+                view = replace(view, now=driver.now())
+                ruling = self._asking.rule("before_request", view)
+            standing = await self._standings(ruling.caps)
+            caps = [each for each in standing if not each.placed.observed]
+            room = self._room(caps, expected, request.model, wanted)
             if room.output < wanted and may_count:
                 expected, may_count = await self._count(request, expected, run), False
                 continue
-            waits = room.output < min(wanted, _ENOUGH_OUTPUT) and room.without_holds > room.output
+            short = room.output < min(wanted, _ENOUGH_OUTPUT)
+            waits = short and room.without_holds > max(room.output, MIN_OUTPUT_TOKENS - 1)
             if waits and driver.now() < wait_until:
                 await driver.sleep(_BUSY_POLL)
                 continue
             if waits or room.output < MIN_OUTPUT_TOKENS:
                 raise self._refusal(thread, run, room, expected, request)
             output = min(wanted, room.output)
-            claims = self._claims(view, ruling.caps, expected, output, request.model)
-            hold_id = run.hold_id = f"hold_{uuid.uuid4().hex}"
+            placed = [each.placed for each in standing]
+            claims = self._claims(view, placed, expected, output, request.model, purpose)
+            run.hold_id = f"hold_{uuid.uuid4().hex}"
+            run.open_response_id = None
+            run.in_flight = self._in_flight(run, request, expected, output, purpose)
             try:
-                await self._reserve(hold_id, claims, time_left)
+                await self._reserve(thread, run, claims, time_left)
             except LedgerRefusal:  # another request was quicker: look again at what is left
                 run.hold_id = None
                 await driver.sleep(_RACE_POLL)
+                time_left = self.time_left(run)
                 continue
             if caps or asked is not None or ruling.max_output_tokens is not None:
                 request.max_output_tokens = output
-            if len(caps) < len(ruling.caps):
-                await self._report_observed(view, ruling.caps)
-            return Expectation(expected, output, driver.now())
+            if len(caps) < len(standing):
+                await self._report_observed(view, placed)
+            return Expectation(expected, output, driver.now(), placed)
 
-    async def _reserve(self, hold_id: str, claims: Sequence[Claim], time_left: float) -> None:
+    async def _reserve(self, thread: ThreadState, run: RunState, claims: Sequence[Claim], time_left: float) -> None:
         """Reserve, once holds whose owner never came back are ended."""
-        ledger, now = self._session.ledger, self._driver.now()
+        ledger, states, now, hold_id = self._session.ledger, self._session.states, self._driver.now(), run.hold_id
+        assert hold_id is not None
 
         def expire_and_reserve() -> None:
             ledger.expire(now)
-            ledger.reserve(hold_id, claims, now + time_left + _HOLD_GRACE)
+            with states.together():
+                ledger.reserve(hold_id, claims, now + time_left + HOLD_GRACE)
+                states.save(thread, run)
 
-        await self._driver.blocking(expire_and_reserve, at_once=ledger.in_process)
+        await self._driver.blocking(expire_and_reserve, at_once=ledger.in_process and states.in_process)
+
+    def _in_flight(
+        self, run: RunState, request: ModelRequest, expected: Estimate, output: int, purpose: str
+    ) -> InFlight | None:
+        """What another process must know of the request; None where there can be none."""
+        if self._session.states.in_process:
+            return None
+        return InFlight(
+            purpose,
+            request.model,
+            run.attempt,
+            request.generation_id,
+            [mark_of(item) for item in request.input],
+            expected.tokens,
+            expected.at_most,
+            output,
+            self._driver.now(),
+        )
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
         """Estimate the input of `request`."""
@@ -183,28 +227,29 @@ class Admission:
             return expected
         return expected if counted is None else Estimate(counted, counted, exact=True)
 
-    async def _room(self, caps: Sequence[PlacedCap], expected: Estimate, model: str, wanted: int) -> _Room:
+    def _room(self, caps: Sequence[Standing], expected: Estimate, model: str, wanted: int) -> _Room:
         """How much output the tightest of `caps` leaves."""
         tightest = _Room(wanted, wanted)
-        for placed, balance in zip(caps, await self._balances(caps), strict=True):
-            cap = placed.cap
+        for standing in caps:
+            cap, balance = standing.placed.cap, standing.balance
             free = cap.limit - balance.committed
             output = self._affords(cap, free - balance.held, expected.at_most, model)
-            if output < tightest.output:
-                tightest = _Room(output, self._affords(cap, free, expected.at_most, model), placed, balance)
+            without_holds = output if not balance.held else self._affords(cap, free, expected.at_most, model)
+            room = _Room(output, without_holds, standing.placed, balance)
+            if output < wanted and room.tightness < tightest.tightness:
+                tightest = room
         return tightest
 
-    async def _balances(self, caps: Sequence[PlacedCap]) -> list[Balance]:
+    async def _standings(self, caps: Sequence[PlacedCap]) -> list[Standing]:
         ledger = self._session.ledger
         if not caps:
             return []
-        return await self._driver.blocking(
-            lambda: [ledger.balance(placed.cap.account, placed.cap.metric) for placed in caps],
-            at_once=ledger.in_process,
-        )
+        return await self._driver.blocking(lambda: standings(ledger, caps), at_once=ledger.in_process)
 
     def _affords(self, cap: Cap, free: Decimal, input_tokens: int, model: str) -> int:
         """The largest output that `free` on a cap pays for beside `input_tokens`."""
+        if cap.metric == "messages":
+            return _UNBOUNDED if free >= 1 else -_UNBOUNDED
         if cap.metric == "tokens":
             return int(free) - input_tokens
         affordable = self._session.prices.affordable_output(
@@ -218,28 +263,37 @@ class Admission:
         return affordable
 
     def _claims(
-        self, view: View, caps: Sequence[PlacedCap], expected: Estimate, output: int, model: str
+        self, view: View, caps: Sequence[PlacedCap], expected: Estimate, output: int, model: str, purpose: str
     ) -> list[Claim]:
-        """The claims of a request: on every account of a cap, and on the session's and the run's in any case."""
-        limits: dict[tuple[str, str], Decimal | None] = {
+        """The claims of a request: on every account of a cap, and on the session's and the run's in any case.
+
+        A summary answers no message, and holds none: it is only made where a message would fit.
+        """
+        limits: dict[tuple[str, Metric], Decimal | None] = {
             (view.session_account, "tokens"): None,
             (view.session_account, "cost"): None,
             (view.run_account, "tokens"): None,
             (view.run_account, "cost"): None,
         }
+        needed_until: dict[str, float | None] = {}
         for placed in caps:
-            key = (placed.cap.account, placed.cap.metric)
+            cap = placed.cap
+            if cap.metric == "messages" and purpose != "run":
+                continue
+            if cap.terms is not None:
+                needed_until[cap.account] = cap.terms.renews_at
+            key = (cap.account, cap.metric)
             limit = limits.setdefault(key, None)
             if not placed.observed:
-                limits[key] = placed.cap.limit if limit is None else min(limit, placed.cap.limit)
-        amount_tokens = Decimal(expected.at_most + output)
-        amount_cost = self._session.prices.at_most(
-            expected.at_most, output, model, self._session.assistant.service_tier
-        )
+                limits[key] = cap.limit if limit is None else min(limit, cap.limit)
+        cost = self._session.prices.at_most(expected.at_most, output, model, self._session.assistant.service_tier)
+        amounts: dict[Metric, Decimal] = {
+            "tokens": Decimal(expected.at_most + output),
+            "cost": cost or Decimal(0),
+            "messages": Decimal(1),
+        }
         return [
-            Claim(account, "tokens", amount_tokens, limit)
-            if metric == "tokens"
-            else Claim(account, "cost", amount_cost or Decimal(0), limit)
+            Claim(account, metric, amounts[metric], limit, needed_until.get(account))
             for (account, metric), limit in limits.items()
         ]
 
@@ -250,30 +304,25 @@ class Admission:
         assert room.cap is not None
         cap, balance = room.cap.cap, room.balance
         busy = room.without_holds >= MIN_OUTPUT_TOKENS
-        unit = "tokens" if cap.metric == "tokens" else "US dollars"
+        renews_at = None if cap.terms is None else cap.terms.renews_at
         free = cap.limit - balance.committed - balance.held
         needs = (
             f"the request needs {expected.at_most} input and at least {MIN_OUTPUT_TOKENS} output tokens"
             f" on {request.model}"
+            if cap.metric != "messages"
+            else "the request answers one more"
         )
-        text = (
-            f"{room.cap.policy}: {cap.account} has {max(free, Decimal(0))} of {cap.limit} {unit} left"
-            f" ({balance.committed} spent, {balance.held} held by requests in flight), {needs}: "
-        )
-        if busy:
-            text += "ask again when they have settled"
-        elif cap.account == run_account(run):
-            text += "raise the cap, or rotate earlier with ThreadRotation(max_context_tokens=…)"
-        else:
-            text += "raise the cap, or begin a new session"
         kind = BudgetBusy if busy else BudgetExceeded
         error = kind(
-            text,
+            f"{'' if cap.terms is None else 'Budget '}{room.cap.policy}: {cap.account} has {max(free, Decimal(0))} of"
+            f" {cap.limit} {UNITS[cap.metric]} left ({balance.committed} spent, {balance.held} held by requests in"
+            f" flight), {needs}: {mend_of(cap, run, busy=busy)}",
             account=cap.account,
             metric=cap.metric,
             limit=cap.limit,
             committed=balance.committed,
             held=balance.held,
+            renews_at=renews_at,
         )
         error.policy = room.cap.policy
         self._session.emit(
@@ -290,6 +339,8 @@ class Admission:
                 room.cap.policy,
                 needs,
                 run.id,
+                renews_at,
+                thread.user,
             )
         )
         return error
@@ -297,11 +348,11 @@ class Admission:
     async def _report_observed(self, view: View, caps: Sequence[PlacedCap]) -> None:
         """Report the observed caps that the request just reserved would not have fitted."""
         observed = [placed for placed in caps if placed.observed]
-        for placed, balance in zip(observed, await self._balances(observed), strict=True):
-            if balance.committed + balance.held > placed.cap.limit:
-                cap = placed.cap
+        for standing in await self._standings(observed):
+            cap, balance = standing.placed.cap, standing.balance
+            if balance.committed + balance.held > cap.limit:
                 reason = f"{cap.account} would pass its {cap.limit} {cap.metric}"
-                self._asking.report(view, placed.policy, "before_request", "refuse", reason)
+                self._asking.report(view, standing.placed.policy, "before_request", "refuse", reason)
 
 
 def framing(items: int) -> Estimate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from assistantguard.errors import Refused
 from assistantguard.events import PolicyObserved, RunRetried
 from assistantguard.models import Failure, RunState, ThreadState
 from assistantguard.policies import Refuse, Retry, Ruling, View
@@ -35,13 +36,15 @@ class Asking:
 
         Raises:
             Refused: One of them refuses.
+            ConfigurationError: One of them cannot work with this thread.
         """
         ruling = self.session.policies.rule(checkpoint, view)
         for observation in ruling.observed:
             self.report(view, observation.policy, checkpoint, observation.decision.verb, observation.decision.reason)
         if isinstance(ruling.decision, Refuse):
             error = ruling.decision.error(f"{ruling.policy} refused: {ruling.decision.reason}")
-            error.policy = ruling.policy
+            if isinstance(error, Refused):
+                error.policy = ruling.policy
             raise error
         return ruling
 

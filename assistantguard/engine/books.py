@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
 from assistantguard.engine.admission import Expectation, framing
+from assistantguard.engine.budgets import BudgetWatch
 from assistantguard.engine.healing import mark_of
+from assistantguard.errors import LeaseLost
 from assistantguard.events import RequestSettled, UsageCorrected
 from assistantguard.ledger import Entry
 from assistantguard.models import Failure, RunState, ThreadState, Usage
@@ -54,13 +56,25 @@ class Books:
         self._driver = driver
         self._backend = backend
         self._vain_looks = 0
+        self._budgets = BudgetWatch(session, driver)
 
-    async def release(self, run: RunState) -> None:
+    async def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
+        """Keep what a thread and its run have become, where another process may have to go on with them.
+
+        `last` says that the turn is over, and others may have the thread.
+
+        Raises:
+            LeaseLost: Another process drives the thread by now.
+        """
+        states = self._session.states
+        await self._driver.blocking(lambda: states.save(thread, run, last=last), at_once=states.in_process)
+
+    async def release(self, thread: ThreadState, run: RunState) -> None:
         """End the hold of a request that was not sent."""
-        ledger, hold_id = self._session.ledger, run.hold_id
+        hold_id = run.hold_id
         assert hold_id is not None
         run.hold_id = None
-        await self._driver.blocking(lambda: ledger.release(hold_id), at_once=ledger.in_process)
+        await self._end(thread, run, hold_id, None)
 
     def close(self, run: RunState) -> None:
         """The run has ended: nobody asks for the balance of its account again. A database keeps it all the same."""
@@ -73,31 +87,39 @@ class Books:
 
         Without an answer, a failure that is not ambiguous was billed nothing; everything else may have been.
         """
-        if self._session.ledger.in_process:
+        if self._session.ledger.in_process and self._session.states.in_process:
             return await self._settle(sent, answer, failure)
         return await self._driver.protect(self._settle(sent, answer, failure))
 
     async def _settle(self, sent: Sent, answer: ModelAnswer | None, failure: Failure | None) -> Usage:
         session, driver, run, thread, request = self._session, self._driver, sent.run, sent.thread, sent.request
-        ledger, hold_id = session.ledger, sent.hold_id
+        hold_id = sent.hold_id
         price_source = None
         if answer is None and failure is not None and failure.kind != "ambiguous":
-            await driver.blocking(lambda: ledger.release(hold_id), at_once=ledger.in_process)
-            usage, status = Usage(), "error"
+            entry, usage, status = None, Usage(), "error"
             cost: Decimal | None = Decimal(0)
         else:
             usage = usage_of(answer, sent.expectation, request, sent.seen_tokens)
             entry = self._entry(sent, usage, answer)
             cost, price_source = entry.cost, entry.price_source
-            await driver.blocking(lambda: ledger.commit(hold_id, entry), at_once=ledger.in_process)
             status = "unknown" if answer is None else answer.status
+        response_id = (answer.id if answer is not None else None) or run.open_response_id
+        before = run.usage, run.cost, thread.usage, thread.cost, [*thread.late]
+        counted = run.message_counted
+        run.message_counted = counted or (entry is not None and sent.purpose == "run")
         run.hold_id = None
         run.usage += usage
         run.cost = None if run.cost is None or cost is None else run.cost + cost
         thread.usage += usage
-        response_id = (answer.id if answer is not None else None) or run.open_response_id
+        thread.cost = None if thread.cost is None or cost is None else thread.cost + cost
         if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
+        try:
+            await self._end(thread, run, hold_id, entry)
+        except BaseException:
+            run.hold_id, run.message_counted = hold_id, counted
+            run.usage, run.cost, thread.usage, thread.cost, thread.late = before
+            raise
         session.emit(
             RequestSettled(
                 driver.now(),
@@ -121,7 +143,34 @@ class Books:
                 sent.mode.reason,
             )
         )
+        await self._budgets.look(thread, run, sent.expectation.caps)
         return usage
+
+    async def _end(self, thread: ThreadState, run: RunState, hold_id: str, entry: Entry | None) -> None:
+        """End a hold, with nothing used where `entry` is None, and save what thread and run have become: both or none.
+
+        Where another process has taken the thread over, the books are written all the same: they are about money that
+        was spent, and the other process can only have estimated it.
+        """
+        ledger, states = self._session.ledger, self._session.states
+
+        def end() -> None:
+            if entry is None:
+                ledger.release(hold_id)
+            else:
+                ledger.commit(hold_id, entry)
+
+        def end_and_save() -> None:
+            try:
+                with states.together():
+                    end()
+                    states.save(thread, run)
+            except LeaseLost:
+                end()
+                if entry is not None and not entry.correctable:
+                    ledger.correct(hold_id, entry)
+
+        await self._driver.blocking(end_and_save, at_once=ledger.in_process and states.in_process)
 
     def _entry(self, sent: Sent, usage: Usage, answer: ModelAnswer | None) -> Entry:
         request = sent.request
@@ -138,6 +187,8 @@ class Books:
             None if answer is None else answer.id or None,
             price_source,
             provisional=answer is not None and answer.status == "cancelled",
+            user=sent.thread.user,
+            tenant=sent.thread.tenant,
         )
 
     def _priced(self, model: str, usage: Usage, answer: ModelAnswer | None) -> tuple[Decimal | None, str | None]:
@@ -151,6 +202,7 @@ class Books:
     def _note_late(self, sent: Sent, usage: Usage, cost: Decimal | None, response_id: str | None) -> None:
         """Remember an estimate that the server may yet replace."""
         run, late = sent.run, sent.thread.late
+        in_flight_marks = () if run.in_flight is None else run.in_flight.marks
         late.append(
             LateUsage(
                 sent.hold_id,
@@ -161,7 +213,7 @@ class Books:
                 sent.purpose,
                 usage,
                 cost,
-                [mark_of(item) for item in sent.request.input],
+                [mark_of(item) for item in sent.request.input] or [*in_flight_marks],
             )
         )
         del late[:-_MOST_LATE]
@@ -231,19 +283,20 @@ class Books:
             late.purpose,
             answer.id or None,
             price_source,
+            user=thread.user,
+            tenant=thread.tenant,
         )
         if late in thread.late:
             thread.late.remove(late)
-        done = await self._driver.blocking(lambda: ledger.correct(late.hold_id, entry), at_once=ledger.in_process)
-        if not done:
+        at_once = ledger.in_process
+        if not await self._driver.blocking(lambda: ledger.correct(late.hold_id, entry), at_once=at_once):
             return  # it was corrected before
+        more = None if cost is None or late.cost is None else cost - late.cost
         thread.usage += better - late.booked
+        thread.cost = None if thread.cost is None or more is None else thread.cost + more
         if run is not None:
             run.usage += better - late.booked
-            if run.cost is None or cost is None or late.cost is None:
-                run.cost = None
-            else:
-                run.cost += cost - late.cost
+            run.cost = None if run.cost is None or more is None else run.cost + more
         session.emit(
             UsageCorrected(
                 self._driver.now(),

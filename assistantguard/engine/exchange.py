@@ -6,13 +6,13 @@ else in the conversation itself. Only when nothing is found does it count as fai
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from assistantguard.engine.books import Books, Sent, context_bound
 from assistantguard.engine.failing import stopped, timed_out
-from assistantguard.engine.healing import answer_in_tail
+from assistantguard.engine.healing import answer_in_tail, mark_of
 from assistantguard.engine.meter import Meter
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer, Piece
@@ -67,8 +67,10 @@ class ExchangeTools:
     modes: Modes
     run_timeout: float
 
-    async def answer_in_tail(self, thread: ThreadState, run: RunState, request: ModelRequest) -> ModelAnswer | None:
-        """The answer to a request that was sent, where the conversation holds it."""
+    async def answer_in_tail(
+        self, thread: ThreadState, run: RunState, request: ModelRequest, marks: Sequence[str] = ()
+    ) -> ModelAnswer | None:
+        """The answer to a request that was sent, where the conversation holds it. `marks` stand for its input."""
         if request.generation_id is None:
             return None
         left = min(_LOOK_TIMEOUT, self.admission.time_left(run))
@@ -79,7 +81,8 @@ class ExchangeTools:
                 raise
             return None
         seed_items = thread.seed_items if len(items) < _TAIL else None
-        return answer_in_tail(items, request.input, thread.last_item_id, seed_items=seed_items)
+        marks = marks or [mark_of(item) for item in request.input]
+        return answer_in_tail(items, marks, thread.last_item_id, seed_items=seed_items)
 
     async def end_at_server(
         self, response_id: str, until: float, *, background: bool, pause: float = _FIRST_PAUSE
@@ -216,7 +219,7 @@ class Exchange:
             return
         if not self._is_sent:
             self._on_end(self._sent.hold_id)
-            await self._with.books.release(self._run)
+            await self._with.books.release(self._sent.thread, self._run)
             return
         answer: ModelAnswer | None = None
         try:
@@ -240,8 +243,9 @@ class Exchange:
 
     async def _read(self, stream: AnswerStream) -> str | None:
         piece = await stream.next()
-        if self._run.open_response_id is None:
+        if self._run.open_response_id is None and stream.response_id is not None:
             self._run.open_response_id = stream.response_id
+            await self._with.books.save(self._sent.thread, self._run)
         if isinstance(piece, Piece):
             if self._meter.passes(piece.text):
                 raise _too_long(self._sent)
@@ -278,7 +282,9 @@ class Exchange:
         if answer.status in OPEN_STATUSES:
             if not answer.id:
                 raise TimeoutError(f"the server answered before it was done ({answer.status}), without an id")
-            self._run.open_response_id = answer.id
+            if self._run.open_response_id is None:
+                self._run.open_response_id = answer.id
+                await self._with.books.save(self._sent.thread, self._run)
             if self._follow_until is not None and self._with.driver.now() >= self._follow_until:
                 assert self._lost is not None
                 await self._give_up(*self._lost)

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from assistantguard.engine.admission import Expectation
 from assistantguard.engine.books import Books, Purpose, Sent, context_bound, usage_of
 from assistantguard.engine.exchange import OPEN_STATUSES, Exchange, ExchangeTools, Outcome
-from assistantguard.engine.modes import Modes
+from assistantguard.engine.modes import Mode, Modes
+from assistantguard.engine.ports import ModelRequest
 from assistantguard.model_limits import largest_output
 from assistantguard.models import RunState, ThreadState
+from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
     from assistantguard.engine.admission import Admission
     from assistantguard.engine.asking import Asking
-    from assistantguard.engine.ports import Backend, Driver, ModelRequest
+    from assistantguard.engine.ports import Backend, Driver
 
 __all__ = ["Earlier", "Exchanges"]
 
@@ -73,7 +75,7 @@ class Exchanges:
         admission = self._tools.admission
         first = purpose == "run" and not thread.context_known
         content = admission.content(thread, request).tokens if first else None
-        expectation = await admission.admit(thread, run, request, message)
+        expectation = await admission.admit(thread, run, request, message, purpose)
         assert run.hold_id is not None
         mode = self._tools.modes.choose(request)
         sent = Sent(thread, run, request, expectation, purpose, mode, run.hold_id)
@@ -100,7 +102,7 @@ class Exchanges:
             return
         exchange = self._open.get(run.hold_id)
         if exchange is None:
-            await self._tools.books.release(run)
+            await self._tools.books.release(thread, run)
         else:
             await exchange.abandon(thread, run, until)
 
@@ -116,12 +118,58 @@ class Exchanges:
         books = self._tools.books
         earlier = next((late for late in reversed(thread.late) if late.run_id == run.id), None)
         expected = self._tools.admission.expect(thread, request)
-        bound = largest_output(request.model) if earlier is None else earlier.booked.output_tokens
+        if earlier is not None and earlier.booked.input_tokens < expected.at_most:  # it was counted by the API
+            booked = earlier.booked.input_tokens
+            expected = Estimate(min(expected.tokens, booked), booked, exact=False)
+        bound = largest_output(request.model)
+        if earlier is not None:  # what it was admitted with may have been counted, which is never below the truth
+            read, bound = earlier.booked.input_tokens, earlier.booked.output_tokens
+            expected = Estimate(min(expected.tokens, read), min(expected.at_most, read), exact=False)
         expectation = Expectation(expected, bound, self._tools.driver.now())
         usage = usage_of(found, expectation, request)
         if earlier is not None:
             await books.correct(thread, earlier, found, usage, run)
         return Outcome(found, usage=usage, context_at_most=context_bound(found, usage, expectation))
+
+    async def take_over(self, thread: ThreadState, run: RunState, until: float) -> Outcome | None:
+        """Learn what became of the request that a process had in flight when it died, and settle it.
+
+        Args:
+            thread: Whose run it is.
+            run: The run, as it was saved.
+            until: Unix time at which to stop asking the server.
+
+        Returns:
+            What came of it; None where nothing was sent, or nothing can be learned of it.
+        """
+        sent, tools = run.in_flight, self._tools
+        if sent is None:
+            if run.hold_id is not None:
+                await tools.books.release(thread, run)
+            return None
+        request = ModelRequest(sent.model, None, "", [], sent.generation_id, background=run.background)
+        answer = None
+        if run.open_response_id is not None:
+            answer = await tools.end_at_server(run.open_response_id, until, background=run.background)
+            if answer is None or answer.status in OPEN_STATUSES:
+                answer = None
+                thread.at_work = run.open_response_id if run.background else None
+        if answer is None and sent.generation_id is not None and sent.generation_id == thread.generation_id:
+            answer = await tools.answer_in_tail(thread, run, request, sent.marks)
+        input_tokens = Estimate(sent.input_tokens, sent.input_at_most, exact=False)
+        expectation = Expectation(input_tokens, sent.output_at_most, sent.sent_at)
+        if run.hold_id is not None:
+            mode = Mode(run.background, "it was begun by another process")
+            purpose: Purpose = "run" if sent.purpose == "run" else "summary"
+            settled = Sent(thread, run, request, expectation, purpose, mode, run.hold_id)
+            usage = await tools.books.settle(settled, answer, None)
+        elif answer is None:
+            return None
+        else:
+            usage = usage_of(answer, expectation, request)
+        if answer is None or sent.purpose != "run":
+            return None
+        return Outcome(answer, answer.failure, usage=usage, context_at_most=context_bound(answer, usage, expectation))
 
     async def end_left_over(self, thread: ThreadState, until: float) -> None:
         """Cancel once more what could not be cancelled before; afterwards ``thread.at_work`` says what is left.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from assistantguard.errors import (
+    ConfigurationError,
     OutcomeUnknown,
     QuotaExhausted,
     Refused,
@@ -72,7 +73,7 @@ def ending(cause: BaseException) -> tuple[RunStatus, str | None]:
         return "expired", cause.policy
     if isinstance(cause, RunStopped):
         return "cancelled", cause.policy
-    if isinstance(cause, (Refused, RunIncomplete)):
+    if isinstance(cause, (ConfigurationError, Refused, RunIncomplete)):
         return "incomplete", None
     if isinstance(cause, RunFailed):
         return "failed", None

@@ -23,6 +23,7 @@ __all__ = ["Files"]
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
+_GONE = 404
 
 
 class Files:
@@ -68,6 +69,7 @@ class Files:
         if not gone:
             info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(old, timeout), run)
             if info.status != "expired":
+                await self._keep(thread.file_ids, info)
                 self._note(thread, info)
                 return
         async with self._driver.exclusive(",".join(thread.file_ids)):
@@ -102,10 +104,13 @@ class Files:
         session, driver = self._session, self._driver
         began = driver.now()
         if terms.reuse:
-            found = await self._steady.call(
-                thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
-            )
+            found = await self._known(thread, file_ids, run, replaces)
+            if found is None:
+                found = await self._steady.call(
+                    thread, lambda timeout: self._backend.find_vector_store(file_ids, timeout), run
+                )
             if found is not None and found.id != replaces:
+                await self._keep(file_ids, found)
                 found = await self._wait(thread, found, run, terms.timeout)
                 self._note(thread, found)
                 session.emit(VectorStoreReused(driver.now(), session.id, thread.id, found.id, len(file_ids)))
@@ -115,6 +120,7 @@ class Files:
             lambda timeout: self._backend.create_vector_store(file_ids, terms.expires_after_days, timeout),
             run,
         )
+        await self._keep(file_ids, info)
         info = await self._wait(thread, info, run, terms.timeout)
         self._note(thread, info)
         session.emit(
@@ -130,6 +136,23 @@ class Files:
             )
         )
         return info
+
+    async def _known(
+        self, thread: ThreadState, file_ids: Sequence[str], run: RunState, replaces: str | None
+    ) -> VectorStoreInfo | None:
+        """The store that was noted for these files, where it can still be used."""
+        states = self._session.states
+        store_id = await self._driver.blocking(lambda: states.known_vector_store(file_ids), at_once=states.in_process)
+        if store_id is None or store_id == replaces:
+            return None
+        try:
+            info = await self._steady.call(thread, lambda timeout: self._backend.vector_store(store_id, timeout), run)
+        except RunFailed as error:
+            if error.failure is None or error.failure.status_code != _GONE:
+                raise
+            await self._driver.blocking(lambda: states.forget_vector_store(store_id), at_once=states.in_process)
+            return None
+        return None if info.status == "expired" or info.failed else info
 
     def _not_ready(self, thread: ThreadState, what: str, timeout: float, why: str) -> VectorStoreFailed:
         error = VectorStoreFailed(
@@ -168,6 +191,13 @@ class Files:
             error.thread_id = thread.id
             raise error
         return info
+
+    async def _keep(self, file_ids: Sequence[str], info: VectorStoreInfo) -> None:
+        """Note that a store is in use, so that it is found when nothing refers to it any more."""
+        states = self._session.states
+        await self._driver.blocking(
+            lambda: states.note_vector_store(file_ids, info.id, info.expires_at), at_once=states.in_process
+        )
 
     def _note(self, thread: ThreadState, info: VectorStoreInfo) -> None:
         if thread.vector_store_id != info.id and thread.context_known:

@@ -7,14 +7,13 @@ without an output is answered, since the API refuses all further input until it 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assistantguard.engine.input import text_of
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.models import Item, ToolCall, ToolOutput
+from assistantguard.models.marks import mark_of
 from assistantguard.models.values import Record
 
 __all__ = ["UNANSWERED", "Repair", "answer_in_tail", "mark_of", "plan_repair", "strays_in_tail"]
@@ -43,7 +42,7 @@ class Repair(Record):
 
 def plan_repair(
     newest_first: Sequence[Item],
-    unsettled: Sequence[Mapping[str, Any]],
+    unsettled: Sequence[str],
     last_item_id: str | None,
     *,
     seed_items: int | None = None,
@@ -53,7 +52,7 @@ def plan_repair(
 
     Args:
         newest_first: The conversation's newest items.
-        unsettled: Input items of the attempt that did not end well.
+        unsettled: Marks of the input items of the attempt that did not end well; see `mark_of`.
         last_item_id: The newest settled item, where known.
         seed_items: Where no item is known to be settled but those that the conversation began with, and all its
             items are in `newest_first`: how many those are.
@@ -74,12 +73,6 @@ def plan_repair(
         kept[0].id if kept else None,
         left_behind,
     )
-
-
-def mark_of(item: Mapping[str, Any]) -> str:
-    """What tells an input item again without keeping its content."""
-    told = f"{item.get('role', '')} {item.get('call_id', '')} {text_of(item)}"
-    return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
 
 
 def strays_in_tail(
@@ -122,7 +115,7 @@ def _as_input(item: Item) -> dict[str, Any]:
 
 def answer_in_tail(
     newest_first: Sequence[Item],
-    unsettled: Sequence[Mapping[str, Any]],
+    unsettled: Sequence[str],
     last_item_id: str | None,
     *,
     seed_items: int | None = None,
@@ -131,7 +124,7 @@ def answer_in_tail(
 
     Args:
         newest_first: The conversation's newest items.
-        unsettled: Input items of the attempt.
+        unsettled: Marks of the attempt's input items; see `mark_of`.
         last_item_id: See `plan_repair`.
         seed_items: See `plan_repair`.
     """
@@ -166,7 +159,7 @@ def answer_in_tail(
 
 def _left_behind(
     newest_first: Sequence[Item],
-    unsettled: Sequence[Mapping[str, Any]],
+    unsettled: Sequence[str],
     last_item_id: str | None,
     seed_items: int | None,
 ) -> int:
@@ -180,13 +173,11 @@ def _left_behind(
     elif seed_items is not None:
         return max(0, len(newest_first) - seed_items)
     # A server whose answers and conversations number their items differently: go by what was sent.
-    texts = {text_of(item) for item in unsettled if item.get("role") == "user"}
-    call_ids = {item.get("call_id") for item in unsettled if item.get("type") == "function_call_output"}
+    marks = set(unsettled)
 
     def is_ours(item: Item) -> bool:
-        if item.type == "function_call_output":
-            return item.call_id in call_ids
-        return item.type == "message" and item.role == "user" and item.text in texts
+        by_us = item.type == "function_call_output" or (item.type == "message" and item.role == "user")
+        return by_us and mark_of(_as_input(item)) in marks
 
     for index, item in enumerate(newest_first):
         if item.type == "function_call_output" or (item.type == "message" and item.role != "assistant"):

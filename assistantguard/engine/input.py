@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.models import RunState, ThreadState, ToolOutput
+from assistantguard.models.marks import text_of
 
 if TYPE_CHECKING:
     from assistantguard.engine.session import Session
@@ -76,14 +77,6 @@ def _with_vector_store(tools: Sequence[Mapping[str, Any]], vector_store_id: str)
 def output_item(output: ToolOutput) -> dict[str, Any]:
     """A tool output as the input item that carries it."""
     return {"type": "function_call_output", "call_id": output.call_id, "output": output.output}
-
-
-def text_of(item: Mapping[str, Any]) -> str:
-    """The text of an input item: a message's, or a function call output's."""
-    content = item.get("content", item.get("output", ""))
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
 
 
 def message_text(message: Message) -> str:

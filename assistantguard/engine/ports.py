@@ -6,18 +6,40 @@ Both are written as coroutines. The asyncio driver really awaits; the blocking o
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from assistantguard.models.values import Record, Value
 
 if TYPE_CHECKING:
-    from assistantguard.models import Assistant, Failure, Item, RunStatus, ToolCall, ToolOutput, Usage
+    from assistantguard.models import (
+        Assistant,
+        Failure,
+        Item,
+        RunState,
+        RunStatus,
+        ThreadState,
+        ToolCall,
+        ToolOutput,
+        Usage,
+    )
 
-__all__ = ["AnswerStream", "Backend", "Driver", "ModelAnswer", "ModelRequest", "Piece", "VectorStoreInfo"]
+__all__ = [
+    "AnswerStream",
+    "Backend",
+    "Driver",
+    "GenerationFate",
+    "ModelAnswer",
+    "ModelRequest",
+    "NoStates",
+    "Piece",
+    "States",
+    "VectorStoreInfo",
+]
 
 T = TypeVar("T")
+GenerationFate = Literal["begun", "kept", "deleted"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -115,6 +137,68 @@ class VectorStoreInfo(Value):
     expires_at: float | None
 
 
+class States(Protocol):
+    """Where threads and runs are kept, so that another process can go on with them. Blocking, as ledgers are."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether calls return at once, and nothing outlives the process."""
+        ...
+
+    def together(self) -> AbstractContextManager[object]:
+        """Make what happens inside, here and in the ledger, one transaction where both are in one database."""
+        ...
+
+    def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
+        """Keep a thread and the run that it has under way. `last` says that others may have the thread now.
+
+        Raises:
+            LeaseLost: Another process drives the thread by now.
+        """
+        ...
+
+    def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
+        """Note that a conversation was begun for a thread, was left and kept on purpose, or deleted at the server."""
+        ...
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """Note a vector store that was made or taken into use for a set of files."""
+        ...
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """The id of the vector store that was made for these files; None where none is known."""
+        ...
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """Note that a vector store cannot be used any more."""
+        ...
+
+
+class NoStates:
+    """`States` of a guard whose threads live and end with the process: there is nothing to do."""
+
+    in_process = True
+
+    def together(self) -> AbstractContextManager[None]:
+        """See `States.together`."""
+        return nullcontext()
+
+    def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
+        """See `States.save`."""
+
+    def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
+        """See `States.note_generation`."""
+
+    def note_vector_store(self, file_ids: Sequence[str], vector_store_id: str, expires_at: float | None) -> None:
+        """See `States.note_vector_store`."""
+
+    def known_vector_store(self, file_ids: Sequence[str]) -> str | None:
+        """See `States.known_vector_store`."""
+
+    def forget_vector_store(self, vector_store_id: str) -> None:
+        """See `States.forget_vector_store`."""
+
+
 class Driver(Protocol):
     """Time, waiting and tools, in one colour."""
 
@@ -210,6 +294,10 @@ class Backend(Protocol):
 
     async def vector_store(self, vector_store_id: str, timeout: float) -> VectorStoreInfo:
         """A store's state now."""
+        ...
+
+    async def delete_vector_store(self, vector_store_id: str, timeout: float) -> None:
+        """Delete a store; the files in it stay."""
         ...
 
     async def failed_files(self, vector_store_id: str, timeout: float) -> list[str]:

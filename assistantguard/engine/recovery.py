@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from assistantguard import tokens
 from assistantguard.engine.admission import framing
-from assistantguard.engine.failing import error_of
+from assistantguard.engine.failing import error_of, is_lock
 from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
 from assistantguard.errors import OutcomeUnknown, RunFailed
@@ -65,15 +65,21 @@ class Recovery:
                 raise error_of(failure, run.attempt)
             await self._rotation.rotate(thread, run, Rotate(reason), "healing", readable=not gone)
 
-    async def rotate(self, thread: ThreadState, run: RunState, decision: Rotate, policy: str) -> None:
-        """Rotate as a policy wants; a conversation that turns out to be gone is left without a carry-over."""
+    async def rotate(
+        self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, other: ThreadState | None = None
+    ) -> None:
+        """Rotate as a policy wants; a conversation that turns out to be gone is left without a carry-over.
+
+        What `other` leaves, if it is given, goes ahead of what the thread leaves.
+        """
         try:
-            await self._rotation.rotate(thread, run, decision, policy)
+            await self._rotation.rotate(thread, run, decision, policy, other=other)
         except RunFailed as error:
             if error.failure is None or error.failure.mend != "new_generation":
                 raise
+            reason = "the conversation is gone" if other is None else f"{decision.reason}, its own conversation is gone"
             await self._rotation.rotate(
-                thread, run, replace(decision, reason="the conversation is gone"), policy, readable=False
+                thread, run, replace(decision, reason=reason), policy, readable=False, other=other
             )
 
     async def heal_or_leave(self, thread: ThreadState, run: RunState, reason: str, *, whole: bool = False) -> bool:
@@ -82,8 +88,17 @@ class Recovery:
         try:
             done = (await self.repair(thread, run, thread.unsettled, reason, whole=whole)).needed
         except RunFailed as error:
-            if error.failure is None or error.failure.kind == "transient":
+            if error.failure is None or (error.failure.kind == "transient" and not is_lock(error.failure)):
                 raise
+            if is_lock(error.failure):
+                if not thread.locked:
+                    thread.locked = True
+                    raise
+                # For a second turn somebody does not let go: the thread goes on elsewhere.
+                await self._rotation.rotate(
+                    thread, run, Rotate("somebody keeps the conversation locked", old="keep"), "healing"
+                )
+                return True
             gone = error.failure.mend == "new_generation" or error.failure.status_code == 404
             if gone and thread.adopted:
                 raise  # a conversation that the application named and that never was
@@ -91,7 +106,7 @@ class Recovery:
                 thread, run, Rotate("the conversation could not be healed"), "healing", readable=not gone
             )
         if not done:  # what was given up may still be at work, and come late
-            thread.strays += map(mark_of, thread.unsettled)
+            thread.strays += thread.unsettled
         thread.suspect, thread.unsettled = False, []
         return done
 
@@ -123,7 +138,7 @@ class Recovery:
         self,
         thread: ThreadState,
         run: RunState,
-        unsettled: Sequence[Mapping[str, Any]],
+        unsettled: Sequence[str],
         reason: str,
         *,
         until: float | None = None,
@@ -134,7 +149,7 @@ class Recovery:
         Args:
             thread: Whose conversation it is.
             run: The run that it happens in.
-            unsettled: Input items of the attempt that did not end well.
+            unsettled: Marks of the input items of the attempt that did not end well.
             reason: For the event.
             until: Unix time at which to give up, with nothing tried again; None tries transient failures again.
             whole: Read the whole conversation and not only its tail.
@@ -173,9 +188,7 @@ class Recovery:
             self._report(thread, generation_id, repair, reason)
         return repair
 
-    def _plan(
-        self, thread: ThreadState, run: RunState, items: Sequence[Item], unsettled: Sequence[Mapping[str, Any]]
-    ) -> Repair:
+    def _plan(self, thread: ThreadState, run: RunState, items: Sequence[Item], unsettled: Sequence[str]) -> Repair:
         """What makes the conversation usable whose newest items these are."""
         if thread.adopted:  # what it holds was not counted by anyone yet
             held = [tokens.estimate(item.text, run.model) + framing(1) for item in items]
@@ -237,7 +250,7 @@ class Recovery:
         thread.backlog += backlog
         unsettled, run.input, run.tool_calls = run.input, [], ()
         if thread.suspect:
-            thread.unsettled += unsettled
+            thread.unsettled += map(mark_of, unsettled)
             found = await self.repair(thread, run, thread.unsettled, "the run did not end well", until=until)
             if found.delete or not unsure:
                 thread.suspect, thread.unsettled = False, []

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
 from assistantguard.engine.admission import framing
 from assistantguard.engine.healing import plan_repair
-from assistantguard.engine.ports import ModelRequest
-from assistantguard.errors import Refused, RunFailed, RunTimedOut
+from assistantguard.engine.ports import GenerationFate, ModelRequest
+from assistantguard.errors import BudgetExceeded, Refused, RunFailed, RunTimedOut
 from assistantguard.events import ThreadRotated
 from assistantguard.models import Item
 from assistantguard.models.carry_over import CarryOver
+from assistantguard.policies.base import run_account
 from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from assistantguard.models import RunState, ThreadState
     from assistantguard.policies import Rotate
 
-__all__ = ["Rotation"]
+__all__ = ["Rotation", "has_outgrown"]
 
 Fate = Literal["deleted", "scrubbed", "kept", "gone", "undeleted"]
+_ENDS: Mapping[str, GenerationFate] = {"deleted": "deleted", "scrubbed": "deleted", "kept": "kept"}
 
 
 class Rotation:
@@ -40,9 +42,17 @@ class Rotation:
         """Give a thread that has no generation its first one."""
         generation_id = await self._create(thread, run, [])
         self._enter(thread, generation_id, Estimate(0, 0, exact=True), 0)
+        await self._save(thread, run, generation_id)
 
     async def rotate(
-        self, thread: ThreadState, run: RunState, decision: Rotate, policy: str, *, readable: bool = True
+        self,
+        thread: ThreadState,
+        run: RunState,
+        decision: Rotate,
+        policy: str,
+        *,
+        readable: bool = True,
+        other: ThreadState | None = None,
     ) -> None:
         """Leave the generation for a new one that holds the carry-over.
 
@@ -55,6 +65,7 @@ class Rotation:
             decision: What to carry, and what to do with the old generation.
             policy: Who decided.
             readable: False where the old generation is gone, so that nothing can be carried.
+            other: A thread whose carry-over goes ahead of its own.
 
         Raises:
             RunFailed: The server refused.
@@ -64,21 +75,22 @@ class Rotation:
         reason = decision.reason
         seeds: Sequence[Item] = ()
         if readable and old_id is not None:
-            newest_first = await self._steady.call(thread, lambda timeout: self._backend.history(old_id, timeout), run)
-            half_turn = plan_repair(
-                newest_first, thread.unsettled, thread.last_item_id, seed_items=thread.seed_items
-            ).left_behind
-            items = newest_first[half_turn:][::-1]
-            seeds, trouble = await self._carry(thread, run, items, decision)
+            seeds, trouble = await self._carried(thread, run, decision, old_id)
+            reason += trouble
+        if other is not None:
+            seeds, trouble = await self._joined(other, run, decision, seeds)
             reason += trouble
         generation_id = await self._create(thread, run, seeds)
         carried = Estimate(0, 0, exact=True)
         for item in seeds:
             carried += tokens.estimate(item.text, self._session.assistant.model) + framing(1)
         self._enter(thread, generation_id, carried, len(seeds))
+        await self._save(thread, run, generation_id)
         fate: Fate = "undeleted"
         try:
             fate = await self._leave(old_id, decision, run, readable=readable)
+            if old_id is not None and fate in _ENDS:
+                await self._save(thread, run, old_id, _ENDS[fate])
         finally:
             session = self._session
             session.emit(
@@ -98,6 +110,34 @@ class Rotation:
                     reason,
                 )
             )
+
+    async def _carried(
+        self, thread: ThreadState, run: RunState, decision: Rotate, generation_id: str
+    ) -> tuple[Sequence[Item], str]:
+        """What a thread's generation leaves for the next one, without a half turn; and a remark. See `_carry`."""
+        newest_first = await self._steady.call(
+            thread, lambda timeout: self._backend.history(generation_id, timeout), run
+        )
+        half_turn = plan_repair(
+            newest_first, thread.unsettled, thread.last_item_id, seed_items=thread.seed_items
+        ).left_behind
+        return await self._carry(thread, run, newest_first[half_turn:][::-1], decision)
+
+    async def _joined(
+        self, other: ThreadState, run: RunState, decision: Rotate, seeds: Sequence[Item]
+    ) -> tuple[Sequence[Item], str]:
+        """`seeds` behind what another thread leaves; and a remark. A conversation that is gone leaves nothing."""
+        from assistantguard.carryover import join_carry_overs
+
+        if other.generation_id is None:
+            return seeds, ""
+        try:
+            ahead, trouble = await self._carried(other, run, decision, other.generation_id)
+        except RunFailed as error:
+            if error.failure is None or error.failure.mend != "new_generation":
+                raise
+            return seeds, f"; the conversation of {other.id} is gone"
+        return join_carry_overs([ahead, seeds]), trouble
 
     async def _carry(
         self, thread: ThreadState, run: RunState, items: list[Item], decision: Rotate
@@ -153,6 +193,19 @@ class Rotation:
             thread, lambda timeout: self._backend.create_generation(seeds, metadata, timeout), run
         )
 
+    async def _save(
+        self, thread: ThreadState, run: RunState, generation_id: str, became: GenerationFate = "begun"
+    ) -> None:
+        """Save that a conversation was begun, before the one that it follows is left; or what became of that one."""
+        states = self._session.states
+
+        def save() -> None:
+            with states.together():
+                states.note_generation(thread, generation_id, became)
+                states.save(thread, run)
+
+        await self._driver.blocking(save, at_once=states.in_process)
+
     async def _leave(self, old_id: str | None, decision: Rotate, run: RunState, *, readable: bool) -> Fate:
         if old_id is None or not readable:
             return "gone"
@@ -186,3 +239,10 @@ class Rotation:
         thread.locked = False
         thread.suspect = False
         thread.backlog = []
+
+
+def has_outgrown(thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:
+    """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
+    first = not run.answers and not error.committed and error.account == run_account(run)
+    fresh = not thread.context_known and thread.last_item_id is None
+    return first and not fresh

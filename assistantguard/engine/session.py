@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from assistantguard.engine.ports import NoStates
+
 if TYPE_CHECKING:
+    from assistantguard.engine.ports import States
     from assistantguard.ledger import Ledger
     from assistantguard.models import Assistant
     from assistantguard.policies import PolicySet
@@ -36,3 +39,5 @@ class Session:
     """Seconds that settling and healing after an interruption may take."""
     background: bool | None = None
     """Whether requests are made in the background; None leaves it to `Modes`."""
+    states: States = field(default_factory=NoStates)
+    """Where threads and runs are kept."""

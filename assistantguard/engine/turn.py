@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from assistantguard.engine.admission import Admission
+from assistantguard.engine.adoption import Adoption, take_in
 from assistantguard.engine.asking import Asking
 from assistantguard.engine.books import Books
 from assistantguard.engine.exchanges import Earlier, Exchanges
@@ -26,12 +27,14 @@ from assistantguard.engine.input import Message, message_text, model_request, ne
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.ports import ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
-from assistantguard.engine.rotation import Rotation
+from assistantguard.engine.rotation import Rotation, has_outgrown
 from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
+from assistantguard.engine.upkeep import Upkeep
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetExceeded,
+    LeaseLost,
     OutcomeUnknown,
     RunFailed,
     RunIncomplete,
@@ -54,7 +57,6 @@ from assistantguard.models import (
     ToolOutput,
 )
 from assistantguard.policies import Rotate, Stop, WrapUp
-from assistantguard.policies.base import run_account
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
@@ -73,24 +75,22 @@ class Engine:
     """Drives runs through their transitions. One engine serves all threads of a guard."""
 
     def __init__(self, session: Session, driver: Driver, backend: Backend) -> None:
+        self.backend = backend
         self.session = session
-        self._driver = driver
+        self.driver = driver
         self._asking = Asking(session, driver)
         self._telling = Telling(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
         self._books = Books(session, driver, backend)
+        admission = Admission(session, driver, backend, self._asking)
         self._exchanges = Exchanges(
-            driver,
-            backend,
-            self._asking,
-            Admission(session, driver, backend, self._asking),
-            self._books,
-            Modes(session),
-            session.run_timeout,
+            driver, backend, self._asking, admission, self._books, Modes(session), session.run_timeout
         )
         self._rotation = Rotation(self._exchanges, self._steady)
         self.files = Files(self._asking, self._steady)
         self._recovery = Recovery(self._steady, self._rotation, self.files)
+        self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files)
+        self._adoption = Adoption(self, self._exchanges)
 
     async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:
         """Answer one message. The caller sees to it that a thread has one turn at a time.
@@ -107,18 +107,33 @@ class Engine:
         raise AssertionError("a turn ended without a reply or an error")
 
     async def stream(
-        self, thread: ThreadState, message: Message, deadline: float | None = None, *, in_pieces: bool = True
+        self,
+        thread: ThreadState,
+        message: Message,
+        deadline: float | None = None,
+        *,
+        in_pieces: bool = True,
+        key: str | None = None,
+        begun: RunState | None = None,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Answer one message and tell what happens; see `turn`. `in_pieces` asks the server for text as it arises."""
-        run = new_run(thread, self.session, message, self._driver.now(), deadline)
+        """Answer one message and tell what happens; see `turn`.
+
+        `in_pieces` asks the server for text as it arises; `key` is the caller's name for the turn; `begun` is the run
+        that another process had begun for it.
+        """
+        run = new_run(thread, self.session, message, self.driver.now(), deadline)
+        run.key = key
+        if begun is not None:
+            begun.deadline, run = run.deadline, begun
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
         try:
-            await self.start(thread, run, message)
+            if begun is None:
+                await self.start(thread, run, message)
             while run.status not in TERMINAL_STATUSES:
                 if run.status == "requires_action":
                     for call in run.tool_calls:
                         yield ToolCallRequested(call)
-                    outputs = await self._driver.call_tools(run.tool_calls, run.deadline)
+                    outputs = await self.driver.call_tools(run.tool_calls, run.deadline)
                     await self.submit(thread, run, outputs)
                     for output in outputs:
                         yield ToolCallSettled(output)
@@ -130,15 +145,31 @@ class Engine:
                 await self.conclude(thread, run, exchange.outcome)
                 failure = exchange.outcome.failure if exchange.outcome is not None else None
                 if failure is not None and run.status == "queued":
-                    wait = max(0.0, (run.retry_at or 0.0) - self._driver.now())
+                    wait = max(0.0, (run.retry_at or 0.0) - self.driver.now())
                     yield AttemptFailed(attempt, failure.kind, failure.code, wait, exchange.shown_characters)
         except BaseException as cause:
             try:
-                await self._driver.protect(self.abandon(thread, run, cause))
+                await self.driver.protect(self.abandon(thread, run, cause))
             except TimeoutError:
                 note(cause, f"cleaning up after the run {run.id} took too long, the thread's next turn goes on with it")
             raise
+        run.answer_item_id = thread.last_item_id
+        await self._books.save(thread, run, last=True)
         yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
+
+    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool = False) -> None:
+        """Go on for a process that died: settle the run that it had in flight, and make the thread usable.
+
+        An answer that had been given is taken in, and the run is completed; else the run is cancelled. Tools that it
+        asked for do not run: it is not known whether they did. Nothing that was billed is forgotten.
+
+        With `go_on`, a run that has come beyond its message is queued instead, to be gone on with by `stream`.
+        """
+        await self.driver.protect(self._adoption.adopt(thread, run, go_on=go_on))
+
+    async def text_of(self, thread: ThreadState, run: RunState) -> str | None:
+        """What a completed run said, asked of the server; None where it has it no more."""
+        return run.text or await self._adoption.text_of(thread, run)
 
     async def heal(self, thread: ThreadState) -> bool:
         """Make a thread usable that someone else may have broken; see `GuardedThread.heal`.
@@ -148,7 +179,7 @@ class Engine:
         """
         if thread.generation_id is None:
             return False
-        now = self._driver.now()
+        now = self.driver.now()
         stand_in = RunState("", thread.id, self.session.assistant.model, started_at=now)
         stand_in.deadline = now + self.session.run_timeout
         if thread.at_work is not None:
@@ -173,9 +204,9 @@ class Engine:
             Refused: A policy does not allow the turn.
             RunFailed: The thread could not be made ready.
         """
-        session, now = self.session, self._driver.now()
+        session, now = self.session, self.driver.now()
         if not session.prices.loaded:
-            await self._driver.blocking(session.prices.load, at_once=False)
+            await self.driver.blocking(session.prices.load, at_once=False)
         self._telling.started(thread, run)
         ruling = self._asking.rule("before_turn", self._asking.view(thread, run, message_text(message), run.model))
         thread.last_used_at = now
@@ -190,6 +221,9 @@ class Engine:
                 await self._recovery.heal_or_leave(
                     thread, run, "a former run's outcome was not learned", whole=thread.adopted
                 )
+                if thread.adopted:  # what it holds is known only now
+                    view = self._asking.view(thread, run, message_text(message), run.model)
+                    ruling = self._asking.rule("before_turn", view)
             elif thread.strays:
                 await self._recovery.remove_strays(thread, run, thread.last_item_id)
                 thread.strays = []
@@ -200,7 +234,7 @@ class Engine:
     async def _leave_or_end(self, thread: ThreadState, run: RunState) -> None:
         """Cancel an answer that could not be cancelled before; where it still cannot, leave the conversation to it."""
         left = self._exchanges.time_left(run)
-        await self._exchanges.end_left_over(thread, self._driver.now() + min(_LATE_TIMEOUT, left / 5))
+        await self._exchanges.end_left_over(thread, self.driver.now() + min(_LATE_TIMEOUT, left / 5))
         if thread.at_work is not None:
             await self._recovery.rotate(thread, run, Rotate("an answer could not be cancelled"), "healing")
 
@@ -226,7 +260,7 @@ class Engine:
             RunFailed: What an earlier attempt left behind could not be cleared up.
         """
         if run.retry_at is not None:
-            await self._driver.sleep(max(0.0, run.retry_at - self._driver.now()))
+            await self.driver.sleep(max(0.0, run.retry_at - self.driver.now()))
             run.retry_at = None
         request = model_request(thread, run, self.session)
         if run.doubtful:
@@ -239,18 +273,12 @@ class Engine:
         try:
             return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
         except BudgetExceeded as error:
-            if not self._has_outgrown(thread, run, error):
+            if not (has_outgrown(thread, run, error) and self.session.policies.may_rotate):
                 raise
             reason = Rotate("the context alone does not fit the run's cap")
             await self._recovery.rotate(thread, run, reason, error.policy or "TokenCap")
         request = model_request(thread, run, self.session)
         return await self._exchanges.begin(thread, run, request, user_text(run), streamed=in_pieces)
-
-    def _has_outgrown(self, thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:
-        """Whether a run's cap refuses its very first request, for a context that a rotation makes smaller."""
-        first = not run.answers and not error.committed and error.account == run_account(run)
-        fresh = not thread.context_known and thread.last_item_id is None
-        return first and not fresh and self.session.policies.asks("before_turn")
 
     async def conclude(self, thread: ThreadState, run: RunState, outcome: Outcome | None) -> None:
         """The second half of `advance`: decide what follows from a request that is settled."""
@@ -261,8 +289,8 @@ class Engine:
         answer = outcome.answer
         assert answer is not None
         settled, seed_items, sent = thread.last_item_id, thread.seed_items, len(thread.backlog) + len(run.input)
-        thread.strays += map(mark_of, run.doubtful)
-        self._take_in(thread, run, answer, outcome)
+        thread.strays += run.doubtful
+        take_in(thread, run, answer, outcome)
         if thread.strays:
             own = sent + answer.output_items
             await self._recovery.remove_strays(thread, run, settled, own=own, seed_items=seed_items)
@@ -272,7 +300,7 @@ class Engine:
             await self._after_tool_calls(thread, run, answer.tool_calls)
         else:
             run.status = "completed"
-            self._finish(thread, run, None)
+            self.finish(thread, run, None)
 
     async def submit(self, thread: ThreadState, run: RunState, outputs: Sequence[ToolOutput]) -> None:
         """Queue the outputs of all pending tool calls as the run's next request."""
@@ -301,15 +329,22 @@ class Engine:
         finally:
             if policy is not None:
                 self._telling.cancelled(thread, run, policy, type(cause).__name__)
-            self._finish(thread, run, type(cause).__name__)
+            self.finish(thread, run, type(cause).__name__)
+            try:
+                await self.save(thread, run)
+            except Exception as error:  # noqa: BLE001 - it must not replace the cause
+                note(
+                    cause,
+                    f"the thread {thread.id} could not be saved, its next turn finds the run unfinished: {error!r}",
+                )
 
     async def _settle_and_heal(self, thread: ThreadState, run: RunState, cause: BaseException, *, unsure: bool) -> None:
-        until = self._driver.now() + self.session.cleanup_timeout
+        until = self.driver.now() + self.session.cleanup_timeout
         try:
             await self._exchanges.abandon(thread, run, until)
         except Exception as error:  # noqa: BLE001 - it must not replace the cause
             note(cause, f"settling the run {run.id} failed, its hold will expire: {error!r}")
-        if thread.generation_id is None:
+        if thread.generation_id is None or isinstance(cause, LeaseLost):
             return
         try:
             await self._recovery.leave_usable(thread, run, until, unsure=unsure)
@@ -318,25 +353,6 @@ class Engine:
             if not isinstance(error, Exception):
                 raise
             note(cause, f"healing the thread {thread.id} failed, its next turn tries again: {error!r}")
-
-    def _take_in(self, thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
-        """An answer was accepted: its input and output are in the conversation now."""
-        if answer.id:
-            run.response_ids.append(answer.id)
-        run.answers += 1
-        run.attempt = 1
-        run.doubtful = []
-        run.input = []
-        if answer.text:
-            run.text = answer.text
-        thread.backlog = []
-        thread.last_item_id, thread.seed_items = answer.last_item_id, None
-        thread.adopted = thread.locked = False
-        thread.context_tokens = outcome.usage.total_tokens
-        thread.context_at_most = outcome.context_at_most
-        thread.context_known = True
-        if outcome.fixed_tokens is not None:
-            thread.fixed_tokens = outcome.fixed_tokens
 
     async def _after_tool_calls(self, thread: ThreadState, run: RunState, calls: Sequence[ToolCall]) -> None:
         """The model asks for tools: step N runs, step N + 1 does not."""
@@ -368,16 +384,16 @@ class Engine:
                 " more output with Assistant(max_output_tokens=…), or a larger cap"
             )
         run.status = "incomplete"
-        self._finish(thread, run, None)
+        self.finish(thread, run, None)
 
     async def _after_failure(self, thread: ThreadState, run: RunState, outcome: Outcome, failure: Failure) -> None:
         """An attempt failed: mend the thread, try again, or give up."""
         run.last_error = failure.code or failure.kind
         error = error_of(failure, run.attempt)
         if outcome.answer is not None:
-            thread.suspect, thread.unsettled = True, [*run.input]
+            thread.suspect, thread.unsettled = True, [mark_of(item) for item in run.input]
             try:
-                await self._recovery.repair(thread, run, run.input, "an attempt failed")
+                await self._recovery.repair(thread, run, thread.unsettled, "an attempt failed")
             except RunFailed as trouble:
                 note(error, f"healing the thread {thread.id} failed, its next turn tries again: {trouble}")
                 raise error from trouble
@@ -392,9 +408,9 @@ class Engine:
             return
         if failure.kind == "ambiguous":
             # Its outcome was looked for and not found. It is looked for once more before anything is sent again.
-            if run.deadline is not None and self._driver.now() >= run.deadline:
+            if run.deadline is not None and self.driver.now() >= run.deadline:
                 raise timed_out(run, self.session.run_timeout) from outcome.error
-            run.doubtful = [*thread.backlog, *run.input]
+            run.doubtful = [mark_of(item) for item in (*thread.backlog, *run.input)]
             failure = replace(failure, kind="transient")
         if failure.kind != "transient":
             raise error from outcome.error
@@ -412,7 +428,7 @@ class Engine:
             self._asking.report_retry(thread, run, failure, wait, "healing", "new_generation")
         run.retries += 1
         run.attempt += 1
-        run.retry_at = self._driver.now() + wait
+        run.retry_at = self.driver.now() + wait
         run.status = "queued"
 
     def _queue_outputs(self, run: RunState, outputs: Sequence[ToolOutput]) -> None:
@@ -420,9 +436,13 @@ class Engine:
         run.tool_calls = ()
         run.status = "queued"
 
-    def _finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
+    async def save(self, thread: ThreadState, run: RunState | None) -> None:
+        """Keep what a thread and its run have become. See `Books.save`."""
+        await self._books.save(thread, run)
+
+    def finish(self, thread: ThreadState, run: RunState, error: str | None) -> None:
         """The run has ended: count the turn and tell the world."""
-        run.finished_at = self._driver.now()
+        run.finished_at = self.driver.now()
         self._books.close(run)
         if run.answers:
             thread.turns += 1

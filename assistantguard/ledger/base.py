@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.models.usage import Usage
-from assistantguard.models.values import Value
+from assistantguard.models.values import Record, Value
 
 if TYPE_CHECKING:
     from assistantguard.policies.base import Metric
@@ -41,8 +41,8 @@ KEPT_SECONDS = 30 * 86_400.0
 """How long an account, a notice or an estimate is kept after it is needed no more."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Claim(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class Claim(Record):
     """An amount to hold on one account."""
 
     account: str
@@ -94,8 +94,8 @@ class Entry(Value):
         return held if metric == "messages" or self.cost is None else self.cost
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Hold(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class Hold(Record):
     """An open reservation."""
 
     id: str
@@ -104,8 +104,8 @@ class Hold(Value):
     """Unix time, seconds."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Balance(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class Balance(Record):
     """What stands on one account and metric."""
 
     committed: Decimal = Decimal(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
 from assistantguard.models.run import RunState
 from assistantguard.models.usage import Usage
@@ -23,6 +24,8 @@ class Reply(Value):
     """US dollars, or None where the model has no known price."""
     run: RunState
     thread_id: str
+    suggestion: Literal["new_thread"] | None = None
+    """What a `TopicCheck` suggests for the message, which was answered all the same."""
 
     @property
     def complete(self) -> bool:

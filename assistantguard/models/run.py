@@ -10,7 +10,7 @@ from assistantguard.models.tools import ToolCall
 from assistantguard.models.usage import Usage
 from assistantguard.models.values import Record
 
-__all__ = ["TERMINAL_STATUSES", "RunState", "RunStatus"]
+__all__ = ["TERMINAL_STATUSES", "InFlight", "RunState", "RunStatus"]
 
 RunStatus = Literal[
     "queued",
@@ -25,6 +25,25 @@ RunStatus = Literal[
 ]
 
 TERMINAL_STATUSES: frozenset[RunStatus] = frozenset({"cancelled", "failed", "completed", "incomplete", "expired"})
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class InFlight(Record):
+    """A request that was sent and not concluded yet: what another process must know of it to settle it."""
+
+    purpose: str
+    model: str
+    attempt: int
+    generation_id: str | None
+    """The conversation it belongs to; None where it stands alone."""
+    marks: list[str]
+    """Of its input items: what they are told by where they turn up, without their content."""
+    input_tokens: int
+    """As expected when it was sent."""
+    input_at_most: int
+    output_at_most: int
+    sent_at: float
+    """Unix time, seconds."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -57,16 +76,25 @@ class RunState(Record):
     """Whether the rest of the run goes without tools."""
     hold_id: str | None = None
     """The open hold of the request in flight."""
+    in_flight: InFlight | None = None
+    """That request. It stays until the answer was taken in, also when its hold has ended."""
     open_response_id: str | None = None
     """The server's id of the answer in flight, where it is told before the end (background, or streamed)."""
     background: bool = False
     """Whether the answer in flight is made in the background, where it can be cancelled."""
-    doubtful: list[dict[str, Any]] = field(default_factory=list)
-    """Input of attempts that were given up without their outcome being learned: it may yet turn up in the thread."""
+    doubtful: list[str] = field(default_factory=list)
+    """Marks of the input of attempts that were given up without their outcome being learned: it may yet turn up in the
+    thread."""
+    key: str | None = None
+    """The caller's own name for the turn, by which it is done once however often it is asked for."""
+    message_counted: bool = False
+    """Whether the user's message stands on the books, for budgets that count messages."""
     answers: int = 0
     """How many answers of the model were accepted."""
     response_ids: list[str] = field(default_factory=list)
     """The server's ids of the answers so far, in order."""
+    answer_item_id: str | None = None
+    """The conversation item that holds the answer, once there is one."""
     text: str = ""
     """What the model said so far: the text of its last answer that had any."""
     usage: Usage = field(default_factory=Usage)

@@ -71,8 +71,9 @@ class ThreadState(Record):
     """Unix time, seconds, or None."""
     suspect: bool = False
     """Whether the generation must be looked at before the next request, since an outcome was not learned."""
-    unsettled: list[dict[str, Any]] = field(default_factory=list)
-    """Input of the request whose outcome was not learned: what of it stands in the conversation is a half turn."""
+    unsettled: list[str] = field(default_factory=list)
+    """Marks of the input of requests whose outcome was not learned: what of it stands in the conversation is a half
+    turn."""
     locked: bool = False
     """Whether the last turn found the conversation locked by somebody else to its end."""
     at_work: str | None = None
@@ -83,5 +84,16 @@ class ThreadState(Record):
     late: list[LateUsage] = field(default_factory=list)
     """Answers whose usage the server has not told yet."""
     usage: Usage = field(default_factory=Usage)
+    cost: Decimal | None = Decimal(0)
+    """US dollars, or None where a price is unknown."""
     created_at: float = 0.0
     last_used_at: float = 0.0
+    user: str | None = None
+    """Whose thread it is; None for the application's own."""
+    tenant: str | None = None
+    """Which of the application's customers the user belongs to, where there are any."""
+    name: str | None = None
+    """What the user calls it; unique among the user's threads."""
+    tags: tuple[str, ...] = ()
+    archived_at: float | None = None
+    """Unix time; None for a thread in use."""

@@ -5,7 +5,10 @@ Subclass `Policy`, override one checkpoint, return a decision with a reason.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from assistantguard.policies.base import (
+    BudgetTerms,
     Cap,
     Decision,
     EmbedFiles,
@@ -28,7 +31,13 @@ from assistantguard.policies.rotation import ThreadRotation
 from assistantguard.policies.ruling import PolicySet, Ruling, observe
 from assistantguard.policies.vector_stores import VectorStoreReuse
 
+if TYPE_CHECKING:
+    from assistantguard.policies.budget import Budget
+    from assistantguard.policies.topics import TopicCheck, TopicJudge
+
 __all__ = [
+    "Budget",
+    "BudgetTerms",
     "Cap",
     "CostCap",
     "Decision",
@@ -46,6 +55,8 @@ __all__ = [
     "ThreadRotation",
     "TokenCap",
     "ToolStepCeiling",
+    "TopicCheck",
+    "TopicJudge",
     "TransientRetry",
     "VectorStoreReuse",
     "View",
@@ -53,3 +64,16 @@ __all__ = [
     "default_policies",
     "observe",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What not every guard has is imported when it is first used."""
+    if name == "Budget":
+        from assistantguard.policies.budget import Budget
+
+        return Budget
+    if name in {"TopicCheck", "TopicJudge"}:
+        from assistantguard.policies import topics
+
+        return getattr(topics, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from assistantguard.errors import PolicyRefused, Refused, RunStopped
-from assistantguard.models.values import Value
+from assistantguard.errors import ConfigurationError, PolicyRefused, Refused, RunStopped
+from assistantguard.models.values import Record, Value
 
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, RunState, ThreadState, ToolCall
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from assistantguard.tokens import Estimate
 
 __all__ = [
+    "UNITS",
+    "BudgetTerms",
     "Cap",
     "Decision",
     "EmbedFiles",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 Metric = Literal["tokens", "cost", "messages"]
+UNITS: dict[Metric, str] = {"tokens": "tokens", "cost": "US dollars", "messages": "messages"}
 Counting = Literal["near", "always", "never"]
 OldGeneration = Literal["delete", "scrub", "keep"]
 
@@ -48,8 +51,8 @@ def run_account(run: RunState) -> str:
     return f"run:{run.id}"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class View(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class View(Record):
     """What a policy sees. Read it, never change what it points at."""
 
     now: float
@@ -99,7 +102,7 @@ class Refuse(Decision):
 
     strength: ClassVar[int] = 4
     verb: ClassVar[str] = "refuse"
-    error: type[Refused] = PolicyRefused
+    error: type[Refused | ConfigurationError] = PolicyRefused
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -154,13 +157,31 @@ class EmbedFiles(Decision):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BudgetTerms(Value):
+    """What a budget's cap has beside its limit."""
+
+    budget: str
+    """The budget's name."""
+    key: str
+    """The account without its window. A limit that was set at run time stands under it, or under the account itself
+    where it is for one window only."""
+    timezone: str
+    renews_at: float | None = None
+    """Unix time at which the window ends, seconds; None where it never does."""
+    warn_at: tuple[float, ...] = ()
+    """Shares of the limit at which to warn, ascending."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Cap(Value):
     """The most an account may ever have committed and held together."""
 
     account: str
     metric: Metric
     limit: Decimal
-    """Tokens, or US dollars."""
+    """Tokens, US dollars, or messages."""
+    terms: BudgetTerms | None = None
+    """Of a budget's cap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

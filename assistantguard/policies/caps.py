@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from assistantguard.models import Assistant
     from assistantguard.prices import PriceBook
 
-__all__ = ["CostCap", "TokenCap"]
+__all__ = ["CostCap", "TokenCap", "check_priced"]
 
 _LEAST_TOKENS = 32
 """A request reads at least something and may not ask for fewer than 16 output tokens."""
@@ -110,9 +110,18 @@ class CostCap(_SpendingCap):
 
     def check(self, assistant: Assistant, prices: PriceBook) -> None:
         """Refuse a model without a price: a dollar cap on it would be silently off."""
-        if prices.price(assistant.model, assistant.service_tier) is None:
-            tier = f" at service tier {assistant.service_tier!r}" if assistant.service_tier else ""
-            raise ConfigurationError(
-                f"CostCap cannot price the model {assistant.model!r}{tier}: give its price,"
-                f" prices={{{assistant.model!r}: Price(input='…', output='…')}}, or use a TokenCap"
-            )
+        check_priced("CostCap", assistant, prices)
+
+
+def check_priced(name: str, assistant: Assistant, prices: PriceBook) -> None:
+    """Check that the assistant's model has a price, without which dollars cannot be limited.
+
+    Raises:
+        ConfigurationError: It has none.
+    """
+    if prices.price(assistant.model, assistant.service_tier) is None:
+        tier = f" at service tier {assistant.service_tier!r}" if assistant.service_tier else ""
+        raise ConfigurationError(
+            f"{name} cannot price the model {assistant.model!r}{tier}: give its price,"
+            f" prices={{{assistant.model!r}: Price(input='…', output='…')}}, or limit tokens instead"
+        )

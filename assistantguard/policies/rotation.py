@@ -66,7 +66,7 @@ class ThreadRotation(Policy):
     def before_turn(self, view: View) -> Decision | None:
         """Rotate when a limit is reached."""
         thread = view.thread
-        if thread.generation_id is None or thread.generation_turns == 0:
+        if thread.generation_id is None or (thread.generation_turns == 0 and not thread.adopted):
             return None
         history = thread.context_tokens - thread.fixed_tokens
         if self.max_turns is not None and thread.generation_turns >= self.max_turns:

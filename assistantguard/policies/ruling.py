@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from assistantguard.errors import ConfigurationError
-from assistantguard.models.values import Value
+from assistantguard.models.values import Record
 from assistantguard.policies.base import Cap, Counting, Decision, Limit, Policy, View
 
 if TYPE_CHECKING:
     from assistantguard.models import Assistant
+    from assistantguard.policies.budget import Budget
     from assistantguard.prices import PriceBook
 
 __all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PolicySet", "Ruling", "observe"]
@@ -50,8 +51,8 @@ def observe(policy: Policy) -> Policy:
     return policy if isinstance(policy, Observed) else Observed(policy)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class PlacedCap(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class PlacedCap(Record):
     """A cap, the policy it came from, and whether it is only observed."""
 
     cap: Cap
@@ -59,16 +60,16 @@ class PlacedCap(Value):
     observed: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Observation(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class Observation(Record):
     """What an observed policy wanted."""
 
     policy: str
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Ruling(Value):
+@dataclass(slots=True, eq=False, repr=False)
+class Ruling(Record):
     """What all policies together want at a checkpoint."""
 
     decision: Decision | None = None
@@ -97,6 +98,8 @@ class PolicySet:
                     f"policies has {policy!r}, which is no policy: give an instance of a Policy subclass,"
                     " for example ToolStepCeiling(5)"
                 )
+        self.budgets = _budgets(self.policies)
+        """Those among them that are budgets, each with whether it is only observed."""
         self._asked = {
             checkpoint: tuple(
                 (policy, _inner(policy), isinstance(policy, Observed))
@@ -109,6 +112,12 @@ class PolicySet:
     def asks(self, checkpoint: Checkpoint) -> bool:
         """Whether any policy cares about this checkpoint."""
         return bool(self._asked[checkpoint])
+
+    @property
+    def may_rotate(self) -> bool:
+        """Whether a policy may want to leave a generation: one that is asked before a turn, and is no budget."""
+        budgets = [budget for budget, _is_observed in self.budgets]
+        return any(inner not in budgets for _policy, inner, _is_observed in self._asked["before_turn"])
 
     def rule(self, checkpoint: Checkpoint, view: View) -> Ruling:
         """Ask every policy that overrides `checkpoint` and combine the answers."""
@@ -142,6 +151,14 @@ class PolicySet:
             max((limit.busy_wait for limit in limits), default=0.0),
             tuple(observed),
         )
+
+
+def _budgets(policies: Sequence[Policy]) -> tuple[tuple[Budget, bool], ...]:
+    from assistantguard.policies.budget import Budget, check_distinct
+
+    found = tuple((inner, inner is not policy) for policy in policies if isinstance(inner := _inner(policy), Budget))
+    check_distinct(budget for budget, _is_observed in found)
+    return found
 
 
 def _inner(policy: Policy) -> Policy:

@@ -34,6 +34,10 @@ def report_document(report: Report) -> dict[str, Any]:
             {"policy": policy, "metric": metric, "kind": kind, "count": count}
             for (policy, metric, kind), count in report.refusals.most_common()
         ],
+        "warnings": [
+            {"budget": budget, "metric": metric, "share": share, "count": count}
+            for (budget, metric, share), count in report.warnings.most_common()
+        ],
         "rotations": dict(report.rotations),
         "carried_tokens": report.carried_tokens,
         "corrections": report.corrections,
@@ -46,6 +50,8 @@ def report_document(report: Report) -> dict[str, Any]:
             {"policy": policy, "decision": decision, "count": count}
             for (policy, decision), count in report.observed.most_common()
         ],
+        "suggestions": report.suggestions,
+        "sweeps": dict(report.sweeps),
         "vector_stores": {"created": report.vector_stores_created, "reused": report.vector_stores_reused},
         "tools": {name: dataclasses.asdict(tool) for name, tool in report.tools.items()},
         "summed_over": report.source,

@@ -28,6 +28,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "run.retried": ("kind",),
     "run.cancelled": ("policy",),
     "budget.refused": ("policy", "metric", "kind"),
+    "budget.warned": ("budget", "metric", "threshold"),
     "policy.observed": ("policy", "decision"),
     "tool.settled": ("tool", "failed", "seconds"),
     "thread.rotated": ("policy",),
@@ -72,6 +73,8 @@ class Record(BaseModel):
     kind: str | None = None
     policy: str | None = None
     metric: str | None = None
+    budget: str | None = None
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     decision: str | None = None
     tool: str | None = None
     failed: bool | None = None

@@ -76,6 +76,8 @@ class Report:
     """Runs that were ended before their time, by policy."""
     refusals: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By policy, metric and kind (``exceeded`` or ``busy``)."""
+    warnings: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By budget, metric and the share of the limit that was spent (``80 %``)."""
     rotations: Counter[str] = field(default_factory=Counter)
     """By policy."""
     carried_tokens: int = 0
@@ -89,6 +91,10 @@ class Report:
     """Items of half turns that healing removed."""
     observed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """What policies under `observe` would have done: by policy and decision."""
+    suggestions: int = 0
+    """New threads that were suggested for messages that left the topic."""
+    sweeps: Counter[str] = field(default_factory=Counter)
+    """What sweeps did, by the event's name."""
     vector_stores_created: int = 0
     vector_stores_reused: int = 0
     tools: dict[str, ToolTally] = field(default_factory=lambda: defaultdict(ToolTally))
@@ -133,6 +139,9 @@ class Report:
                 self.stops[record.policy or ""] += 1
             case "budget.refused":
                 self.refusals[record.policy or "", record.metric or "", record.kind or ""] += 1
+            case "budget.warned":
+                share = f"{100 * (record.threshold or 0.0):g} %"
+                self.warnings[record.budget or "", record.metric or "", share] += 1
             case "policy.observed":
                 self.observed[record.policy or "", record.decision or ""] += 1
             case "thread.rotated":
@@ -151,6 +160,17 @@ class Report:
                 tool.calls += 1
                 tool.failed += bool(record.failed)
                 tool.seconds += record.seconds or 0.0
+            case (
+                "conversation.deleted"
+                | "holds.expired"
+                | "runs.pruned"
+                | "thread.archived"
+                | "thread.deleted"
+                | "vector_store.deleted"
+            ) as name:
+                self.sweeps[name] += 1
+            case "thread.suggested":
+                self.suggestions += 1
             case "turn.started" | "run.started" | "run.step":
                 pass
             case name:

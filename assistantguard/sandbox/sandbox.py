@@ -310,6 +310,11 @@ def serve(
     model: Sequence[Scripted] | Script | Model | None = None,
     faults: Sequence[Fault] = (),
     api_key: str | None = None,
+    background: BackgroundMode = "supported",
+    on_disconnect: OnDisconnect = "stop",
+    log_requests: int | None = 10_000,
+    keep_responses: int | None = None,
+    keep_calls: int | None = None,
     on_start: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a sandbox until the process is interrupted. Prints nothing.
@@ -320,15 +325,33 @@ def serve(
         model: See `Sandbox`.
         faults: See `Sandbox`.
         api_key: The key that requests must carry; None takes any.
+        background: See `Sandbox`.
+        on_disconnect: See `Sandbox`.
+        log_requests: See `Sandbox`.
+        keep_responses: See `Sandbox`.
+        keep_calls: See `Sandbox`.
         on_start: Called with the base URL once requests are answered.
 
     Raises:
-        ConfigurationError: The port cannot be had, or the packages of the `sandbox` extra are not installed.
+        ConfigurationError: A value cannot work, the port cannot be had, or the packages of the `sandbox` extra are not
+            installed.
     """
     import threading
 
+    sandbox = Sandbox(
+        model,
+        faults=faults,
+        api_key=api_key,
+        host=host,
+        port=port,
+        background=background,
+        on_disconnect=on_disconnect,
+        log_requests=log_requests,
+        keep_responses=keep_responses,
+        keep_calls=keep_calls,
+    )
     try:
-        sandbox = Sandbox(model, faults=faults, api_key=api_key, host=host, port=port).__enter__()
+        sandbox.__enter__()
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for a free one"

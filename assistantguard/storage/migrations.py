@@ -23,7 +23,8 @@ class Migration(Value):
     Its statements are SQL for both databases. These words stand for what differs:
     ``{identity}`` is the type of a column that numbers its rows, ``{text_key}`` of text that is compared by its code
     points, ``{keyed}`` stands behind a table that is only looked up by its primary key, ``{busy}`` behind one whose
-    rows change often. ``BIGINT``, ``DOUBLE PRECISION`` and ``TEXT`` mean the same in both.
+    rows change often, ``{roomy}`` behind one whose long rows do. ``BIGINT``, ``DOUBLE PRECISION`` and ``TEXT`` mean
+    the same in both.
     """
 
     number: int
@@ -37,12 +38,14 @@ _WORDS = {
         "text_key": "TEXT",
         "keyed": "WITHOUT ROWID",
         "busy": "WITHOUT ROWID",
+        "roomy": "",
     },
     "postgresql": {
         "identity": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
         "text_key": 'TEXT COLLATE "C"',
         "keyed": "",
         "busy": "WITH (fillfactor = 50)",
+        "roomy": "WITH (fillfactor = 70)",
     },
 }
 
@@ -110,7 +113,86 @@ _LEDGER = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_LEDGER,)
+_THREADS = Migration(
+    2,
+    "Threads and runs",
+    (
+        """CREATE TABLE guard_threads (
+            id {text_key} PRIMARY KEY,
+            user_name {text_key} NOT NULL,
+            tenant {text_key},
+            name {text_key},
+            folded_name {text_key},
+            tags TEXT NOT NULL,
+            folded_tags {text_key} NOT NULL,
+            archived_at DOUBLE PRECISION,
+            last_used_at DOUBLE PRECISION NOT NULL,
+            generation_id {text_key},
+            vector_store_id {text_key},
+            owner {text_key},
+            lease_until DOUBLE PRECISION NOT NULL,
+            fence BIGINT NOT NULL,
+            state TEXT NOT NULL
+        ) {roomy}""",
+        "CREATE UNIQUE INDEX guard_threads_name ON guard_threads (user_name, name) WHERE name IS NOT NULL",
+        "CREATE INDEX guard_threads_user ON guard_threads (user_name)",
+        "CREATE INDEX guard_threads_generation ON guard_threads (generation_id) WHERE generation_id IS NOT NULL",
+        "CREATE INDEX guard_threads_store ON guard_threads (vector_store_id) WHERE vector_store_id IS NOT NULL",
+        """CREATE TABLE guard_owners (
+            owner {text_key} PRIMARY KEY,
+            alive_until DOUBLE PRECISION NOT NULL
+        ) {busy}""",
+        """CREATE TABLE guard_users (
+            user_name {text_key} PRIMARY KEY,
+            current_thread {text_key}
+        ) {keyed}""",
+        """CREATE TABLE guard_runs (
+            id {text_key} PRIMARY KEY,
+            thread_id {text_key} NOT NULL,
+            run_key {text_key},
+            status TEXT NOT NULL,
+            started_at DOUBLE PRECISION NOT NULL,
+            finished_at DOUBLE PRECISION,
+            state TEXT NOT NULL
+        ) {roomy}""",
+        "CREATE INDEX guard_runs_thread ON guard_runs (thread_id, started_at)",
+        "CREATE INDEX guard_runs_key ON guard_runs (thread_id, run_key, started_at) WHERE run_key IS NOT NULL",
+        "CREATE INDEX guard_runs_in_flight ON guard_runs (thread_id, started_at) WHERE finished_at IS NULL",
+        "CREATE INDEX guard_runs_finished_at ON guard_runs (finished_at) WHERE finished_at IS NOT NULL",
+        """CREATE TABLE guard_generations (
+            id {text_key} PRIMARY KEY,
+            thread_id {text_key} NOT NULL,
+            begun_at DOUBLE PRECISION NOT NULL,
+            left_at DOUBLE PRECISION,
+            deleted_at DOUBLE PRECISION
+        ) {keyed}""",
+        "CREATE INDEX guard_generations_thread ON guard_generations (thread_id)",
+        "CREATE INDEX guard_generations_kept ON guard_generations (begun_at) WHERE deleted_at IS NULL",
+        """CREATE TABLE guard_vector_stores (
+            id {text_key} PRIMARY KEY,
+            file_hash {text_key} NOT NULL,
+            expires_at DOUBLE PRECISION,
+            last_used_at DOUBLE PRECISION NOT NULL
+        ) {keyed}""",
+        "CREATE INDEX guard_vector_stores_files ON guard_vector_stores (file_hash)",
+    ),
+)
+
+_CONSENTS = Migration(
+    3,
+    "Consent to deletion",
+    (
+        """CREATE TABLE guard_consents (
+            id {identity},
+            words TEXT NOT NULL,
+            delete_after DOUBLE PRECISION NOT NULL,
+            given_at DOUBLE PRECISION NOT NULL,
+            withdrawn_at DOUBLE PRECISION
+        )""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS)
 """Every step, in order, numbered from 1."""
 
 

@@ -371,5 +371,12 @@ _RIGHTS = {
     "42501": "GRANT USAGE, CREATE ON SCHEMA … TO this user, who must own the tables whose names begin with guard_",
 }
 """What to do where the user may not do something, by SQLSTATE."""
-_PASSING = ("starting up", "shutting down", "recovery mode", "too many clients", "remaining connection slots")
+_PASSING = (
+    "starting up",
+    "shutting down",
+    "recovery mode",
+    "not yet accepting connections",
+    "too many clients",
+    "remaining connection slots",
+)
 _UNREACHABLE = ("connection failed", "Connection refused", "No such file", "closed the connection", "timeout expired")

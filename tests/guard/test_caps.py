@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from decimal import Decimal
@@ -26,7 +25,7 @@ from assistantguard import (
 from assistantguard.events import BudgetRefusedEvent, RequestSettled, ThreadRotated
 from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox
 from tests.support.checks import check_all, check_holds, paths
-from tests.support.models import Lookups, SlowModel, order_desk
+from tests.support.models import Lookups, SlowModel, order_desk, while_slow
 from tests.support.world import Bot, Outcome, World
 
 WORDY = "The order was sent on Tuesday and will arrive soon. " * 20
@@ -170,7 +169,7 @@ def test_a_cap_that_requests_in_flight_hold_is_busy_and_not_exceeded(world: Worl
     bot, sandbox = busy_bot(world, slow, 0.05)
 
     with slow.released_after():
-        first, refused = at_once_while_slow(bot, slow)
+        first, refused = while_slow(bot, slow, bot.thread(), bot.thread())
     assert isinstance(first, Reply)
     assert isinstance(refused, BudgetBusy)
     assert "ask again" in str(refused)
@@ -181,32 +180,6 @@ def test_a_cap_that_requests_in_flight_hold_is_busy_and_not_exceeded(world: Worl
     check_all(bot, sandbox)
 
 
-def at_once_while_slow(bot: Bot, slow: SlowModel) -> list[Any]:
-    """A slow chat on one thread, and while the model works on it one on another; then let the model go."""
-    if bot.world.is_async:
-
-        async def both() -> list[Any]:
-            one = asyncio.ensure_future(bot.guard.thread().chat("Slowly: one"))
-            await asyncio.to_thread(slow.asked.wait, 5)
-            two = await asyncio.gather(bot.guard.thread().chat("Quickly: two"), return_exceptions=True)
-            slow.release.set()
-            return [await one, *two]
-
-        return list(bot.world.wait(both()))
-    results: list[Any] = []
-    one = threading.Thread(target=lambda: results.append(bot.guard.thread().chat("Slowly: one")))
-    one.start()
-    slow.asked.wait(5)
-    two: Any
-    try:
-        two = bot.guard.thread().chat("Quickly: two")
-    except AssistantGuardError as error:
-        two = error
-    slow.release.set()
-    one.join(10)
-    return [results[0], two]
-
-
 def test_a_request_waits_for_what_others_hold(world: World) -> None:
     slow = SlowModel()
     bot, sandbox = busy_bot(world, slow, 5.0)
@@ -214,7 +187,7 @@ def test_a_request_waits_for_what_others_hold(world: World) -> None:
     with slow.released_after():
         releaser.start()
         began = time.perf_counter()
-        first, second = at_once_while_slow(bot, slow)
+        first, second = while_slow(bot, slow, bot.thread(), bot.thread())
         releaser.join()
     assert (first.text, second.text) == ("Done: Slowly: one", "Done: Quickly: two")
     assert time.perf_counter() - began < 4

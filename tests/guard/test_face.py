@@ -16,9 +16,11 @@ from assistantguard import (
     AssistantGuardError,
     AsyncAssistantGuard,
     AsyncGuardedThread,
+    AsyncUserThreads,
     ConfigurationError,
     GuardedThread,
     Usage,
+    UserThreads,
 )
 from assistantguard.events import TurnStarted
 from assistantguard.sandbox import Answer, FunctionCall
@@ -247,11 +249,16 @@ def signatures(kind: type) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("blocking", "asynchronous"), [(AssistantGuard, AsyncAssistantGuard), (GuardedThread, AsyncGuardedThread)]
+    ("blocking", "asynchronous", "known"),
+    [
+        (AssistantGuard, AsyncAssistantGuard, {"chat", "attach_files", "thread", "threads"}),
+        (GuardedThread, AsyncGuardedThread, {"chat", "attach_files"}),
+        (UserThreads, AsyncUserThreads, {"list", "merge"}),
+    ],
 )
-def test_both_colours_have_the_same_face(blocking: type, asynchronous: type) -> None:
+def test_both_colours_have_the_same_face(blocking: type, asynchronous: type, known: set[str]) -> None:
     assert signatures(blocking) == signatures(asynchronous)
-    assert set(signatures(blocking)) >= {"chat", "attach_files"}
+    assert set(signatures(blocking)) >= known
 
 
 @pytest.mark.parametrize("name", ["chat", "attach_files", "dispatch_tool", "dispatch_tools", "close"])

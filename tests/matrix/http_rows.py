@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from assistantguard.sandbox import Fault
 from tests.matrix.shape import Often, Row, Transition, Way
-from tests.matrix.transitions import SHORT, TRANSITIONS
+from tests.matrix.transitions import ITEM, SHORT, TRANSITIONS
 
 __all__ = ["http_rows"]
 
@@ -63,6 +63,13 @@ def _http_ends(fault: HttpFault) -> Callable[[Transition, Often, Way], frozenset
         if fault.kind == "silent":
             return transition.late
         if fault.kind == "final":
+            if transition.leaves and fault.name == "404":
+                return transition.ends
+            may_pass = fault.error == "RetriesExhausted"
+            if transition.leaves and may_pass:
+                return frozenset({fault.error})
+            if often == "stays" and may_pass and transition.stays is not None:
+                return transition.stays
             own = transition.ends if transition.matters == "little" else frozenset({fault.error})
             given = often == "once" or transition.refused_again
             return transition.refused if given and transition.refused is not None else own
@@ -76,6 +83,9 @@ def _http_ends(fault: HttpFault) -> Callable[[Transition, Often, Way], frozenset
             return frozenset({fault.error})
         if transition.matters == "paid":
             return transition.ends if fault.kind == "done" else frozenset({"OutcomeUnknown"})
+        if transition.matters == "appends":
+            found = fault.kind == "done" or transition.leaves
+            return transition.ends if found else frozenset({"OutcomeUnknown"})
         return frozenset({"RetriesExhausted"})
 
     return ends
@@ -86,11 +96,16 @@ def _at(transition: Transition, often: Often) -> dict[str, Any]:
     return {"at": when, "endpoint": transition.endpoint}
 
 
+def _can_have(transition: Transition, fault: HttpFault) -> bool:
+    """An item that is not found needs no deleting: it cannot be there all the same."""
+    return not (fault.name == "404" and transition.endpoint == ITEM)
+
+
 def http_rows() -> Iterator[Row]:
     for fault in FAULTS:
         yield Row(
             fault.name,
-            TRANSITIONS,
+            tuple(transition for transition in TRANSITIONS if _can_have(transition, fault)),
             _http_ends(fault),
             lambda transition, often, fault=fault: [fault.make(**_at(transition, often))],  # type: ignore[misc]
             ("once",) if fault.kind in {"silent", "late"} else ("once", "stays"),

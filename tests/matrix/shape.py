@@ -79,8 +79,11 @@ class Transition:
     """Seconds that the turn gets then, where it would be tried until the run's end."""
     late: frozenset[str] = frozenset({"RunTimedOut"})
     """What the call ends in when it is out of time."""
-    matters: Literal["paid", "needed", "little"] = "needed"
-    """``paid``: it makes an answer. ``needed``: the call cannot do without it. ``little``: it can."""
+    matters: Literal["paid", "appends", "needed", "little"] = "needed"
+    """``paid``: it makes an answer. ``appends``: it adds to the conversation, so that it is not sent again blindly.
+    ``needed``: the call cannot do without it. ``little``: it can."""
+    leaves: bool = False
+    """Whether the thread leaves a conversation that refuses it: not where the refusal may pass."""
     prepare: Callable[[Scene], None] | None = None
     """What happens before."""
     call: Callable[[Scene], Any] | None = None

@@ -20,7 +20,7 @@ from assistantguard.sandbox import Embedding, Fault
 from tests.matrix.scene import ATTEMPTS, Scene, retrying
 from tests.matrix.shape import PLAIN_WAYS, Transition, Way, only
 
-__all__ = ["BY_NAME", "RESPONSES", "SHORT", "TRANSITIONS", "half_a_turn", "rotating", "stuck"]
+__all__ = ["BY_NAME", "ITEM", "RESPONSES", "SHORT", "TRANSITIONS", "half_a_turn", "rotating", "stuck"]
 
 RESPONSES = "POST /responses"
 RESPONSE = "GET /responses/{id}"
@@ -165,8 +165,8 @@ TRANSITIONS: tuple[Transition, ...] = (
         deadline=SHORT,
     ),
     # Healing, in the run, after it and before the next.
-    Transition("list to heal between attempts", f"GET {ITEMS}", leads=half_a_turn, refused=EXHAUSTED, late=EXHAUSTED),
-    Transition("delete to heal between attempts", ITEM, leads=half_a_turn, refused=EXHAUSTED, late=EXHAUSTED),
+    Transition("list to heal between attempts", f"GET {ITEMS}", leads=half_a_turn, refused=EXHAUSTED),
+    Transition("delete to heal between attempts", ITEM, leads=half_a_turn, refused=EXHAUSTED),
     Transition(
         "list to heal at the end",
         f"GET {ITEMS}",
@@ -198,10 +198,11 @@ TRANSITIONS: tuple[Transition, ...] = (
         prepare=_left_in_doubt,
         refused=frozenset({"Reply"}),
         refused_again=False,
+        leaves=True,
     ),
-    Transition("delete to heal before a turn", ITEM, prepare=_left_in_doubt, refused=frozenset({"Reply"})),
+    Transition("delete to heal before a turn", ITEM, prepare=_left_in_doubt, refused=frozenset({"Reply"}), leaves=True),
     Transition("list to answer a foreign call", f"GET {ITEMS}", prepare=_broken_by_others),
-    Transition("answer a foreign call", f"POST {ITEMS}", prepare=_broken_by_others),
+    Transition("answer a foreign call", f"POST {ITEMS}", prepare=_broken_by_others, matters="appends"),
     Transition(
         "list for heal()",
         f"GET {ITEMS}",
@@ -213,6 +214,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         options=lambda: {"run_timeout": 2.0},
         refused=frozenset({"Reply"}),
         refused_again=False,
+        leaves=True,
     ),
     Transition(
         "answer for heal()",
@@ -224,6 +226,8 @@ TRANSITIONS: tuple[Transition, ...] = (
         late=frozenset({"RunTimedOut", "RetriesExhausted"}),
         options=lambda: {"run_timeout": 2.0},
         refused=frozenset({"Reply"}),
+        matters="appends",
+        leaves=True,
     ),
     Transition(
         "ask for late usage",

@@ -148,6 +148,9 @@ class ScriptedServer:
     async def vector_store(self, vector_store_id: str, timeout: float) -> VectorStoreInfo:
         return await self._chore("vector_store", lambda: _store_info(vector_store_id))
 
+    async def delete_vector_store(self, vector_store_id: str, timeout: float) -> None:
+        await self._chore("delete_vector_store", lambda: None)
+
     async def failed_files(self, vector_store_id: str, timeout: float) -> list[str]:
         return await self._chore("failed_files", list)
 

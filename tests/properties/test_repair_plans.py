@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assistantguard.engine.healing import Repair, plan_repair
+from assistantguard.engine.healing import Repair, mark_of, plan_repair
 from assistantguard.models import Item
 
 _texts = st.sampled_from(["yes", "Where is it?", "and then?"])
@@ -75,7 +75,7 @@ def _cases(draw: st.DrawFn) -> _Case:
 def _plan(case: _Case, *, coming: Sequence[str] = ()) -> Repair:
     newest_first = [*case.settled, *case.left][::-1]
     last = case.settled[-1].id if case.knows_last else None
-    return plan_repair(newest_first, case.unsettled, last, expected_outputs=coming)
+    return plan_repair(newest_first, [mark_of(item) for item in case.unsettled], last, expected_outputs=coming)
 
 
 def _carried_out(case: _Case, repair: Repair) -> list[Item]:

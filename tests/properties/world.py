@@ -71,6 +71,7 @@ class World:
     run_timeout: float = 300.0
     manner: Manner = PLAIN
     events: list[Event] = field(default_factory=list)
+    ledger: WatchingLedger = field(default_factory=WatchingLedger)
 
     def __post_init__(self) -> None:
         for policy in self.policies if currently_in_test_context() else ():
@@ -87,7 +88,6 @@ class World:
             counts=self.counts,
             backgrounds=self.manner.backgrounds,
         )
-        self.ledger = WatchingLedger()
         self.ledger.in_process = self.in_process
         prices = PriceBook({MODEL: PRICE})
         prices.load()

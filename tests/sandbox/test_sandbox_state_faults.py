@@ -157,7 +157,8 @@ def _chaotic(seed: int, **options: Any) -> tuple[list[str | None], Counter[str],
                 if number % 3 == 0:
                     list(client.responses.create(stream=True, **asked))
                 elif number % 3 == 1:
-                    response = client.responses.create(background=True, **asked)
+                    # Outside the conversation: while it is made, that would be locked, and how long is left to chance.
+                    response = client.responses.create(background=True, model=MODEL, input="Hi")
                     client.responses.cancel(response.id)
                 else:
                     client.responses.create(**asked)

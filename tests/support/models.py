@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
+from assistantguard import AssistantGuardError
 from assistantguard.sandbox import FunctionCall, ModelRequest, Sandbox
+from tests.support.world import Bot, Thread
 
-__all__ = ["Lookups", "SlowModel", "order_desk"]
+__all__ = ["Lookups", "SlowModel", "order_desk", "while_slow"]
 
 
 def order_desk(request: ModelRequest) -> str | FunctionCall:
@@ -67,3 +71,29 @@ class SlowModel:
         while sandbox.billing.requests < answers:
             assert time.monotonic() < until, "the sandbox never answered"
             time.sleep(0.005)
+
+
+def while_slow(bot: Bot, slow: SlowModel, first: Thread, second: Thread) -> list[Any]:
+    """A slow chat on one thread, and while the model works on it one on another; then let the model go."""
+    if bot.world.is_async:
+
+        async def both() -> list[Any]:
+            one: Any = asyncio.ensure_future(first.chat("Slowly: one"))  # type: ignore[arg-type]
+            await asyncio.to_thread(slow.asked.wait, 5)
+            (two,) = await asyncio.gather(second.chat("Quickly: two"), return_exceptions=True)  # type: ignore[arg-type]
+            slow.release.set()
+            return [await one, two]
+
+        return list(bot.world.wait(both()))
+    results: list[Any] = []
+    one = threading.Thread(target=lambda: results.append(first.chat("Slowly: one")))
+    one.start()
+    slow.asked.wait(5)
+    two: Any
+    try:
+        two = second.chat("Quickly: two")
+    except AssistantGuardError as error:
+        two = error
+    slow.release.set()
+    one.join(10)
+    return [results[0], two]

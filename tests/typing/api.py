@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 from typing_extensions import assert_type
@@ -22,11 +22,15 @@ from assistantguard import (
     AsyncGuardedThread,
     AsyncRunStream,
     AttemptFailed,
+    Budget,
     BudgetBusy,
     BudgetExceeded,
+    BudgetLine,
+    BudgetReport,
     CarryOver,
     ConfigurationError,
     CostCap,
+    DeletedThread,
     Failure,
     GuardedThread,
     Item,
@@ -50,8 +54,10 @@ from assistantguard import (
     StreamEvent,
     StructlogSink,
     TextDelta,
+    ThreadInfo,
     ThreadRotation,
     ThreadState,
+    ThreadStatistics,
     TokenCap,
     ToolCall,
     ToolCallRequested,
@@ -61,12 +67,13 @@ from assistantguard import (
     ToolStepCeiling,
     TransientRetry,
     Usage,
+    UserThreads,
     VectorStoreReuse,
     default_policies,
     observe,
     tool,
 )
-from assistantguard.events import Event, RequestSettled, RunSettled, UsageCorrected
+from assistantguard.events import BudgetWarned, Event, RequestSettled, RunSettled, UsageCorrected
 from assistantguard.policies import Decision, Refuse, Stop, View
 
 
@@ -215,7 +222,55 @@ async def talk_async(client: openai.AsyncOpenAI) -> None:
         thread = bot.thread()
         assert_type(thread, AsyncGuardedThread)
         assert_type(await thread.chat("Hi"), Reply)
+        assert_type(await bot.thread(user="u-42", topic="billing"), AsyncGuardedThread)
+        assert_type(await bot.threads.list("u-42"), list[ThreadInfo])
+        assert_type(await bot.threads.delete("u-42", thread), DeletedThread)
+        assert_type((await bot.threads.statistics("u-42")).cost, Decimal | None)
         assert_type(await bot.close(), None)
+
+
+def keep_threads(bot: AssistantGuard) -> None:
+    thread = bot.thread(user="u-42", topic="billing", tenant="acme", tags=["urgent"])
+    assert_type(thread.user, str | None)
+    assert_type(thread.chat("Hi", idempotency_key="order 17").suggestion, Literal["new_thread"] | None)
+    assert_type(bot.threads, UserThreads)
+    assert_type(bot.threads.search("u-42", "bill", tag="urgent"), list[ThreadInfo])
+    assert_type(bot.threads.merge("u-42", thread, "parcels"), ThreadInfo)
+    assert_type(bot.threads.statistics("u-42", thread), ThreadStatistics)
+    bot.threads.list(7)  # type: ignore[arg-type]
+
+
+def mail(event: BudgetWarned) -> None:
+    assert_type(event.committed, Decimal)
+    assert_type(event.renews_at, float | None)
+
+
+BUDGETS = [
+    Budget("user", per="day", tokens=50_000, messages=20, warn_at=(0.5, 0.8), timezone="Europe/Berlin"),
+    Budget("tenant", timedelta(hours=6), cost="2.50", on_warning=mail),
+    Budget("application", None, cost=Decimal(100)),
+    Budget(lambda view: view.thread.tenant, name="house", messages=1_000),
+]
+Budget("session", tokens=1)  # type: ignore[arg-type]
+Budget(per="year", tokens=1)  # type: ignore[arg-type]
+Budget(tokens="many")  # type: ignore[arg-type]
+
+
+def budgets(bot: AssistantGuard) -> None:
+    report = bot.budget("u-42", tenant="acme")
+    assert_type(report, BudgetReport)
+    assert_type(report.left, Decimal)
+    assert_type(report.renews_at, float | None)
+    assert_type(report.lines, tuple[BudgetLine, ...])
+    assert_type(report.tightest.share_left, float)
+    bot.set_budget("u-42", tokens=100_000, cost=None)
+    bot.set_budget("u-42", messages=50, budget="user/day", this_window=True)
+    bot.set_budget("u-42", messages="many")  # type: ignore[arg-type]
+
+
+async def budgets_async(bot: AsyncAssistantGuard) -> None:
+    assert_type(await bot.budget(), BudgetReport)
+    assert_type(await bot.set_budget(cost="5.00"), None)
 
 
 def handle(bot: AssistantGuard) -> None:

@@ -1,0 +1,97 @@
+"""Taking a run over from a process that died, and taking in an answer that was accepted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from assistantguard.engine.failing import stopped
+from assistantguard.engine.input import output_item
+from assistantguard.errors import RunStopped
+from assistantguard.models import ToolOutput
+
+if TYPE_CHECKING:
+    from assistantguard.engine.exchange import Outcome
+    from assistantguard.engine.exchanges import Exchanges
+    from assistantguard.engine.ports import ModelAnswer
+    from assistantguard.engine.turn import Engine
+    from assistantguard.models import RunState, ThreadState
+
+__all__ = ["Adoption", "take_in"]
+
+_MAY_HAVE_RUN = "The program that ran this was interrupted: it is not known whether it was done."
+_TAIL = 100
+_LOOK_TIMEOUT = 30.0
+
+
+class Adoption:
+    """Takes runs over."""
+
+    def __init__(self, engine: Engine, exchanges: Exchanges) -> None:
+        self._engine = engine
+        self._exchanges = exchanges
+
+    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool) -> None:
+        """See `Engine.adopt`."""
+        session, driver = self._engine.session, self._engine.driver
+        run.deadline = driver.now() + session.run_timeout
+        sent = run.in_flight
+        outcome = await self._exchanges.take_over(thread, run, driver.now() + session.cleanup_timeout)
+        answer = None if outcome is None else outcome.answer
+        if outcome is not None and answer is not None and answer.status == "completed" and outcome.failure is None:
+            take_in(thread, run, answer, outcome)
+            if not answer.tool_calls:
+                run.status, run.answer_item_id = "completed", thread.last_item_id
+                self._engine.finish(thread, run, None)
+                await self._engine.save(thread, run)
+                return
+            run.input = [output_item(ToolOutput(call.id, _MAY_HAVE_RUN, failed=True)) for call in answer.tool_calls]
+            if go_on:
+                run.steps += 1
+                run.calls += len(answer.tool_calls)
+                run.status = "queued"
+                return
+        elif go_on and run.answers and sent is not None:
+            run.doubtful, run.status = sent.marks, "queued"
+            return
+        elif sent is not None and sent.purpose == "run" and sent.generation_id == thread.generation_id:
+            thread.suspect = True
+            thread.unsettled += sent.marks
+            run.doubtful = sent.marks
+        await self._engine.abandon(thread, run, stopped(RunStopped, "recovery", "the process that drove it is gone"))
+
+    async def text_of(self, thread: ThreadState, run: RunState) -> str | None:
+        """What a completed run said, asked of the server; None where it has it no more."""
+        backend = self._engine.backend
+        if run.response_ids:
+            try:
+                answer = await backend.look_up(run.response_ids[-1], _LOOK_TIMEOUT)
+            except Exception as error:
+                if backend.classify(error) is None:
+                    raise
+            else:
+                return answer.text
+        if run.answer_item_id is None or thread.generation_id is None:
+            return None
+        items = await backend.history(thread.generation_id, _LOOK_TIMEOUT, limit=_TAIL)
+        return next((item.text for item in items if item.id == run.answer_item_id), None)
+
+
+def take_in(thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
+    """An answer was accepted: its input and output are in the conversation now."""
+    if answer.id:
+        run.response_ids.append(answer.id)
+    run.answers += 1
+    run.attempt = 1
+    run.doubtful = []
+    run.input = []
+    run.in_flight = None
+    if answer.text:
+        run.text = answer.text
+    thread.backlog = []
+    thread.last_item_id, thread.seed_items = answer.last_item_id, None
+    thread.adopted = thread.locked = False
+    thread.context_tokens = outcome.usage.total_tokens
+    thread.context_at_most = outcome.context_at_most
+    thread.context_known = True
+    if outcome.fixed_tokens is not None:
+        thread.fixed_tokens = outcome.fixed_tokens
