@@ -192,7 +192,7 @@ class GuardCore:
         from assistantguard._thread_book import ThreadBook
         from assistantguard.engine.lending import Lending
 
-        lending = Lending(engine, engine.driver, self.leases, wait=self.waits)
+        lending = Lending(engine, self.leases, wait=self.waits)
         return ThreadBook(engine, lending, self.leases, self.most_threads, self.topic_check, new_turns)
 
     def close(self) -> None:

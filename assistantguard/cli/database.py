@@ -18,6 +18,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from assistantguard._core import LEDGER_VARIABLE
 from assistantguard.cli.output import errors_as_text, stdout, write_json
 from assistantguard.cli.text import number, shown
 from assistantguard.errors import ConfigurationError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from assistantguard.storage import Database
 
 __all__ = [
-    "VARIABLE",
     "Column",
     "DatabaseOption",
     "Format",
@@ -38,7 +38,6 @@ __all__ = [
     "write",
 ]
 
-VARIABLE = "ASSISTANTGUARD_LEDGER"
 _LENGTH = re.compile(r"(\d{1,6})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -47,7 +46,7 @@ DatabaseOption = Annotated[
     typer.Option(
         "--database",
         metavar="URL",
-        help=f"The guards' database: sqlite:///guard.db or postgresql://…. Default: the variable {VARIABLE}.",
+        help=f"The guards' database: sqlite:///guard.db or postgresql://…. Default: the variable {LEDGER_VARIABLE}.",
         show_default=False,
     ),
 ]
@@ -70,9 +69,9 @@ def opened(url: str | None) -> Iterator[Database]:
     from assistantguard.storage import open_database
 
     with errors_as_text():
-        where = url or os.environ.get(VARIABLE)
+        where = url or os.environ.get(LEDGER_VARIABLE)
         if not where:
-            raise ConfigurationError(f"no database is named: give --database URL, or set {VARIABLE}")
+            raise ConfigurationError(f"no database is named: give --database URL, or set {LEDGER_VARIABLE}")
         database = open_database(where, create=False)
         try:
             yield database

@@ -118,9 +118,6 @@ class Exchanges:
         books = self._tools.books
         earlier = next((late for late in reversed(thread.late) if late.run_id == run.id), None)
         expected = self._tools.admission.expect(thread, request)
-        if earlier is not None and earlier.booked.input_tokens < expected.at_most:  # it was counted by the API
-            booked = earlier.booked.input_tokens
-            expected = Estimate(min(expected.tokens, booked), booked, exact=False)
         bound = largest_output(request.model)
         if earlier is not None:  # what it was admitted with may have been counted, which is never below the truth
             read, bound = earlier.booked.input_tokens, earlier.booked.output_tokens

@@ -14,7 +14,6 @@ from assistantguard.storage.threads import Taken
 
 if TYPE_CHECKING:
     from assistantguard.engine.input import Message
-    from assistantguard.engine.ports import Driver
     from assistantguard.engine.turn import Engine
     from assistantguard.storage.leases import Leases
 
@@ -31,14 +30,13 @@ class Lending:
 
     Args:
         engine: What drives a turn.
-        driver: Its driver.
         leases: The threads that this process has.
         wait: Whether to wait for a thread that another process drives; else it is refused.
     """
 
-    def __init__(self, engine: Engine, driver: Driver, leases: Leases, *, wait: bool) -> None:
+    def __init__(self, engine: Engine, leases: Leases, *, wait: bool) -> None:
         self._engine = engine
-        self._driver = driver
+        self._driver = engine.driver
         self._leases = leases
         self._wait = wait
 

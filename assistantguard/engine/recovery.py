@@ -82,6 +82,10 @@ class Recovery:
                 thread, run, replace(decision, reason=reason), policy, readable=False, other=other
             )
 
+    async def leave_locked(self, thread: ThreadState, run: RunState) -> None:
+        """Go on elsewhere, where for a second turn somebody does not let go of the conversation."""
+        await self.rotate(thread, run, Rotate("somebody keeps the conversation locked", old="keep"), "healing")
+
     async def heal_or_leave(self, thread: ThreadState, run: RunState, reason: str, *, whole: bool = False) -> bool:
         """Repair a conversation, or leave it when it cannot be repaired; return whether anything was done."""
         done = True
@@ -94,10 +98,7 @@ class Recovery:
                 if not thread.locked:
                     thread.locked = True
                     raise
-                # For a second turn somebody does not let go: the thread goes on elsewhere.
-                await self._rotation.rotate(
-                    thread, run, Rotate("somebody keeps the conversation locked", old="keep"), "healing"
-                )
+                await self.leave_locked(thread, run)
                 return True
             gone = error.failure.mend == "new_generation" or error.failure.status_code == 404
             if gone and thread.adopted:

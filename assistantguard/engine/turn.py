@@ -185,8 +185,7 @@ class Engine:
         if thread.at_work is not None:
             await self._leave_or_end(thread, stand_in)
         if thread.locked:
-            reason = Rotate("somebody keeps the conversation locked", old="keep")
-            await self._recovery.rotate(thread, stand_in, reason, "healing")
+            await self._recovery.leave_locked(thread, stand_in)
             return True
         if thread.late:
             await self._books.ask_late(thread, _LATE_TIMEOUT)
@@ -421,9 +420,7 @@ class Engine:
             if not thread.locked or run.steps:
                 thread.locked = True
                 raise error from outcome.error
-            # For a second turn somebody does not let go: the thread goes on elsewhere.
-            reason = Rotate("somebody keeps the conversation locked", old="keep")
-            await self._recovery.rotate(thread, run, reason, "healing")
+            await self._recovery.leave_locked(thread, run)
             wait = 0.0
             self._asking.report_retry(thread, run, failure, wait, "healing", "new_generation")
         run.retries += 1

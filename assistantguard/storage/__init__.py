@@ -45,22 +45,22 @@ __all__ = [
     "parse_url",
 ]
 
-_MODULES = (
-    "database",
-    "memory_threads",
-    "migrations",
-    "opening",
-    "sql_threads",
-    "threads",
-    "url",
-)
+_MODULES = {
+    "MIGRATIONS": "migrations",
+    "Database": "database",
+    "DatabaseUrl": "url",
+    "MemoryThreads": "memory_threads",
+    "Migration": "migrations",
+    "SqlThreads": "sql_threads",
+    "Transaction": "database",
+    "open_database": "opening",
+    "parse_url": "url",
+}
+"""Where the names are made; those that are not here are made in `threads`."""
 
 
 def __getattr__(name: str) -> Any:
     """What a guard does not need at once is imported when it is first used."""
-    if name in __all__:
-        for each in _MODULES:
-            module = import_module(f"{__name__}.{each}")
-            if name in module.__all__:
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'threads')}"), name)
