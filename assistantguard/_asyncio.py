@@ -13,6 +13,7 @@ import anyio
 
 from assistantguard._calling import ToolCalling, answered, is_async, limit_of, outputs_of_step
 from assistantguard._threads import in_thread
+from assistantguard._unwinding import Unwinding
 from assistantguard.backends.port import END
 from assistantguard.models import ToolCall, ToolOutput
 
@@ -44,7 +45,7 @@ class AsyncioPort:
         if path != "post":
             params["timeout"] = timeout
         with anyio.fail_after(timeout):
-            return await getter(self._client)(*args, **params)
+            return await Unwinding(getter(self._client)(*args, **params))
 
     async def open(self, path: str, timeout: float, /, *args: Any, **params: Any) -> AsyncioEvents:
         """See `ClientPort.open`."""
@@ -74,7 +75,7 @@ class AsyncioEvents:
         """See `EventStream.next`."""
         with anyio.fail_after(self._deadline - time.monotonic()):
             try:
-                return await self._stream.__anext__()
+                return await Unwinding(self._stream.__anext__())
             except StopAsyncIteration:
                 return END
 
@@ -87,7 +88,7 @@ class AsyncioEvents:
 
     async def close(self) -> None:
         """See `EventStream.close`."""
-        await self._stream.close()
+        await Unwinding(self._stream.close())
 
 
 class AsyncioTurns:

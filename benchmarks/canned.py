@@ -35,6 +35,9 @@ _SENTENCES = 12
 DELTAS = re.findall(r"\s*\S{1,8}", " ".join([TEXT] * _SENTENCES))
 """What a model answers where the answer is streamed, in the pieces in which it comes: a token or two each."""
 
+_STREAMED = re.compile(rb'"stream":\s*true')
+"""httpx writes a space after the colon before its version 0.28."""
+
 
 class CannedServer:
     """Answers conversations and responses. A message with `TOOL_MARK` gets a tool call, and its output a text.
@@ -74,7 +77,7 @@ class CannedServer:
             body = request.content
             if self.bodies is not None:
                 self.bodies.append(json.loads(body))
-            if b'"stream":true' in body:
+            if _STREAMED.search(body):
                 return self._http.Response(200, stream=self._body(), headers={"content-type": "text/event-stream"})
             asks_tool = TOOL_MARK.encode() in body and b"function_call_output" not in body
             content = self._call if asks_tool else self._text

@@ -140,7 +140,7 @@ class Engine:
                     continue
                 exchange = await self.send(thread, run, in_pieces=in_pieces)
                 while (text := await exchange.next()) is not None:
-                    yield TextDelta(text, run.steps)
+                    yield TextDelta(text, run.steps + run.wrapping_up)
                 attempt = run.attempt
                 await self.conclude(thread, run, exchange.outcome)
                 failure = exchange.outcome.failure if exchange.outcome is not None else None

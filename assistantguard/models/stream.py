@@ -25,7 +25,10 @@ class TextDelta(StreamEvent):
 
     text: str
     step: int
-    """How many tool steps came before it in this run: texts of different steps are different messages."""
+    """How many steps of tool calls came before it in this run, one that was refused among them.
+
+    Texts of different steps are different messages.
+    """
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from hypothesis import given, note
+from hypothesis import example, given, note
 from hypothesis import strategies as st
 
 from assistantguard import (
     AssistantGuardError,
     Policy,
     Refused,
+    RepeatedCallBreaker,
     RunStopped,
     TokenCap,
     ToolStepCeiling,
     ToolStepCeilingReached,
+    TransientRetry,
 )
 from tests.properties.acts import Act, Chore, Refusal, Vanish
 from tests.properties.stage import Colour
@@ -121,6 +123,20 @@ def test_the_local_bound_keeps_the_caps_where_input_is_not_counted(
     left=leaves,
     obedient=st.booleans(),
 )
+@example(
+    script=[
+        Act("", (0,), lost=True),
+        Act("", (1,), lost=True),
+        Act("It is on its way.", (0,), lost=True),
+    ],
+    faults=[],
+    others=[TransientRetry(max_attempts=1), RepeatedCallBreaker(max_repeats=1, then="wrap_up")],
+    texts=["Where is it?"],
+    colour="blocking",
+    manner=Manner(streamed=True),
+    left=[],
+    obedient=True,
+).via("text beside a call that is refused, and the text of the answer that wraps up")
 def test_after_any_outcome_the_next_turn_succeeds(
     script: list[Act | Refusal | Vanish],
     faults: list[Chore | None],
