@@ -190,7 +190,6 @@ async def measure_loads(conversations: int, turns: int, seed: int) -> dict[str, 
     servers = [ConversationServer(), ConversationServer()]
     clients = [server.client() for server in servers]
     bot = AsyncAssistantGuard(clients[1], assistant())
-    tokens.wait_until_ready()
     sides = [
         Side("raw", servers[0], raw_beginning(clients[0])),
         Side("guard", servers[1], lambda: bot.thread().chat),
@@ -215,7 +214,6 @@ async def bytes_per_idle_thread(threads: int) -> float:
     server = ConversationServer()
     client = server.client()
     bot = AsyncAssistantGuard(client, assistant())
-    tokens.wait_until_ready()
 
     async def turn(number: int) -> None:
         await bot.thread().chat(message_of(number, 0, asks_tool=False))
@@ -246,6 +244,7 @@ def measure(conversations: int, turns: int, seed: int) -> dict[str, Any]:
         turns: Messages in each.
         seed: Of the scripted waits.
     """
+    tokens.wait_until_ready()
     loads = asyncio.run(measure_loads(conversations, turns, seed))
     ours = [loads[name]["turns"]["guard"] for name in ("rush", "steady")]
     return {
