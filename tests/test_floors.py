@@ -50,6 +50,7 @@ FLOORS: dict[str, int] = {
     "_blocking": 4,
     "_calling": 4,
     "_threads": 4,
+    "_unwinding": 4,
     "_watch": 4,
     "backends": 4,
     "_checks": 5,
