@@ -94,33 +94,33 @@ def through_sqlite(path: str, task: Task) -> Iterator[tuple[Half, Half]]:
     """The two halves of each pair: the statements that a ledger runs, and nothing around them."""
     accounts, dice = Accounts(task["accounts"]), random.Random()
     connection = sqlite3.connect(path, timeout=0.0, isolation_level=None, cached_statements=256)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = normal")
     upsert = statements.add_to(5)
 
-    def begin() -> None:
+    def insist(statement: str) -> None:
         while True:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(statement)
             except sqlite3.OperationalError:
                 time.sleep(dice.uniform(*PAUSES))
             else:
                 return
 
     def reserve(hold: tuple[object, ...], rows: Sequence[object]) -> None:
-        begin()
+        insist("BEGIN IMMEDIATE")
         connection.execute(statements.NEW_HOLD, hold).fetchall()
         if connection.execute(upsert, rows).fetchall()[0][3] > LIMIT:
             raise AssertionError
         connection.execute("COMMIT")
 
     def commit(hold: str, rows: Sequence[object], values: Sequence[object]) -> None:
-        begin()
+        insist("BEGIN IMMEDIATE")
         connection.execute(statements.END_HOLD, (hold,)).fetchall()
         connection.execute(statements.NEW_ENTRY, values).fetchall()
         connection.execute(upsert, rows).fetchall()
         connection.execute("COMMIT")
 
+    insist("PRAGMA journal_mode = WAL")
+    insist("PRAGMA synchronous = normal")
     while True:
         wanted = claims(task["number"], accounts.next())
         until = time.time() + 600

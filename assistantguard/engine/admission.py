@@ -42,6 +42,8 @@ FILE_SEARCH_TOOL = Estimate(64, 1_024, exact=False)
 """What the file search tool adds to the tools, where it is added for a thread's own store."""
 _ENOUGH_OUTPUT = 1_024
 """While other requests hold the rest of a cap, an answer that could not reach this length is not begun."""
+_EXPIRE_EVERY = 1.0
+"""Seconds. Looking for holds that are due costs a database a statement, and they outlive their runs by minutes."""
 _BUSY_POLL = 0.05
 _RACE_POLL = 0.002
 _COUNT_TIMEOUT = 30.0
@@ -85,6 +87,7 @@ class Admission:
         self._driver = driver
         self._backend = backend
         self._asking = asking
+        self._expired_at = 0.0
 
     async def admit(
         self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: str = "run"
@@ -154,7 +157,9 @@ class Admission:
         assert hold_id is not None
 
         def expire_and_reserve() -> None:
-            ledger.expire(now)
+            if ledger.in_process or not 0.0 <= now - self._expired_at < _EXPIRE_EVERY:
+                self._expired_at = now
+                ledger.expire(now)
             with states.together():
                 ledger.reserve(hold_id, claims, now + time_left + HOLD_GRACE)
                 states.save(thread, run)

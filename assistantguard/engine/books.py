@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from assistantguard.engine.modes import Mode
     from assistantguard.engine.ports import Backend, Driver, ModelAnswer, ModelRequest
     from assistantguard.engine.session import Session
+    from assistantguard.policies.ruling import PlacedCap
 
 __all__ = ["Books", "Purpose", "Sent", "context_bound", "usage_of"]
 
@@ -48,6 +50,15 @@ class Sent:
     """Output that arrived, where it arrived in pieces and was counted."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class _Owed:
+    """A hold whose end is written together with the end of its turn."""
+
+    hold_id: str
+    entry: Entry
+    caps: Sequence[PlacedCap]
+
+
 class Books:
     """Settles paid requests."""
 
@@ -57,8 +68,10 @@ class Books:
         self._backend = backend
         self._vain_looks = 0
         self._budgets = BudgetWatch(session, driver)
+        self._owed: dict[str, _Owed] = {}
+        """By run."""
 
-    async def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
+    async def save(self, thread: ThreadState, run: RunState, *, last: bool = False) -> None:
         """Keep what a thread and its run have become, where another process may have to go on with them.
 
         `last` says that the turn is over, and others may have the thread.
@@ -66,8 +79,16 @@ class Books:
         Raises:
             LeaseLost: Another process drives the thread by now.
         """
+        owed = self._owed.pop(run.id, None)
+        if owed is not None:
+            await self._driver.protect(self._pay(thread, run, owed, last=last))
+            return
         states = self._session.states
         await self._driver.blocking(lambda: states.save(thread, run, last=last), at_once=states.in_process)
+
+    async def _pay(self, thread: ThreadState, run: RunState, owed: _Owed, *, last: bool) -> None:
+        await self._end(thread, run, owed.hold_id, owed.entry, last=last)
+        await self._budgets.look(thread, run, owed.caps)
 
     async def release(self, thread: ThreadState, run: RunState) -> None:
         """End the hold of a request that was not sent."""
@@ -114,8 +135,12 @@ class Books:
         thread.cost = None if thread.cost is None or cost is None else thread.cost + cost
         if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
+        owed = None if entry is None else self._owed_until_the_end(sent, answer, entry)
         try:
-            await self._end(thread, run, hold_id, entry)
+            if owed is None:
+                await self._end(thread, run, hold_id, entry)
+            else:
+                self._owed[run.id] = owed
         except BaseException:
             run.hold_id, run.message_counted = hold_id, counted
             run.usage, run.cost, thread.usage, thread.cost, thread.late = before
@@ -143,14 +168,32 @@ class Books:
                 sent.mode.reason,
             )
         )
-        await self._budgets.look(thread, run, sent.expectation.caps)
+        if owed is None:
+            await self._budgets.look(thread, run, sent.expectation.caps)
         return usage
 
-    async def _end(self, thread: ThreadState, run: RunState, hold_id: str, entry: Entry | None) -> None:
+    def _owed_until_the_end(self, sent: Sent, answer: ModelAnswer | None, entry: Entry) -> _Owed | None:
+        """What is left to write, where the turn ends with this answer: that takes one transaction then, not two.
+
+        A process that dies before leaves an open hold and a request in flight behind, as one that dies a moment sooner.
+        """
+        thread, run = sent.thread, sent.run
+        if self._session.ledger.in_process or self._session.states.in_process or sent.purpose != "run":
+            return None
+        if answer is None or answer.status != "completed" or answer.tool_calls or thread.strays or run.doubtful:
+            return None
+        return _Owed(sent.hold_id, entry, sent.expectation.caps)
+
+    async def _end(
+        self, thread: ThreadState, run: RunState, hold_id: str, entry: Entry | None, *, last: bool = False
+    ) -> None:
         """End a hold, with nothing used where `entry` is None, and save what thread and run have become: both or none.
 
         Where another process has taken the thread over, the books are written all the same: they are about money that
         was spent, and the other process can only have estimated it.
+
+        Raises:
+            LeaseLost: It has, and this was to be the turn's last word.
         """
         ledger, states = self._session.ledger, self._session.states
 
@@ -164,11 +207,13 @@ class Books:
             try:
                 with states.together():
                     end()
-                    states.save(thread, run)
+                    states.save(thread, run, last=last)
             except LeaseLost:
                 end()
                 if entry is not None and not entry.correctable:
                     ledger.correct(hold_id, entry)
+                if last:
+                    raise
 
         await self._driver.blocking(end_and_save, at_once=ledger.in_process and states.in_process)
 

@@ -433,7 +433,7 @@ class Engine:
         run.tool_calls = ()
         run.status = "queued"
 
-    async def save(self, thread: ThreadState, run: RunState | None) -> None:
+    async def save(self, thread: ThreadState, run: RunState) -> None:
         """Keep what a thread and its run have become. See `Books.save`."""
         await self._books.save(thread, run)
 

@@ -31,6 +31,7 @@ __all__ = [
     "LedgerRefusal",
     "UsageRow",
     "check_limit",
+    "is_of_a_run",
     "needed_until",
 ]
 
@@ -263,8 +264,13 @@ def check_limit(key: str, metric: str, amount: object) -> Decimal | None:
     return number
 
 
+def is_of_a_run(account: str) -> bool:
+    """Whether an account is that of one run, made with its first hold."""
+    return account.startswith("run:")
+
+
 def needed_until(account: str, until: float | None, expires_at: float) -> float | None:
     """Until when an account is needed of which a claim says `until`, in a hold that expires at `expires_at`."""
-    if until is None and account.startswith("run:"):
+    if until is None and is_of_a_run(account):
         until = expires_at
     return None if until == float("inf") else until

@@ -24,6 +24,7 @@ from assistantguard.ledger.base import (
     LedgerRefusal,
     UsageRow,
     check_limit,
+    is_of_a_run,
 )
 from assistantguard.ledger.changes import Changes
 from assistantguard.ledger.rows import (
@@ -111,7 +112,8 @@ class SqlLedger:
                 _note(self._there, key, None)
             return Hold(hold_id, tuple(claims), expires_at)
 
-        at_once = self.database.writes_in_with and changes.rows and all(key in self._there for key in limits)
+        exist = all(key in self._there or not is_of_a_run(key[0]) for key in limits)  # as far as can be told
+        at_once = self.database.writes_in_with and changes.rows and exist
         if at_once and changes.hold_if_it_fits(self.database, row, limits):
             return made()
         return self.database.run(work, repeatable=True)

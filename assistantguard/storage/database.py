@@ -73,6 +73,8 @@ class Database(abc.ABC):
 
     writes_in_with = False
     """Whether parts of a statement that begins with WITH may write, so that one does what takes several elsewhere."""
+    locked = ""
+    """What ends a SELECT that locks its rows."""
     skip_locked = ""
     """What ends a SELECT that locks its rows and passes over those that others have locked."""
 

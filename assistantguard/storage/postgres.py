@@ -91,6 +91,7 @@ class PostgresDatabase(Database):
     """
 
     writes_in_with = True
+    locked = "FOR UPDATE"
     skip_locked = "FOR UPDATE SKIP LOCKED"
 
     def __init__(self, url: DatabaseUrl, timeout: float) -> None:
@@ -108,7 +109,7 @@ class PostgresDatabase(Database):
         wait, idle = round(timeout * 1000), round((timeout + _IDLE_GRACE) * 1000)
         self._session = (
             f"SET lock_timeout = {wait}; SET idle_in_transaction_session_timeout = {idle};"
-            " SET default_transaction_isolation = 'read committed'"
+            " SET default_transaction_isolation = 'read committed'; SET plan_cache_mode = force_generic_plan"
         )
         self._connections = _Connections()
         self._finalizer = weakref.finalize(self, _Connections.close, self._connections)
@@ -301,8 +302,10 @@ class PostgresDatabase(Database):
         while True:
             connection = None
             try:
-                connection = psycopg.connect(self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor)
-                connection.execute(cast("Any", self._session))
+                connection = psycopg.connect(
+                    self._conninfo, autocommit=True, prepare_threshold=0, cursor_factory=psycopg.RawCursor
+                )
+                connection.execute(cast("Any", self._session), prepare=False)
             except psycopg.Error as error:
                 if connection is not None:
                     connection.close()

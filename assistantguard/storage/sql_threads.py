@@ -48,8 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SqlThreads"]
 
-_IN_COLUMNS = ("id", "user", "tenant", "name", "tags", "archived_at")
+_IN_COLUMNS = ("id", "user", "tenant", "name", "tags", "archived_at", "last_used_at")
 """What a thread's own columns hold, and its state does not."""
+_STATE = 7
+"""The place of the state among a thread's columns."""
 _AT_ONCE = 1_000
 """How many rows one statement deletes."""
 
@@ -69,6 +71,9 @@ class SqlThreads(ServerRecords):
     def __init__(self, database: Database, *, content: bool = False) -> None:
         super().__init__(database)
         self.content = content
+        self._save_run = SAVE_RUN.format(locked=database.locked)
+        self._opened: dict[str, tuple[int, str]] = {}
+        """The fence and the state, as it is kept, of each thread that is open here and was not saved since."""
 
     def together(self) -> AbstractContextManager[object]:
         """See `ThreadStore.together`."""
@@ -91,6 +96,7 @@ class SqlThreads(ServerRecords):
             if rows:
                 fence, *columns = rows[0]
                 runs = transaction.execute(IN_FLIGHT, (thread_id,))
+                self._opened[thread_id] = (fence, columns[_STATE])
                 return Opened(_thread_of(columns), _run_of(runs[0]) if runs else None, fence)
             rows = transaction.execute(TAKEN, (thread_id, user or ""))
             if rows and rows[0][0] is None:  # given back in between
@@ -113,21 +119,32 @@ class SqlThreads(ServerRecords):
         self._do(ALIVE, owner, now + lease_seconds)
 
     def save(self, thread: ThreadState, run: RunState | None, fence: int, *, close: bool = False) -> None:
-        """See `ThreadStore.save`."""
+        """See `ThreadStore.save`. The run alone is written where the thread is as it was when it was opened."""
+        state, kept = self._state(thread), run is not None and run.id
+        write = None
+        if close or not kept or self._opened.get(thread.id) != (fence, state):
+            self._opened.pop(thread.id, None)
+            write = (state, thread.last_used_at, thread.generation_id, thread.vector_store_id, thread.id, fence)
+        row = self._run_row(run) if run is not None and kept else None
+
+        def work(transaction: Transaction) -> None:
+            if write is not None and not transaction.execute(SAVE_AND_CLOSE if close else SAVE, write):
+                raise lease_lost(thread.id)
+            if row is not None and not transaction.execute(self._save_run, (*row, thread.id, fence)):
+                raise lease_lost(thread.id)
+
+        self._database.run(work, repeatable=True)
+
+    def _state(self, thread: ThreadState) -> str:
+        """What is kept of a thread besides its own columns."""
         record = thread_record(thread, content=self.content)
         for name in _IN_COLUMNS:
             record.pop(name, None)
-        row = (_json(record), thread.last_used_at, thread.generation_id, thread.vector_store_id, thread.id, fence)
+        return _json(record)
 
-        def work(transaction: Transaction) -> None:
-            if not transaction.execute(SAVE_AND_CLOSE if close else SAVE, row):
-                raise lease_lost(thread.id)
-            if run is not None and run.id:
-                state = _json(run_record(run, content=self.content))
-                times = (run.started_at, run.finished_at)
-                transaction.execute(SAVE_RUN, (run.id, thread.id, run.key, run.status, *times, state))
-
-        self._database.run(work, repeatable=True)
+    def _run_row(self, run: RunState) -> Sequence[object]:
+        state = _json(run_record(run, content=self.content))
+        return (run.id, run.thread_id, run.key, run.status, run.started_at, run.finished_at, state)
 
     def close(self, thread_id: str, owner: str, fence: int) -> None:
         """See `ThreadStore.close`."""
@@ -323,9 +340,6 @@ class SqlThreads(ServerRecords):
 
     def _insert(self, transaction: Transaction, thread: ThreadState) -> None:
         """Add a thread, unless there is one with its id."""
-        record = thread_record(thread, content=self.content)
-        for name in _IN_COLUMNS:
-            record.pop(name, None)
         transaction.execute(
             INSERT,
             (
@@ -340,7 +354,7 @@ class SqlThreads(ServerRecords):
                 thread.last_used_at,
                 thread.generation_id,
                 thread.vector_store_id,
-                _json(record),
+                self._state(thread),
             ),
         )
 
@@ -354,18 +368,24 @@ class SqlThreads(ServerRecords):
 
 
 def _thread_of(columns: Sequence[object]) -> ThreadState:
-    thread_id, user, tenant, name, tags, archived_at, state = columns[:7]
-    own = {"id": thread_id, "user": user or None, "tenant": tenant, "name": name, "archived_at": archived_at}
+    thread_id, user, tenant, name, tags, archived_at, last_used_at, state = columns[: _STATE + 1]
+    own = {
+        "id": thread_id,
+        "user": user or None,
+        "tenant": tenant,
+        "name": name,
+        "archived_at": archived_at,
+        "last_used_at": last_used_at,
+    }
     return thread_from_record({**json.loads(str(state)), **own, "tags": json.loads(str(tags))})
 
 
 def _info_of(row: Row) -> ThreadInfo:
-    return info_of(_thread_of(row), current=bool(row[7]))
+    return info_of(_thread_of(row), current=bool(row[_STATE + 1]))
 
 
 def _run_of(row: Row) -> RunState:
     return run_from_record(json.loads(row[0]))
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+_json = json.JSONEncoder(separators=(",", ":")).encode

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from assistantguard.models import RunState, ThreadState, ToolCall, Usage
@@ -71,38 +72,45 @@ def usage_from_record(record: Mapping[str, Any]) -> Usage:
 
 
 def _write(state: Record, content: bool) -> Json:
-    out: Json = {}
-    for name, default, write in _plan(type(state)):
-        value = getattr(state, name)
-        if value == default:
-            continue
-        out[name] = value if write is None else write(value, content)
-    return out
+    plan = _plan(type(state))
+    return {
+        name: value if write is None else write(value, content)
+        for value, default, name, write in zip(plan.values(state), plan.defaults, plan.names, plan.writers, strict=True)
+        if value is not default and value != default
+    }
 
 
 def _read(kind: type[R], record: Mapping[str, Any]) -> R:
-    readers = _READERS.get(kind, {})
-    values: Json = {}
-    for name, _, _ in _plan(kind):
-        if name in record:
-            read = readers.get(name)
-            values[name] = record[name] if read is None else read(record[name])
-    return kind(**values)
+    plan = _plan(kind)
+    readers = plan.readers
+    return kind(
+        **{
+            name: readers[name](value) if name in readers else value
+            for name, value in record.items()
+            if name in plan.known
+        }
+    )
 
 
-def _plan(kind: type[Record]) -> Sequence[tuple[str, Any, _Writer | None]]:
-    """Name, default and writer of each field."""
+class _Plan:
+    """What the fields of a class are called, hold by default, and how they are written and read."""
+
+    def __init__(self, kind: type[Record]) -> None:
+        members, writers = fields(kind), _WRITERS.get(kind, {})
+        self.names = [member.name for member in members]
+        self.known = frozenset(self.names)
+        self.defaults = [
+            member.default if member.default_factory is MISSING else member.default_factory() for member in members
+        ]
+        self.writers = [writers.get(name) for name in self.names]
+        self.readers = _READERS.get(kind, {})
+        self.values: Callable[[Record], Sequence[Any]] = attrgetter(*self.names)
+
+
+def _plan(kind: type[Record]) -> _Plan:
     plan = _PLANS.get(kind)
     if plan is None:
-        writers = _WRITERS.get(kind, {})
-        plan = _PLANS[kind] = [
-            (
-                field.name,
-                field.default if field.default_factory is MISSING else field.default_factory(),
-                writers.get(field.name),
-            )
-            for field in fields(kind)
-        ]
+        plan = _PLANS[kind] = _Plan(kind)
     return plan
 
 
@@ -180,4 +188,4 @@ _READERS: Mapping[type[Record], Mapping[str, _Reader]] = {
     },
     LateUsage: {"booked": usage_from_record, "cost": _read_money},
 }
-_PLANS: dict[type[Record], Sequence[tuple[str, Any, _Writer | None]]] = {}
+_PLANS: dict[type[Record], _Plan] = {}

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 COLUMNS = (
-    "t.id, t.user_name, t.tenant, t.name, t.tags, t.archived_at, t.state,"
+    "t.id, t.user_name, t.tenant, t.name, t.tags, t.archived_at, t.last_used_at, t.state,"
     " CASE WHEN u.current_thread = t.id THEN 1 ELSE 0 END"
 )
 FROM = "FROM guard_threads t LEFT JOIN guard_users u ON u.user_name = t.user_name"
@@ -38,7 +38,7 @@ TAKE = (
     "UPDATE guard_threads SET owner = ?, lease_until = ?, fence = fence + 1 WHERE id = ? AND user_name = ?"
     " AND (owner IS NULL OR owner = ? OR (lease_until <= ? AND NOT EXISTS"
     " (SELECT 1 FROM guard_owners WHERE guard_owners.owner = guard_threads.owner AND alive_until > ?)))"
-    " RETURNING fence, id, user_name, tenant, name, tags, archived_at, state"
+    " RETURNING fence, id, user_name, tenant, name, tags, archived_at, last_used_at, state"
 )
 TAKEN = (
     "SELECT t.owner, CASE WHEN o.alive_until > t.lease_until THEN o.alive_until ELSE t.lease_until END"
@@ -59,9 +59,12 @@ SAVE = (
 SAVE_AND_CLOSE = SAVE.replace(" WHERE", ", owner = NULL WHERE")
 SAVE_RUN = (
     "INSERT INTO guard_runs (id, thread_id, run_key, status, started_at, finished_at, state)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET status = excluded.status,"
-    " finished_at = excluded.finished_at, state = excluded.state"
+    " SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS DOUBLE PRECISION),"
+    " CAST(? AS DOUBLE PRECISION), CAST(? AS TEXT) FROM guard_threads WHERE id = ? AND fence = ? {locked}"
+    " ON CONFLICT (id) DO UPDATE SET status = excluded.status, finished_at = excluded.finished_at,"
+    " state = excluded.state RETURNING id"
 )
+"""Nothing is written, and no row comes back, where another has the thread."""
 UNFINISHED = (
     "SELECT t.id, t.user_name, r.id FROM guard_runs r JOIN guard_threads t ON t.id = r.thread_id"
     " WHERE r.finished_at IS NULL AND (t.owner IS NULL OR (t.lease_until <= ? AND NOT EXISTS"
@@ -72,7 +75,7 @@ PRUNE_RUNS = "DELETE FROM guard_runs WHERE id IN (SELECT id FROM guard_runs WHER
 CURRENT = (
     f"SELECT {COLUMNS} {FROM} WHERE t.user_name = ? AND t.archived_at IS NULL"
     " AND (t.name IS NULL OR u.current_thread = t.id)"
-    " ORDER BY 8 DESC, t.last_used_at DESC, t.id DESC LIMIT 1"
+    " ORDER BY 9 DESC, t.last_used_at DESC, t.id DESC LIMIT 1"
 )
 LOCK_USER = (
     "INSERT INTO guard_users (user_name) VALUES (?)"

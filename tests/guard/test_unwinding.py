@@ -86,7 +86,7 @@ def test_a_scope_within_ends_as_it_would() -> None:
             for _ in range(2):
                 with anyio.move_on_after(0.01):
                     await asyncio.sleep(30)
-            with pytest.raises(TimeoutError):
+            with pytest.raises(asyncio.TimeoutError):  # before Python 3.11 another class than TimeoutError
                 await asyncio.wait_for(asyncio.sleep(30), 0.01)
             await asyncio.sleep(0)
             return "went on"
