@@ -1,4 +1,4 @@
-"""The Assistants API, served on the Responses API by a client's own transport."""
+"""The drop-in: an official client whose Assistants calls are served here, on the Responses API."""
 
 from __future__ import annotations
 
