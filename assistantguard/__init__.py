@@ -87,9 +87,9 @@ from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
 if TYPE_CHECKING:
+    from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
     from assistantguard.policies import Budget, TopicCheck
-    from assistantguard.dropin.opening import drop_in
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
 __all__ = [

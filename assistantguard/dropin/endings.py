@@ -73,6 +73,6 @@ def ending_of(error: BaseException, *, cancelled: bool, on_refusal: Refusals) ->
 
 def _code_of(error: RunFailed) -> str:
     failure = error.failure
-    if isinstance(error, QuotaExhausted) or (failure is not None and failure.status_code == 429):  # noqa: PLR2004
+    if isinstance(error, QuotaExhausted) or (failure is not None and failure.status_code == 429):
         return "rate_limit_exceeded"
     return "invalid_prompt" if isinstance(error, RequestRejected) else "server_error"

@@ -88,20 +88,22 @@ def drop_in(
     assert lease is not None
     books, database = ledger_and_database(ledger)
     jsonl = None if events is None else JsonLinesSink(events)
-    told: list[Sink] = [StructlogSink()] if sinks is None else [*sinks]
+    told = _sinks(sinks, jsonl)
     settings = Settings(
         default_policies() if policies is None else policies,
         prices if isinstance(prices, PriceBook) else PriceBook(prices),
         books,
         open_documents(books),
         Leases(threads_beside(books, content=True), lease),
-        fan_out(told if jsonl is None else [*told, jsonl]),
+        fan_out(told),
         run_seconds,
         cleanup_seconds,
         background_mode(background),
         on_refusal,
         user or _user_in_metadata,
     )
+
+    ends = contextlib.ExitStack()
 
     def service_for(inner: Any) -> AssistantsService:
         calling = ToolCalling(Toolbox(()), _no_tools, None, None, 1)
@@ -114,7 +116,6 @@ def drop_in(
         weakref.finalize(service, ends.close)
         return service
 
-    ends = contextlib.ExitStack()
     ends.callback(settings.leases.stop)
     if jsonl is not None:
         ends.callback(jsonl.close)
@@ -123,6 +124,11 @@ def drop_in(
     tokens.warm_up()
     warm_up_prices()
     return wrapped(client, service_for)
+
+
+def _sinks(sinks: Sequence[Sink] | None, jsonl: Sink | None) -> list[Sink]:
+    told: list[Sink] = [StructlogSink()] if sinks is None else list(sinks)
+    return told if jsonl is None else [*told, jsonl]
 
 
 def _user_in_metadata(metadata: Mapping[str, str]) -> str | None:

@@ -64,9 +64,7 @@ class Recorder:
             self._begin_message()
         assert self._message is not None
         delta = {"content": [{"index": 0, "type": "text", "text": {"value": text}}]}
-        self.tell(
-            "thread.message.delta", {"id": self._message["id"], "object": "thread.message.delta", "delta": delta}
-        )
+        self.tell("thread.message.delta", {"id": self._message["id"], "object": "thread.message.delta", "delta": delta})
 
     def discarded(self, reason: str = "run_failed") -> None:
         """What was said since the last answer does not count."""

@@ -347,9 +347,7 @@ class Runs:
         live.body = recorder.run = document.body
         recorder.tell_run("in_progress")
 
-    async def _park(
-        self, live: _Live, recorder: Recorder, engine: Engine, thread: ThreadState, run: RunState
-    ) -> None:
+    async def _park(self, live: _Live, recorder: Recorder, engine: Engine, thread: ThreadState, run: RunState) -> None:
         """The model asks for tools: the application runs them, and submits their outputs."""
         now = self._driver.now()
 
@@ -539,16 +537,16 @@ class Runs:
             if isinstance(opened, Opened):
                 return opened
             if self._driver.now() >= until:
-                raise RunFailed(f"the thread {thread_body['id']} was held by {opened.owner} until the run's time was over")
+                raise RunFailed(
+                    f"the thread {thread_body['id']} was held by {opened.owner} until the run's time was over"
+                )
             await self._driver.sleep(_LEASE_POLL)
 
     async def _try_open(self, thread_body: Mapping[str, Any]) -> Opened | Taken:
         now, leases = self._driver.now(), self._settings.leases
         fresh = ThreadState(thread_body["id"], created_at=now, last_used_at=now)
         fresh.user = thread_body[HIDDEN]["user"]
-        return await self._driver.blocking(
-            lambda: leases.open(fresh.id, fresh.user, fresh), at_once=leases.in_process
-        )
+        return await self._driver.blocking(lambda: leases.open(fresh.id, fresh.user, fresh), at_once=leases.in_process)
 
     async def _close(self, thread: ThreadState) -> None:
         leases = self._settings.leases

@@ -48,7 +48,7 @@ class AssistantsService:
         except problems.ApiProblem as problem:
             return WireAnswer(problem.status, problem.body())
         except DocumentUnknown as unknown:
-            return _refused(problems.unknown_cursor(unknown.document_id))
+            return _refused(problems.unknown_cursor(unknown.id))
 
     # Assistants
 
@@ -252,7 +252,7 @@ class AssistantsService:
     async def submit_tool_outputs(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """POST /threads/{id}/runs/{id}/submit_tool_outputs."""
         outputs, streamed = parameters.tool_outputs(_json(request))
-        return _of_run(*await self.runs.submit(*names, outputs, streamed=streamed))
+        return _of_run(*await self.runs.submit(names[0], names[1], outputs, streamed=streamed))
 
     async def list_steps(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """GET /threads/{id}/runs/{id}/steps."""
