@@ -192,7 +192,26 @@ _CONSENTS = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS)
+_DOCUMENTS = Migration(
+    4,
+    "Documents",
+    (
+        """CREATE TABLE guard_documents (
+            position {identity},
+            kind {text_key} NOT NULL,
+            id {text_key} NOT NULL,
+            parent {text_key} NOT NULL,
+            mark {text_key} NOT NULL,
+            created_at DOUBLE PRECISION NOT NULL,
+            body TEXT NOT NULL
+        ) {roomy}""",
+        "CREATE UNIQUE INDEX guard_documents_id ON guard_documents (kind, id)",
+        "CREATE INDEX guard_documents_parent ON guard_documents (kind, parent, position)",
+        "CREATE INDEX guard_documents_mark ON guard_documents (kind, parent, mark, position) WHERE mark <> ''",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS, _DOCUMENTS)
 """Every step, in order, numbered from 1."""
 
 
