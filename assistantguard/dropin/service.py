@@ -269,7 +269,7 @@ class AssistantsService:
     async def _get(self, kind: str, document_id: str, parent: str | None = None) -> Body:
         document = await self._do(lambda: self._documents.get(kind, document_id, parent))
         if document is None:
-            raise problems.not_found(kind, document_id)
+            raise problems.not_found("run step" if kind == "step" else kind, document_id)
         return shown(document.body)
 
     async def _change(self, kind: str, document_id: str, change: Callable[[Body], Body]) -> Body:
