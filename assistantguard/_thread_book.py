@@ -220,7 +220,7 @@ class ThreadBook:
 
     async def heal(self, place: Place) -> bool:
         """See `GuardedThread.heal`."""
-        return await self.use(place, self.engine.heal)
+        return await self.use(place, self.engine.upkeep.heal)
 
     async def attach_files(self, place: Place, file_ids: Sequence[str]) -> str:
         """See `GuardedThread.attach_files`."""

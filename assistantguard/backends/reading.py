@@ -72,6 +72,7 @@ def answer_of(response: Any, request_id: str | None = None) -> ModelAnswer:
         len(output),
         last_id,
         hidden,
+        output,
     )
 
 

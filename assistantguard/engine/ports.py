@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from assistantguard.models.stream import StreamEvent
 from assistantguard.models.values import Record, Value
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerStream",
+    "AnswerTaken",
     "Backend",
     "Driver",
     "GenerationFate",
@@ -90,6 +92,15 @@ class ModelAnswer(Value):
     """The id of the newest of them."""
     hidden_output: bool = False
     """Whether it wrote more than its text and calls show, such as reasoning."""
+    output: Sequence[Any] = ()
+    """The items as the server sent them, for those who show them."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class AnswerTaken(StreamEvent):
+    """An answer of the model was accepted: what it said and asked for counts."""
+
+    answer: ModelAnswer
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

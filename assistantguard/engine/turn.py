@@ -25,12 +25,12 @@ from assistantguard.engine.files import Files
 from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
 from assistantguard.engine.modes import Modes
-from assistantguard.engine.ports import ModelAnswer
+from assistantguard.engine.ports import AnswerTaken, ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation, has_outgrown
 from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
-from assistantguard.engine.upkeep import Upkeep
+from assistantguard.engine.upkeep import LATE_TIMEOUT, Upkeep
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetExceeded,
@@ -67,8 +67,6 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _MENDS_PER_RUN = 3
-_LATE_TIMEOUT = 5.0
-"""Seconds that asking for late usage may hold a turn up."""
 
 
 class Engine:
@@ -89,7 +87,7 @@ class Engine:
         self._rotation = Rotation(self._exchanges, self._steady)
         self.files = Files(self._asking, self._steady)
         self._recovery = Recovery(self._steady, self._rotation, self.files)
-        self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files)
+        self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files, self._exchanges)
         self._adoption = Adoption(self, self._exchanges)
 
     async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:
@@ -115,11 +113,20 @@ class Engine:
         in_pieces: bool = True,
         key: str | None = None,
         begun: RunState | None = None,
+        parks: bool = False,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Answer one message and tell what happens; see `turn`.
 
-        `in_pieces` asks the server for text as it arises; `key` is the caller's name for the turn; `begun` is the run
-        that another process had begun for it.
+        Args:
+            thread: As for `turn`.
+            message: As for `turn`.
+            deadline: As for `turn`.
+            in_pieces: Whether the server is asked for text as it arises.
+            key: The caller's name for the turn.
+            begun: The run to use, with its input: one that was made for this turn, or that is to be gone on with.
+            parks: Whether tools are the caller's: a run that asks for some is saved, and the stream ends without a
+                reply. `submit` and another stream go on with it, in this process or another. Each answer of the model
+                is told, too.
         """
         run = new_run(thread, self.session, message, self.driver.now(), deadline)
         run.key = key
@@ -127,10 +134,13 @@ class Engine:
             begun.deadline, run = run.deadline, begun
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
         try:
-            if begun is None:
+            if not run.announced:
                 await self.start(thread, run, message)
             while run.status not in TERMINAL_STATUSES:
                 if run.status == "requires_action":
+                    if parks:
+                        await self._books.save(thread, run, last=True)
+                        return
                     for call in run.tool_calls:
                         yield ToolCallRequested(call)
                     outputs = await self.driver.call_tools(run.tool_calls, run.deadline)
@@ -143,7 +153,10 @@ class Engine:
                     yield TextDelta(text, run.steps + run.wrapping_up)
                 attempt = run.attempt
                 await self.conclude(thread, run, exchange.outcome)
-                failure = exchange.outcome.failure if exchange.outcome is not None else None
+                outcome = exchange.outcome
+                if parks and outcome is not None and outcome.answer is not None and outcome.failure is None:
+                    yield AnswerTaken(outcome.answer)
+                failure = outcome.failure if outcome is not None else None
                 if failure is not None and run.status == "queued":
                     wait = max(0.0, (run.retry_at or 0.0) - self.driver.now())
                     yield AttemptFailed(attempt, failure.kind, failure.code, wait, exchange.shown_characters)
@@ -171,31 +184,6 @@ class Engine:
         """What a completed run said, asked of the server; None where it has it no more."""
         return run.text or await self._adoption.text_of(thread, run)
 
-    async def heal(self, thread: ThreadState) -> bool:
-        """Make a thread usable that someone else may have broken; see `GuardedThread.heal`.
-
-        Returns:
-            Whether anything was done.
-        """
-        if thread.generation_id is None:
-            return False
-        now = self.driver.now()
-        stand_in = RunState("", thread.id, self.session.assistant.model, started_at=now)
-        stand_in.deadline = now + self.session.run_timeout
-        if thread.at_work is not None:
-            await self._leave_or_end(thread, stand_in)
-        if thread.locked:
-            await self._recovery.leave_locked(thread, stand_in)
-            return True
-        if thread.late:
-            await self._books.ask_late(thread, _LATE_TIMEOUT)
-        done = bool(thread.strays) and await self._recovery.remove_strays(thread, stand_in, thread.last_item_id)
-        done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True) or done
-        if thread.backlog:
-            await self._recovery.hand_over(thread, lambda: self._exchanges.time_left(stand_in))
-            done = True
-        return done
-
     async def start(self, thread: ThreadState, run: RunState, message: Message) -> None:
         """Ask the policies, rotate or heal the thread, and queue the first request.
 
@@ -213,9 +201,9 @@ class Engine:
             await self._rotation.begin(thread, run)
         else:
             if thread.at_work is not None:
-                await self._leave_or_end(thread, run)
+                await self.upkeep.leave_or_end(thread, run)
             if thread.late:
-                await self._books.ask_late(thread, min(_LATE_TIMEOUT, self._exchanges.time_left(run) / 5))
+                await self._books.ask_late(thread, min(LATE_TIMEOUT, self._exchanges.time_left(run) / 5))
             if thread.suspect:
                 await self._recovery.heal_or_leave(
                     thread, run, "a former run's outcome was not learned", whole=thread.adopted
@@ -229,13 +217,6 @@ class Engine:
             if isinstance(ruling.decision, Rotate):
                 await self._recovery.rotate(thread, run, ruling.decision, ruling.policy)
         await self.files.keep_alive(thread, run)
-
-    async def _leave_or_end(self, thread: ThreadState, run: RunState) -> None:
-        """Cancel an answer that could not be cancelled before; where it still cannot, leave the conversation to it."""
-        left = self._exchanges.time_left(run)
-        await self._exchanges.end_left_over(thread, self.driver.now() + min(_LATE_TIMEOUT, left / 5))
-        if thread.at_work is not None:
-            await self._recovery.rotate(thread, run, Rotate("an answer could not be cancelled"), "healing")
 
     async def advance(self, thread: ThreadState, run: RunState) -> None:
         """Make the next request of a queued run, settle it, and decide what follows.

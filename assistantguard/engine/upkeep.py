@@ -1,4 +1,4 @@
-"""What is done to threads outside a turn: two are made one, and what a deleted one leaves at the server is deleted."""
+"""What is done to threads outside a turn: healed, made one of two, and deleted at the server."""
 
 from __future__ import annotations
 
@@ -12,24 +12,61 @@ from assistantguard.policies import Rotate, ThreadRotation
 
 if TYPE_CHECKING:
     from assistantguard.engine.books import Books
+    from assistantguard.engine.exchanges import Exchanges
     from assistantguard.engine.files import Files
     from assistantguard.engine.recovery import Recovery
     from assistantguard.engine.steady import Steady
     from assistantguard.models import ThreadState
 
-__all__ = ["Upkeep"]
+__all__ = ["LATE_TIMEOUT", "Upkeep"]
+
+LATE_TIMEOUT = 5.0
+"""Seconds that asking for late usage may hold a turn up."""
 
 _GONE = 404
 
 
 class Upkeep:
-    """Merges threads, and deletes what they had at the server."""
+    """Heals threads, merges them, and deletes what they had at the server."""
 
-    def __init__(self, steady: Steady, books: Books, recovery: Recovery, files: Files) -> None:
+    def __init__(self, steady: Steady, books: Books, recovery: Recovery, files: Files, exchanges: Exchanges) -> None:
         self._steady = steady
         self._books = books
         self._recovery = recovery
         self._files = files
+        self._exchanges = exchanges
+
+    async def heal(self, thread: ThreadState) -> bool:
+        """Make a thread usable that someone else may have broken; see `GuardedThread.heal`.
+
+        Returns:
+            Whether anything was done.
+        """
+        if thread.generation_id is None:
+            return False
+        now = self._steady.driver.now()
+        stand_in = RunState("", thread.id, self._steady.session.assistant.model, started_at=now)
+        stand_in.deadline = now + self._steady.session.run_timeout
+        if thread.at_work is not None:
+            await self.leave_or_end(thread, stand_in)
+        if thread.locked:
+            await self._recovery.leave_locked(thread, stand_in)
+            return True
+        if thread.late:
+            await self._books.ask_late(thread, LATE_TIMEOUT)
+        done = bool(thread.strays) and await self._recovery.remove_strays(thread, stand_in, thread.last_item_id)
+        done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True) or done
+        if thread.backlog:
+            await self._recovery.hand_over(thread, lambda: self._exchanges.time_left(stand_in))
+            done = True
+        return done
+
+    async def leave_or_end(self, thread: ThreadState, run: RunState) -> None:
+        """Cancel an answer that could not be cancelled before; where it still cannot, leave the conversation to it."""
+        left = self._exchanges.time_left(run)
+        await self._exchanges.end_left_over(thread, self._steady.driver.now() + min(LATE_TIMEOUT, left / 5))
+        if thread.at_work is not None:
+            await self._recovery.rotate(thread, run, Rotate("an answer could not be cancelled"), "healing")
 
     async def merge(self, thread: ThreadState, other: ThreadState) -> None:
         """Take another thread's carry-over into a new generation of `thread`, ahead of its own.

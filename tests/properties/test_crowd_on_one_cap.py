@@ -200,7 +200,7 @@ class CrowdOnOneCap(RuleBasedStateMachine):
             assert not late & {billed.response_id for billed in self.world.server.bill if billed.told}
 
     async def _healing(self, thread: ThreadState) -> AsyncGenerator[StreamEvent, None]:
-        await self.world.engine.heal(thread)
+        await self.world.engine.upkeep.heal(thread)
         yield ReplyReady(cast("Any", None))
 
     def _finish(self) -> None:

@@ -1,0 +1,5 @@
+"""The drop-in: an official client whose Assistants calls are served here, on the Responses API."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
