@@ -103,7 +103,7 @@ def fail(document: Document) -> None:
 
 
 def test_what_was_added_is_there_for_everybody(store: DocumentStore, other: DocumentStore) -> None:
-    body = {
+    body: dict[str, Any] = {
         "text": "naïve \U0001f9fe \0 \ud800",
         "parts": [1, 2.5, None, True, {"a": []}],
         "": {},
