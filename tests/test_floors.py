@@ -69,7 +69,6 @@ FLOORS: dict[str, int] = {
     "__main__": 6,
     "cli": 6,
     "demo": 6,
-    "dropin": 6,
     "replay": 6,
     "reports": 6,
     "sandbox": 6,
