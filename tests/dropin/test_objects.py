@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistantguard.dropin import objects, parameters
@@ -431,6 +431,7 @@ RUNS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(RUNS)
 def test_whatever_request_is_accepted_gives_a_run_that_the_sdk_reads(request: dict[str, Any]) -> None:
     accepted = parameters.run_parameters(request)
@@ -440,6 +441,7 @@ def test_whatever_request_is_accepted_gives_a_run_that_the_sdk_reads(request: di
     assert strictly_read(body).assistant_id == "asst_1"
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from(["file_citation", "container_file_citation", "file_path"]), st.integers(), st.integers())
 def test_annotations_stay_within_their_text(text: str, kind: str, start: int, end: int) -> None:
     source = {"type": kind, "file_id": "file_1", "index": start, "start_index": start, "end_index": end}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistantguard.dropin import parameters
@@ -510,6 +510,7 @@ NAMES = sorted(
 ALMOST = st.dictionaries(st.sampled_from([*NAMES, "tool_choice", "tool_outputs", "additional_messages", "type"]), JSON)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([check for check, _ in CHECKS]), JSON | ALMOST)
 def test_whatever_is_sent_is_accepted_or_refused_naming_the_parameter(check: Check, body: Any) -> None:
     with contextlib.suppress(ApiProblem):
@@ -520,6 +521,7 @@ def test_whatever_is_sent_is_accepted_or_refused_naming_the_parameter(check: Che
     assert problem.param is not None or not isinstance(body, dict)
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {"model": st.just("gpt-4o")},

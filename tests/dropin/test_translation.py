@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import responses
 from pydantic import TypeAdapter
@@ -311,6 +311,7 @@ def test_the_code_interpreter_has_the_files_of_the_thread_and_its_messages_once_
 PARTS = st.lists(st.sampled_from([{"type": "text", "text": "Look."}, *IMAGES]), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=20) | PARTS)
 def test_no_part_of_a_users_message_is_lost(content: Any) -> None:
     body = objects.new_message(
