@@ -323,3 +323,13 @@ def test_no_part_of_a_users_message_is_lost(content: Any) -> None:
     assert len(sent) == (1 if isinstance(content, str) else len(content))
     if isinstance(content, str):
         assert sent == [{"type": "input_text", "text": content}]
+
+
+def test_a_run_goes_on_without_its_assistant() -> None:
+    own = assistant(**ASSISTANT)
+    where = thread(tool_resources={"file_search": {"vector_store_ids": ["vs_2"]}})
+
+    answering = assistant_for(run(own), {}, where)
+
+    assert (answering.model, answering.instructions, answering.name) == ("gpt-4o", "Be kind.", None)
+    assert [tool.get("vector_store_ids") for tool in answering.tools if isinstance(tool, dict)][-1] == ["vs_2"]
