@@ -55,10 +55,8 @@ _DEFAULTS: Body = {
     "temperature": 1.0,
     "top_p": 1.0,
     "response_format": "auto",
-    "metadata": {},
-    "tool_resources": {},
 }
-"""What an assistant's fields are where they are not given, or are cleared."""
+"""What an assistant's fields are where they are cleared."""
 
 
 def new_assistant(id: str, now: float, parameters: Mapping[str, Any]) -> Body:  # noqa: A002  the wire's own word
@@ -96,6 +94,8 @@ def changed_assistant(body: Mapping[str, Any], changes: Mapping[str, Any]) -> Bo
     for name, value in changes.items():
         if value is None and name in _DEFAULTS:
             changed[name] = _DEFAULTS[name]
+    if changed.get("metadata") is None:
+        changed["metadata"] = {}
     if changed.get("reasoning_effort", "") is None:
         del changed["reasoning_effort"]
     _change_resources(changed, body, changes)

@@ -100,6 +100,7 @@ def drop_in(
         cleanup_seconds,
         background_mode(background),
         on_refusal,
+        lease,
         user or _user_in_metadata,
     )
 

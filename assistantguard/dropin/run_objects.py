@@ -61,7 +61,7 @@ def new_run(
     created_at = int(now)
     instructions = parameters.get("instructions")
     if instructions is None:
-        instructions = assistant_body["instructions"] or ""
+        instructions = assistant_body.get("instructions") or ""
     additional = parameters.get("additional_instructions")
     if additional:
         instructions = f"{instructions}\n{additional}" if instructions else additional
