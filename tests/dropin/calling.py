@@ -15,6 +15,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 import openai
+import pytest
 
 import assistantguard
 from assistantguard import Policy
@@ -157,13 +158,11 @@ class Application:
 
     def refusal(self, call: Callable[[], Any], kind: type[openai.APIStatusError] = openai.BadRequestError) -> str:
         """The message of the API error that a call raises."""
-        try:
+        with pytest.raises(kind) as raised:
             call()
-        except kind as error:
-            assert isinstance(error.body, dict)
-            assert error.body["type"] == "invalid_request_error"
-            return str(error.body["message"])
-        raise AssertionError("it was not refused")
+        body: Any = raised.value.body
+        assert body["type"] == "invalid_request_error"
+        return str(body["message"])
 
     def until(self, holds: Callable[[], object], gives_up: float = 20.0) -> None:
         """Wait for something that a run brings about."""

@@ -110,7 +110,10 @@ def test_a_thread_may_be_created_empty(app: MakeApplication) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda application: application.assistant(model=None), "Invalid type for 'model': expected a string, but got null instead."),
+        (
+            lambda application: application.assistant(model=None),
+            "Invalid type for 'model': expected a string, but got null instead.",
+        ),
         (
             lambda application: application.assistant(metadata={"a": 1}),
             "Invalid type for 'metadata.a': expected a string, but got an integer instead.",

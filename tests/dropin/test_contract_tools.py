@@ -69,9 +69,7 @@ def test_tools_are_called_in_a_loop_until_the_model_is_done(app: MakeApplication
     assert asked == [["call_1"], ["call_2", "call_3"]]
     assert run.status == "completed"
     assert [step.type for step in application.steps(run)] == ["tool_calls", "tool_calls", "message_creation"]
-    assert run.usage.total_tokens == (
-        application.sandbox.billing.input_tokens + application.sandbox.billing.output_tokens
-    )
+    assert run.usage.total_tokens == application.sandbox.billing.totals.total_tokens
     assert application.sandbox.billing.requests == 3
 
 
@@ -86,10 +84,15 @@ def test_what_the_model_says_beside_its_calls_is_a_message_of_its_own(app: MakeA
     )
 
     assert [step.type for step in application.steps(run)] == ["message_creation", "tool_calls", "message_creation"]
-    assert application.texts(thread_id, run_id=run.id) == [("assistant", "Let me look."), ("assistant", "It is shipped.")]
+    assert application.texts(thread_id, run_id=run.id) == [
+        ("assistant", "Let me look."),
+        ("assistant", "It is shipped."),
+    ]
 
 
-@pytest.mark.parametrize("got", [[], ["call_1"], ["call_1", "call_2", "call_3"], ["call_1", "call_1"], ["call_x", "call_2"]])
+@pytest.mark.parametrize(
+    "got", [[], ["call_1"], ["call_1", "call_2", "call_3"], ["call_1", "call_1"], ["call_x", "call_2"]]
+)
 def test_outputs_that_are_not_those_of_all_calls_are_refused_and_the_run_waits_on(
     app: MakeApplication, got: list[str]
 ) -> None:
@@ -251,9 +254,7 @@ def test_what_a_file_search_found_is_shown_where_it_is_asked_for(app: MakeApplic
     uploaded = client.files.create(file=("terms.txt", b"Refunds take five days."), purpose="assistants")
     tools: Any = [{"type": "file_search"}]
     thread_id = application.thread()
-    application.say(
-        thread_id, "How long?", attachments=[{"file_id": application.wait(uploaded).id, "tools": tools}]
-    )
+    application.say(thread_id, "How long?", attachments=[{"file_id": application.wait(uploaded).id, "tools": tools}])
     run = application.run(thread_id, application.assistant(tools=tools))
     runs = application.beta.threads.runs
     wanted = "step_details.tool_calls[*].file_search.results[*].content"

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from assistantguard.dropin.service import AssistantsService
 from assistantguard.dropin.wire import DONE, WireAnswer, WireRequest
-from tests.support.contract import contract_problems, contract_is_here, schema_of_answer
+from tests.support.contract import contract_is_here, contract_problems, schema_of_answer
 
 __all__ = ["WireChecks", "problems_of_order"]
 
@@ -67,7 +67,7 @@ _MESSAGE = (
 _CALLS = r"thread\.run\.step\.created thread\.run\.step\.in_progress (?:thread\.run\.step\.delta )+"
 _END = r"(?:thread\.run\.cancelling )?thread\.run\.(?:completed|incomplete|failed|cancelled|expired) "
 _ORDER = re.compile(
-    r"(?:(?:thread\.created )?thread\.run\.created thread\.run\.queued |thread\.run\.step\.completed thread\.run\.queued )"
+    r"(?:(?:thread\.created )?thread\.run\.created |thread\.run\.step\.completed )thread\.run\.queued "
     rf"(?:thread\.run\.in_progress (?:{_MESSAGE}|{_CALLS}thread\.run\.step\.completed )*)?"
     rf"(?:{_CALLS}thread\.run\.requires_action |{_CALLS}thread\.run\.step\.(?:failed|cancelled) {_END}|{_END})"
     r"done "
