@@ -51,6 +51,8 @@ class Recorder:
         self._tell = tell
         self._message: Body | None = None
         self._step: Body | None = None
+        self._pieces: list[str] = []
+        """What was told of the message so far."""
         self._waiting: Body | None = None
         """The step whose calls wait for outputs."""
 
@@ -71,6 +73,7 @@ class Recorder:
         if self._message is None:
             self._begin_message()
         assert self._message is not None
+        self._pieces.append(text)
         delta = {"content": [{"index": 0, "type": "text", "text": {"value": text}}]}
         self.tell("thread.message.delta", {"id": self._message["id"], "object": "thread.message.delta", "delta": delta})
 
@@ -83,12 +86,8 @@ class Recorder:
         if self._message is None or self._step is None:
             return
         now = self._now()
-        message = {
-            **self._message,
-            "status": "incomplete",
-            "incomplete_at": int(now),
-            "incomplete_details": {"reason": reason},
-        }
+        content = text_content("".join(self._pieces)) if self._pieces else []
+        message = objects.message_ended(self._message, content, now, incomplete_reason=reason)
         self.tell("thread.message.incomplete", message)
         self.tell(f"thread.run.step.{status}", objects.step_ended(self._step, status, now))
         self._message = self._step = None
@@ -125,7 +124,7 @@ class Recorder:
             status="in_progress",
         )
         message["content"] = []
-        self._message, self._step = message, step
+        self._message, self._step, self._pieces = message, step, []
         for word in ("created", "in_progress"):
             self.tell(f"thread.run.step.{word}", step)
         for word in ("created", "in_progress"):
