@@ -178,9 +178,9 @@ def problems_of_order(events: Sequence[tuple[str, Any]]) -> list[str]:
         if name == "thread.message.delta":
             piece = "".join(part["text"].get("value") or "" for part in data["delta"]["content"])
             texts[data["id"]] = texts.get(data["id"], "") + piece
-        if name == "thread.message.completed":
+        if name in {"thread.message.completed", "thread.message.incomplete"}:
             whole = "".join(part["text"]["value"] for part in data["content"])
-            if whole != texts.get(data["id"]):
+            if whole != texts.get(data["id"], ""):
                 problems.append(f"the pieces of {data['id']} are {texts.get(data['id'])!r}, it says {whole!r}")
     return problems
 
