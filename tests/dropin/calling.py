@@ -11,7 +11,6 @@ import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType
 from typing import Any, TypeVar
 
 import openai
@@ -42,8 +41,7 @@ def drives(*methods: str) -> Callable[[F], F]:
     """Say which methods below ``client.beta`` a test is there for: ``@drives("threads.runs.cancel")``."""
 
     def mark(test: F) -> F:
-        assert isinstance(test, FunctionType)
-        test.__dict__["drives"] = frozenset(methods)
+        vars(test)["drives"] = frozenset(methods)
         return test
 
     return mark

@@ -87,6 +87,6 @@ def app(world: World, wire: WireChecks, url: str | None, request: pytest.Fixture
     yield make
     for application in made:
         check_requests(application.sandbox.requests)
-    called = set().union(*(application.driven for application in made))
-    missed = getattr(request.function, "drives", frozenset()) - called
+    called = {method for application in made for method in application.driven}
+    missed = set(getattr(request.function, "drives", ())) - called
     assert not missed, f"the test says that it drives these, and does not: {sorted(missed)}"

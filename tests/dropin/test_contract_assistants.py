@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import openai
@@ -55,7 +56,7 @@ def test_a_deleted_assistant_is_gone(app: MakeApplication) -> None:
     assert application.beta.assistants.delete(created.id).deleted is True
 
     for call in (application.beta.assistants.retrieve, application.beta.assistants.delete):
-        message = application.refusal(lambda call=call: call(created.id), openai.NotFoundError)
+        message = application.refusal(functools.partial(call, created.id), openai.NotFoundError)
         assert message == f"No assistant found with id '{created.id}'."
 
 

@@ -8,6 +8,7 @@ import pytest
 from tenacity import wait_none
 
 from assistantguard import Budget, BudgetExceeded, ThreadRotation, TokenCap, ToolStepCeiling, TransientRetry
+from assistantguard.events import RunStarted
 from assistantguard.sandbox import Fault, FunctionCall
 from tests.dropin.calling import LOOKUP, text_of
 from tests.dropin.conftest import MakeApplication
@@ -189,7 +190,6 @@ def test_what_the_guard_does_beneath_is_told_to_its_sinks(app: MakeApplication) 
     application = app(["Hello"])
     run = application.turn("Hi")
 
-    told = {type(event).__name__: event for event in application.events}
+    (started,) = [event for event in application.events if isinstance(event, RunStarted)]
 
-    assert told["RunStarted"].run_id == run.id
-    assert told["RunStarted"].thread_id == run.thread_id
+    assert (started.run_id, started.thread_id) == (run.id, run.thread_id)
