@@ -68,6 +68,7 @@ FLOORS: dict[str, int] = {
     "__main__": 6,
     "cli": 6,
     "demo": 6,
+    "dropin": 6,
     "replay": 6,
     "reports": 6,
     "sandbox": 6,
