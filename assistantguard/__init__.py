@@ -87,6 +87,7 @@ from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
 if TYPE_CHECKING:
+    from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
     from assistantguard.policies import Budget, TopicCheck
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
@@ -167,6 +168,7 @@ __all__ = [
     "VectorStoreFailed",
     "VectorStoreReuse",
     "default_policies",
+    "drop_in",
     "observe",
     "tool",
 ]
@@ -181,6 +183,7 @@ _LATER = {
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",
     "UserThreads": "threads",
+    "drop_in": "dropin.opening",
 }
 
 

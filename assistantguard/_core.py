@@ -37,7 +37,18 @@ if TYPE_CHECKING:
     from assistantguard.policies import TopicCheck
     from assistantguard.storage import Database, ThreadStore
 
-__all__ = ["LEDGER_VARIABLE", "GuardCore", "Options", "SessionTokens", "Summary", "run_tool", "without_retries"]
+__all__ = [
+    "LEDGER_VARIABLE",
+    "GuardCore",
+    "Options",
+    "SessionTokens",
+    "Summary",
+    "background_mode",
+    "ledger_and_database",
+    "run_tool",
+    "threads_beside",
+    "without_retries",
+]
 
 LEDGER_VARIABLE = "ASSISTANTGUARD_LEDGER"
 """The environment variable with the URL of the ledger's database, for guards that are given none."""
@@ -152,10 +163,10 @@ class GuardCore:
         self.waits = options.when_busy == "wait"
         lease_seconds = positive("lease_seconds", options.lease_seconds)
         assert lease_seconds is not None
-        self.ledger, self._database = _ledger(options.ledger)
+        self.ledger, self._database = ledger_and_database(options.ledger)
         from assistantguard.storage.leases import Leases
 
-        self.leases = Leases(_threads(self.ledger, content=options.keep_content), lease_seconds)
+        self.leases = Leases(threads_beside(self.ledger, content=options.keep_content), lease_seconds)
         self.totals = Totals()
         self._events = None if options.events is None else JsonLinesSink(options.events)
         self._alerts = Alerts(self.policies)
@@ -174,7 +185,7 @@ class GuardCore:
             fan_out(sinks),
             run_timeout,
             cleanup_timeout,
-            _background(options.background),
+            background_mode(options.background),
             self.leases,
         )
         self.calling = ToolCalling(
@@ -264,7 +275,7 @@ def _policies(options: Options) -> PolicySet:
     return PolicySet(policies)
 
 
-def _ledger(given: Ledger | str | None) -> tuple[Ledger, Database | None]:
+def ledger_and_database(given: Ledger | str | None) -> tuple[Ledger, Database | None]:
     """The books, and the database that was opened for them."""
     given = given or os.environ.get(LEDGER_VARIABLE) or None
     if given is None:
@@ -277,7 +288,7 @@ def _ledger(given: Ledger | str | None) -> tuple[Ledger, Database | None]:
     return given, None
 
 
-def _threads(ledger: Ledger, *, content: bool) -> ThreadStore:
+def threads_beside(ledger: Ledger, *, content: bool) -> ThreadStore:
     """Where threads are kept: where the books are."""
     database: Database | None = getattr(ledger, "database", None)
     if database is None:
@@ -307,7 +318,8 @@ def _most_threads(value: Any) -> int | None:
     )
 
 
-def _background(value: Any) -> bool | None:
+def background_mode(value: Any) -> bool | None:
+    """Check the argument `background`."""
     if value is None or isinstance(value, bool):
         return value
     raise ConfigurationError(f"background is {value!r}: give True, False, or None to use it where a run may take long")

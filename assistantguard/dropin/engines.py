@@ -1,0 +1,101 @@
+"""Engines: one for each way in which runs are configured, over one ledger, one store of threads and one server."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from assistantguard.backends import ResponsesBackend
+from assistantguard.dropin.limits import limits_of
+from assistantguard.engine import Engine, Session
+from assistantguard.policies import PolicySet
+from assistantguard.tools import Toolbox
+
+if TYPE_CHECKING:
+    from assistantguard.dropin.colours import Colour
+    from assistantguard.ledger import Ledger
+    from assistantguard.models import Assistant
+    from assistantguard.policies import Policy
+    from assistantguard.prices import PriceBook
+    from assistantguard.storage.documents import DocumentStore
+    from assistantguard.storage.leases import Leases
+    from assistantguard.telemetry import Sink
+
+__all__ = ["Engines", "Refusals", "Settings"]
+
+Refusals = Literal["failed", "incomplete", "raise"]
+_MOST_KEPT = 64
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Settings:
+    """What a drop-in client works with."""
+
+    policies: Sequence[Policy]
+    prices: PriceBook
+    ledger: Ledger
+    documents: DocumentStore
+    leases: Leases
+    emit: Sink
+    run_timeout: float
+    """Seconds that one leg of a run may take; it expires after ten minutes in any case."""
+    cleanup_timeout: float
+    background: bool | None
+    on_refusal: Refusals
+    user_of: Callable[[Mapping[str, str]], str | None]
+    """Whose budget a thread counts on, from its metadata."""
+
+
+class Engines:
+    """Makes engines, and keeps those that were used last."""
+
+    def __init__(self, settings: Settings, colour: Colour, client: Any) -> None:
+        self.settings = settings
+        self._colour = colour
+        self._backend = ResponsesBackend(colour.port(client))
+        self._session_id = uuid.uuid4().hex
+        self._kept: dict[str, Engine] = {}
+
+    def engine(self, assistant: Assistant, run_body: Mapping[str, Any]) -> Engine:
+        """An engine that answers as `assistant`, within the limits of the run.
+
+        Raises:
+            ConfigurationError: A policy cannot work with this assistant.
+        """
+        limits = limits_of(run_body)
+        key = json.dumps(
+            [run_body[name] for name in ("model", "instructions", "tools")]
+            + [repr(assistant), run_body.get("max_prompt_tokens"), run_body.get("max_completion_tokens")]
+        )
+        engine = self._kept.pop(key, None)
+        if engine is None:
+            engine = self._made(assistant, [] if limits is None else [limits])
+        self._kept[key] = engine
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.pop(next(iter(self._kept)), None)
+        return engine
+
+    def _made(self, assistant: Assistant, limits: Sequence[Policy]) -> Engine:
+        settings = self.settings
+        policies = PolicySet([*settings.policies, *limits])
+        for policy in policies.policies:
+            policy.check(assistant, settings.prices)
+        schemas = Toolbox(assistant.tools).schemas
+        session = Session(
+            self._session_id,
+            replace(assistant, tools=()),
+            schemas,
+            json.dumps(schemas) if schemas else "",
+            policies,
+            settings.prices,
+            settings.ledger,
+            settings.emit,
+            settings.run_timeout,
+            settings.cleanup_timeout,
+            settings.background,
+            settings.leases,
+        )
+        return Engine(session, self._colour.driver, self._backend)

@@ -1,0 +1,139 @@
+"""`drop_in`: the user's own client, in which the Assistants API lives on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import openai
+
+from assistantguard import tokens
+from assistantguard._calling import ToolCalling
+from assistantguard._checks import positive
+from assistantguard._core import background_mode, ledger_and_database, threads_beside, without_retries
+from assistantguard.dropin.client import wrapped
+from assistantguard.dropin.colours import AsyncioColour, BlockingColour, Colour
+from assistantguard.dropin.engines import Engines, Settings
+from assistantguard.dropin.service import AssistantsService
+from assistantguard.errors import ConfigurationError
+from assistantguard.policies import Policy, default_policies
+from assistantguard.policies.checks import one_of
+from assistantguard.prices import PriceBook
+from assistantguard.prices import warm_up as warm_up_prices
+from assistantguard.storage.documents import open_documents
+from assistantguard.storage.leases import Leases
+from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, fan_out
+from assistantguard.tools import Toolbox
+
+if TYPE_CHECKING:
+    from assistantguard.dropin.engines import Refusals
+    from assistantguard.ledger import Ledger
+    from assistantguard.prices import Price
+
+__all__ = ["drop_in"]
+
+T = TypeVar("T", openai.OpenAI, openai.AsyncOpenAI)
+
+
+def drop_in(
+    client: T,
+    *,
+    policies: Sequence[Policy] | None = None,
+    ledger: Ledger | str | None = None,
+    user: Callable[[Mapping[str, str]], str | None] | None = None,
+    on_refusal: Refusals = "failed",
+    prices: Mapping[str, Price] | PriceBook | None = None,
+    sinks: Sequence[Sink] | None = None,
+    events: str | os.PathLike[str] | None = None,
+    run_timeout: float = 600.0,
+    cleanup_timeout: float = 15.0,
+    background: bool | None = None,
+    lease_seconds: float = 30.0,
+) -> T:
+    """Return the same client with ``client.beta.assistants`` and ``client.beta.threads`` at work again.
+
+    Their calls are answered here, over the Responses API and under the policies; all others go to the server as they
+    did. The client that is passed in stays as it is.
+
+    Args:
+        client: Your own ``openai.OpenAI``, ``AsyncOpenAI``, ``AzureOpenAI`` or ``AsyncAzureOpenAI``.
+        policies: What is enforced underneath, as for `AssistantGuard`; None turns on `default_policies`.
+        ledger: Where the books, threads, messages and runs are kept: a `Ledger` or the URL of a database. None takes
+            the URL in ``ASSISTANTGUARD_LEDGER``, or keeps them in memory, where no other process sees them.
+        user: Whose budget a thread counts on, from its metadata; None takes ``metadata["user"]``.
+        on_refusal: What becomes of a run that a cap or a budget does not allow: ``"failed"`` or ``"incomplete"`` with
+            a ``last_error`` that says why, or ``"raise"``: the error itself where the run is polled or streamed.
+        prices: As for `AssistantGuard`.
+        sinks: As for `AssistantGuard`.
+        events: As for `AssistantGuard`.
+        run_timeout: Seconds that a run may take between two stops; ten minutes after it was created it expires.
+        cleanup_timeout: As for `AssistantGuard`.
+        background: As for `AssistantGuard`.
+        lease_seconds: As for `AssistantGuard`.
+
+    Raises:
+        ConfigurationError: An argument is outside what is allowed.
+    """
+    if isinstance(policies, Policy):
+        raise ConfigurationError(f"policies is {policies.name}: give a list, policies=[{policies.name}(…)]")
+    one_of("on_refusal", on_refusal, ("failed", "incomplete", "raise"))
+    run_seconds = positive("run_timeout", run_timeout)
+    cleanup_seconds = positive("cleanup_timeout", cleanup_timeout)
+    lease = positive("lease_seconds", lease_seconds)
+    assert run_seconds is not None
+    assert cleanup_seconds is not None
+    assert lease is not None
+    books, database = ledger_and_database(ledger)
+    jsonl = None if events is None else JsonLinesSink(events)
+    told = _sinks(sinks, jsonl)
+    settings = Settings(
+        default_policies() if policies is None else policies,
+        prices if isinstance(prices, PriceBook) else PriceBook(prices),
+        books,
+        open_documents(books),
+        Leases(threads_beside(books, content=True), lease),
+        fan_out(told),
+        run_seconds,
+        cleanup_seconds,
+        background_mode(background),
+        on_refusal,
+        user or _user_in_metadata,
+    )
+
+    ends = contextlib.ExitStack()
+
+    def service_for(inner: Any) -> AssistantsService:
+        calling = ToolCalling(Toolbox(()), _no_tools, None, None, 1)
+        colour: Colour
+        if isinstance(inner, openai.AsyncOpenAI):
+            colour = AsyncioColour(calling, cleanup_seconds)
+        else:
+            colour = BlockingColour(calling)
+        service = AssistantsService(Engines(settings, colour, without_retries(inner)), colour)
+        weakref.finalize(service, ends.close)
+        return service
+
+    ends.callback(settings.leases.stop)
+    if jsonl is not None:
+        ends.callback(jsonl.close)
+    if database is not None:
+        ends.callback(database.close)
+    tokens.warm_up()
+    warm_up_prices()
+    return wrapped(client, service_for)
+
+
+def _sinks(sinks: Sequence[Sink] | None, jsonl: Sink | None) -> list[Sink]:
+    told: list[Sink] = [StructlogSink()] if sinks is None else list(sinks)
+    return told if jsonl is None else [*told, jsonl]
+
+
+def _user_in_metadata(metadata: Mapping[str, str]) -> str | None:
+    return metadata.get("user") or None
+
+
+def _no_tools(_: Any) -> Any:
+    raise AssertionError("the application runs its own tools")

@@ -1,0 +1,382 @@
+"""The routes: each a thin translation between the wire and what is kept."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from assistantguard.dropin import objects, parameters, problems
+from assistantguard.dropin.recording import HIDDEN, parsed, shown
+from assistantguard.dropin.runs import Runs
+from assistantguard.dropin.wire import WireAnswer, WireRequest
+from assistantguard.storage.documents import Document, DocumentUnknown
+
+if TYPE_CHECKING:
+    from assistantguard.dropin.colours import Colour
+    from assistantguard.dropin.engines import Engines
+
+__all__ = ["AssistantsService"]
+
+T = TypeVar("T")
+Body = dict[str, Any]
+Handler = Callable[["AssistantsService", WireRequest, tuple[str, ...]], Awaitable[WireAnswer]]
+_SERVED = re.compile(r"/(assistants|threads)(/|$)")
+_POLL_HELPER = "x-stainless-poll-helper"
+_POLL_AFTER = {"openai-poll-after-ms": "50"}
+
+
+class AssistantsService:
+    """`Service` over documents and engines."""
+
+    def __init__(self, engines: Engines, colour: Colour) -> None:
+        self._documents = engines.settings.documents
+        self._user_of = engines.settings.user_of
+        self._driver = colour.driver
+        self.runs = Runs(engines, colour)
+
+    def serves(self, path: str) -> bool:
+        """See `Service.serves`."""
+        return _SERVED.match(path) is not None
+
+    async def handle(self, request: WireRequest) -> WireAnswer:
+        """See `Service.handle`."""
+        try:
+            handler, names = _route(request)
+            return await handler(self, request, names)
+        except problems.ApiProblem as problem:
+            return WireAnswer(problem.status, problem.body())
+        except DocumentUnknown as unknown:
+            return _refused(problems.unknown_cursor(unknown.id))
+
+    # Assistants
+
+    async def create_assistant(self, request: WireRequest, _: tuple[str, ...]) -> WireAnswer:
+        """POST /assistants."""
+        given, now = parameters.assistant_parameters(_json(request)), self._driver.now()
+        body = objects.new_assistant(f"asst_{uuid.uuid4().hex}", now, given)
+        await self._do(lambda: self._documents.add(Document("assistant", body["id"], "", now, body)))
+        return WireAnswer(200, body)
+
+    async def retrieve_assistant(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /assistants/{id}."""
+        return WireAnswer(200, await self._get("assistant", names[0]))
+
+    async def update_assistant(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /assistants/{id}."""
+        changes = parameters.assistant_changes(_json(request))
+        return WireAnswer(
+            200, await self._change("assistant", names[0], lambda body: objects.changed_assistant(body, changes))
+        )
+
+    async def delete_assistant(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """DELETE /assistants/{id}."""
+        if not await self._do(lambda: self._documents.delete("assistant", names[0])):
+            raise problems.not_found("assistant", names[0])
+        return WireAnswer(200, objects.deleted("assistant", names[0]))
+
+    async def list_assistants(self, request: WireRequest, _: tuple[str, ...]) -> WireAnswer:
+        """GET /assistants."""
+        return await self._page("assistant", "", request)
+
+    # Threads
+
+    async def create_thread(self, request: WireRequest, _: tuple[str, ...]) -> WireAnswer:
+        """POST /threads."""
+        given = parameters.thread_parameters(_json(request) or {})
+        return WireAnswer(200, shown(await self._new_thread(given)))
+
+    async def _new_thread(self, given: Mapping[str, Any]) -> Body:
+        now = self._driver.now()
+        body = objects.new_thread(f"thread_{uuid.uuid4().hex}", now, given)
+        messages = [
+            objects.new_message(f"msg_{uuid.uuid4().hex}", now, body["id"], message)
+            for message in given.get("messages") or ()
+        ]
+        stores = ((given.get("tool_resources") or {}).get("file_search") or {}).get("vector_stores") or ()
+        files = [file_id for store in stores for file_id in store.get("file_ids") or ()]
+        body[HIDDEN] = {
+            "active": None,
+            "unsent": [message["id"] for message in messages],
+            "files": [*files, *(file_id for message in messages for file_id in _searched(message))],
+            "user": self._user_of(body["metadata"]),
+        }
+        documents = [Document("message", message["id"], body["id"], now, message) for message in messages]
+        await self._do(lambda: self._documents.add(Document("thread", body["id"], "", now, body), *documents))
+        return body
+
+    async def retrieve_thread(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /threads/{id}."""
+        return WireAnswer(200, await self._get("thread", names[0]))
+
+    async def update_thread(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/{id}."""
+        changes = parameters.thread_changes(_json(request))
+        return WireAnswer(
+            200, await self._change("thread", names[0], lambda body: objects.changed_thread(body, changes))
+        )
+
+    async def delete_thread(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """DELETE /threads/{id}: the thread, its messages, runs and steps."""
+        thread_id = names[0]
+
+        def work() -> None:
+            with self._documents.together():
+                thread = self._documents.get("thread", thread_id)
+                if thread is None:
+                    raise problems.not_found("thread", thread_id)
+                while True:
+                    runs = self._documents.page("run", thread_id, limit=100).documents
+                    for run in runs:
+                        self._documents.delete_children("step", run.id)
+                        self._documents.delete("run", run.id)
+                    if not runs:
+                        break
+                self._documents.delete_children("message", thread_id)
+                self._documents.delete("thread", thread_id)
+
+        await self._do(work)
+        return WireAnswer(200, objects.deleted("thread", thread_id))
+
+    async def create_thread_and_run(self, request: WireRequest, _: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/runs."""
+        thread_given, run_given = parameters.thread_and_run_parameters(_json(request))
+        await self._get("assistant", run_given["assistant_id"])
+        thread = await self._new_thread(thread_given)
+        return await self._create_run(thread["id"], run_given, [("thread.created", thread)])
+
+    # Messages
+
+    async def create_message(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/{id}/messages."""
+        given, now, thread_id = parameters.message_parameters(_json(request)), self._driver.now(), names[0]
+        message = objects.new_message(f"msg_{uuid.uuid4().hex}", now, thread_id, given)
+        files = _searched(message)
+
+        def note(document: Document) -> None:
+            hidden = document.body[HIDDEN]
+            if hidden["active"] is not None:
+                raise problems.messages_locked(thread_id, hidden["active"])
+            hidden["unsent"].append(message["id"])
+            hidden["files"] = [*dict.fromkeys([*hidden["files"], *files])]
+
+        def work() -> None:
+            with self._documents.together():
+                if self._documents.change("thread", thread_id, note) is None:
+                    raise problems.not_found("thread", thread_id)
+                self._documents.add(Document("message", message["id"], thread_id, now, message))
+
+        try:
+            await self._do(work)
+        except problems.ApiProblem:
+            if not await self.runs.end_active_if_due(thread_id):
+                raise
+            await self._do(work)
+        return WireAnswer(200, message)
+
+    async def list_messages(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /threads/{id}/messages."""
+        await self._get("thread", names[0])
+        return await self._page("message", names[0], request)
+
+    async def retrieve_message(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /threads/{id}/messages/{id}."""
+        return WireAnswer(200, await self._get("message", names[1], names[0]))
+
+    async def update_message(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/{id}/messages/{id}."""
+        changes = parameters.message_changes(_json(request))
+        await self._get("message", names[1], names[0])
+        return WireAnswer(
+            200, await self._change("message", names[1], lambda body: objects.changed_message(body, changes))
+        )
+
+    async def delete_message(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """DELETE /threads/{id}/messages/{id}: one that no run has read yet."""
+        thread_id, message_id = names
+
+        def note(document: Document) -> None:
+            hidden = document.body[HIDDEN]
+            if hidden["active"] is not None:
+                raise problems.messages_locked(thread_id, hidden["active"])
+            if message_id not in hidden["unsent"]:
+                raise problems.not_served(
+                    "deleting a message that a run has read",
+                    "the model keeps what it read until the thread rotates: begin a new thread without it",
+                )
+            hidden["unsent"].remove(message_id)
+
+        def work() -> None:
+            with self._documents.together():
+                if self._documents.get("message", message_id, thread_id) is None:
+                    raise problems.not_found("message", message_id)
+                self._documents.change("thread", thread_id, note)
+                self._documents.delete("message", message_id)
+
+        await self._do(work)
+        return WireAnswer(200, objects.deleted("message", message_id))
+
+    # Runs
+
+    async def create_run(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/{id}/runs."""
+        return await self._create_run(names[0], parameters.run_parameters(_json(request)), ())
+
+    async def _create_run(self, thread_id: str, given: Mapping[str, Any], before: Any) -> WireAnswer:
+        streamed = bool(given.get("stream"))
+        run, events = await self.runs.create(thread_id, given, streamed=streamed, before=before)
+        return _of_run(run, events)
+
+    async def list_runs(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /threads/{id}/runs."""
+        await self._get("thread", names[0])
+        await self.runs.end_active_if_due(names[0])
+        return await self._page("run", names[0], request)
+
+    async def retrieve_run(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /threads/{id}/runs/{id}."""
+        polls = request.headers.get(_POLL_HELPER) == "true"
+        return WireAnswer(200, await self.runs.retrieve(*names, polls=polls), _POLL_AFTER)
+
+    async def update_run(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/{id}/runs/{id}."""
+        changes = parameters.run_changes(_json(request))
+        await self._get("run", names[1], names[0])
+        return WireAnswer(200, await self._change("run", names[1], lambda body: objects.changed_run(body, changes)))
+
+    async def cancel_run(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/{id}/runs/{id}/cancel."""
+        return WireAnswer(200, await self.runs.cancel(*names))
+
+    async def submit_tool_outputs(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """POST /threads/{id}/runs/{id}/submit_tool_outputs."""
+        outputs, streamed = parameters.tool_outputs(_json(request))
+        return _of_run(*await self.runs.submit(names[0], names[1], outputs, streamed=streamed))
+
+    async def list_steps(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /threads/{id}/runs/{id}/steps."""
+        await self._get("run", names[1], names[0])
+        return await self._page("step", names[1], request)
+
+    async def retrieve_step(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+        """GET /threads/{id}/runs/{id}/steps/{id}."""
+        await self._get("run", names[1], names[0])
+        return WireAnswer(200, await self._get("step", names[2], names[1]))
+
+    # Storage
+
+    async def _get(self, kind: str, document_id: str, parent: str | None = None) -> Body:
+        document = await self._do(lambda: self._documents.get(kind, document_id, parent))
+        if document is None:
+            raise problems.not_found(kind, document_id)
+        return shown(document.body)
+
+    async def _change(self, kind: str, document_id: str, change: Callable[[Body], Body]) -> Body:
+        def work(document: Document) -> None:
+            changed = change(shown(document.body))
+            hidden = document.body.get(HIDDEN)
+            document.body = changed if hidden is None else {**changed, HIDDEN: hidden}
+
+        document = await self._do(lambda: self._documents.change(kind, document_id, work))
+        if document is None:
+            raise problems.not_found(kind, document_id)
+        return shown(document.body)
+
+    async def _page(self, kind: str, parent: str, request: WireRequest) -> WireAnswer:
+        query = parameters.list_query(request.query)
+        page = await self._do(
+            lambda: self._documents.page(
+                kind,
+                parent,
+                limit=query.limit,
+                descending=query.descending,
+                after=query.after,
+                before=query.before,
+                mark=query.run_id if kind == "message" else None,
+            )
+        )
+        return WireAnswer(200, objects.page([shown(document.body) for document in page.documents], page.has_more))
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await self._driver.blocking(work, at_once=self._documents.in_process)
+
+
+def _of_run(run: Body, events: AsyncGenerator[tuple[str, Any], None] | None) -> WireAnswer:
+    return WireAnswer(200, run, _POLL_AFTER) if events is None else WireAnswer(200, None, {}, events)
+
+
+def _refused(problem: problems.ApiProblem) -> WireAnswer:
+    return WireAnswer(problem.status, problem.body())
+
+
+def _searched(message: Mapping[str, Any]) -> list[str]:
+    """The files that a message attaches for file search."""
+    return [
+        attachment["file_id"]
+        for attachment in message.get("attachments") or ()
+        if attachment.get("file_id") and any(tool["type"] == "file_search" for tool in attachment.get("tools") or ())
+    ]
+
+
+def _json(request: WireRequest) -> Any:
+    try:
+        return parsed(request.body)
+    except ValueError as error:
+        raise problems.invalid(None, f"We could not parse the JSON body of your request: {error}") from None
+
+
+def _route(request: WireRequest) -> tuple[Handler, tuple[str, ...]]:
+    """Which handler answers a request, and the names in its path."""
+    path = request.path.rstrip("/")
+    known = False
+    for pattern, methods in _ROUTES:
+        found = pattern.fullmatch(path)
+        if found is not None:
+            known = True
+            handler = methods.get(request.method)
+            if handler is not None:
+                return handler, found.groups()
+    raise (problems.wrong_method if known else problems.unknown_route)(request.method, request.path)
+
+
+_NAME = "([^/]+)"
+_ROUTES: tuple[tuple[re.Pattern[str], Mapping[str, Handler]], ...] = tuple(
+    (re.compile(path.replace("*", _NAME)), methods)
+    for path, methods in (
+        ("/assistants", {"GET": AssistantsService.list_assistants, "POST": AssistantsService.create_assistant}),
+        (
+            "/assistants/*",
+            {
+                "GET": AssistantsService.retrieve_assistant,
+                "POST": AssistantsService.update_assistant,
+                "DELETE": AssistantsService.delete_assistant,
+            },
+        ),
+        ("/threads", {"POST": AssistantsService.create_thread}),
+        ("/threads/runs", {"POST": AssistantsService.create_thread_and_run}),
+        (
+            "/threads/*",
+            {
+                "GET": AssistantsService.retrieve_thread,
+                "POST": AssistantsService.update_thread,
+                "DELETE": AssistantsService.delete_thread,
+            },
+        ),
+        ("/threads/*/messages", {"GET": AssistantsService.list_messages, "POST": AssistantsService.create_message}),
+        (
+            "/threads/*/messages/*",
+            {
+                "GET": AssistantsService.retrieve_message,
+                "POST": AssistantsService.update_message,
+                "DELETE": AssistantsService.delete_message,
+            },
+        ),
+        ("/threads/*/runs", {"GET": AssistantsService.list_runs, "POST": AssistantsService.create_run}),
+        ("/threads/*/runs/*", {"GET": AssistantsService.retrieve_run, "POST": AssistantsService.update_run}),
+        ("/threads/*/runs/*/cancel", {"POST": AssistantsService.cancel_run}),
+        ("/threads/*/runs/*/submit_tool_outputs", {"POST": AssistantsService.submit_tool_outputs}),
+        ("/threads/*/runs/*/steps", {"GET": AssistantsService.list_steps}),
+        ("/threads/*/runs/*/steps/*", {"GET": AssistantsService.retrieve_step}),
+    )
+)

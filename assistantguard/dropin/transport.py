@@ -1,0 +1,260 @@
+"""The HTTP client of a drop-in: the user's own, whose requests to some paths are answered by a service."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import threading
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from assistantguard._blocking import block_on
+from assistantguard.dropin.wire import DONE, Service, WireAnswer, WireRequest
+from assistantguard.models.values import Value
+
+__all__ = ["Desk", "view_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Desk(Value):
+    """Where requests are answered by a service, and by which one."""
+
+    service: Service
+    origin: tuple[str, str, int | None]
+    """Scheme, host and port; a request to another one is never answered here."""
+    bases: tuple[str, ...]
+    """The paths that the service's own are below, without a slash at the end."""
+
+    @classmethod
+    def below(cls, base_url: Any, service: Service) -> Desk:
+        """Return the desk below a client's base URL, an ``httpx.URL`` or ``httpx2.URL``.
+
+        An Azure client that is bound to a deployment sends some requests below the deployment and others beside it:
+        both are below this desk.
+        """
+        base = base_url.path.rstrip("/")
+        beside = base.partition("/deployments/")[0]
+        return cls(service, _origin(base_url), (base,) if beside == base else (base, beside))
+
+    def path_of(self, url: Any) -> str | None:
+        """Return the path that the service knows a URL by; None where it does not serve it."""
+        if _origin(url) != self.origin:
+            return None
+        for base in self.bases:
+            path: str = url.path.removeprefix(base)
+            if url.path.startswith(f"{base}/") and self.service.serves(path):
+                return path
+        return None
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def view_of(http_client: Any, desk: Desk) -> Any:
+    """Return a view of an HTTP client that answers some requests itself.
+
+    The view is of the same class and shares all of the client's state: what is set, opened or closed on one is so on
+    the other, and hooks, authentication, redirects, proxies and mounts are the client's. Only the transport that it
+    sends a request with differs, and only where the desk serves the URL.
+
+    Args:
+        http_client: An ``httpx`` or ``httpx2`` ``Client`` or ``AsyncClient``, or of a subclass.
+        desk: What is answered, and by which service.
+    """
+    http = _library_of(type(http_client))
+    transport = (_async_transport if isinstance(http_client, http.AsyncClient) else _transport)(http)
+
+    class View(type(http_client)):  # type: ignore[misc]  # known only at run time
+        def __del__(self) -> None:
+            # The SDK's own clients close themselves here. The one that is viewed may have other users.
+            pass
+
+        def _transport_for_url(self, url: Any) -> Any:
+            path = desk.path_of(url)
+            return http_client._transport_for_url(url) if path is None else transport(desk.service, path)  # noqa: SLF001 - the hook that httpx has for this
+
+    View.__name__ = type(http_client).__name__
+    View.__qualname__ = type(http_client).__qualname__
+    view: Any = object.__new__(View)
+    view.__dict__ = http_client.__dict__
+    return view
+
+
+def _library_of(kind: type) -> Any:
+    """The library that an HTTP client is of: httpx, or httpx2."""
+    roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
+    return importlib.import_module(next(root for root in roots if root in {"httpx", "httpx2"}))
+
+
+@functools.cache
+def _transport(http: Any) -> Any:
+    """The class of transports that answer one blocking request."""
+
+    class Transport(http.BaseTransport):  # type: ignore[misc]  # known only at run time
+        def __init__(self, service: Service, path: str) -> None:
+            self._service = service
+            self._path = path
+
+        def handle_request(self, request: Any) -> Any:
+            body = request.read()
+            try:
+                answer = block_on(self._service.handle(_asked(request, self._path, body)))
+            except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
+                return _failed(http, error)
+            return _response(http, answer, _events_class(http))
+
+    return Transport
+
+
+@functools.cache
+def _async_transport(http: Any) -> Any:
+    """The class of transports that answer one asynchronous request."""
+
+    class AsyncTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # known only at run time
+        def __init__(self, service: Service, path: str) -> None:
+            self._service = service
+            self._path = path
+
+        async def handle_async_request(self, request: Any) -> Any:
+            body = await request.aread()
+            try:
+                answer = await self._service.handle(_asked(request, self._path, body))
+            except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
+                return _failed(http, error)
+            return _response(http, answer, _async_events_class(http))
+
+    return AsyncTransport
+
+
+def _asked(request: Any, path: str, body: bytes) -> WireRequest:
+    return WireRequest(
+        method=request.method.upper(),
+        path=path,
+        query=tuple(request.url.params.multi_items()),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+    )
+
+
+def _response(http: Any, answer: WireAnswer, stream_class: Any) -> Any:
+    headers = http.Headers(dict(answer.headers))
+    headers.setdefault("x-request-id", f"req_{uuid.uuid4().hex}")
+    if answer.events is not None:
+        headers.setdefault("content-type", "text/event-stream")
+        return http.Response(answer.status, headers=headers, stream=stream_class(answer.events))
+    if answer.body is None:
+        return http.Response(answer.status, headers=headers, content=b"")
+    headers.setdefault("content-type", "application/json")
+    return http.Response(answer.status, headers=headers, content=json.dumps(dict(answer.body)).encode())
+
+
+def _failed(http: Any, error: Exception) -> Any:
+    """A response that raises this error when its status is asked for.
+
+    What a transport raises the SDK takes for a lost connection: it sends the request again, and at last raises an
+    `APIConnectionError`. What raises afterwards it leaves as it is.
+    """
+
+    class Failed(http.Response):  # type: ignore[misc]  # known only at run time
+        def raise_for_status(self) -> Any:
+            raise error
+
+    return Failed(500, content=b"")
+
+
+def _piece(event: tuple[str, Any]) -> bytes:
+    name, data = event
+    return f"event: {name}\ndata: {data if event == DONE else json.dumps(data)}\n\n".encode()
+
+
+class _Ending:
+    """Closes a generator of events once, and never while it runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = False
+        self._over = False
+
+    def begin(self) -> bool:
+        """Note that the generator runs on; return False where it is closed."""
+        with self._lock:
+            self._running = not self._over
+            return self._running
+
+    def pause(self) -> bool:
+        """Note that the generator has stopped; return whether it was to be closed meanwhile, and now must be."""
+        with self._lock:
+            self._running = False
+            return self._over
+
+    def end(self) -> bool:
+        """Note that no more is wanted; return whether the generator must be closed now.
+
+        Not where that was noted before, and not where it runs: who runs it closes it.
+        """
+        with self._lock:
+            now = not self._over and not self._running
+            self._over = True
+            return now
+
+
+@functools.cache
+def _events_class(http: Any) -> Any:
+    """The class of bodies that send events to a blocking reader, one by one."""
+
+    class Events(http.SyncByteStream):  # type: ignore[misc]  # known only at run time
+        def __init__(self, events: AsyncGenerator[tuple[str, Any], None]) -> None:
+            self._events = events
+            self._ending = _Ending()
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> bytes:
+            if not self._ending.begin():
+                raise StopIteration
+            try:
+                return _piece(block_on(self._events.__anext__()))
+            except StopAsyncIteration:
+                raise StopIteration from None
+            finally:
+                if self._ending.pause():
+                    block_on(self._events.aclose())
+
+        def close(self) -> None:
+            if self._ending.end():
+                block_on(self._events.aclose())
+
+    return Events
+
+
+@functools.cache
+def _async_events_class(http: Any) -> Any:
+    """The class of bodies that send events to an asynchronous reader, one by one."""
+
+    class AsyncEvents(http.AsyncByteStream):  # type: ignore[misc]  # known only at run time
+        def __init__(self, events: AsyncGenerator[tuple[str, Any], None]) -> None:
+            self._events = events
+            self._ending = _Ending()
+
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> bytes:
+            if not self._ending.begin():
+                raise StopAsyncIteration
+            try:
+                return _piece(await self._events.__anext__())
+            finally:
+                if self._ending.pause():
+                    await self._events.aclose()
+
+        async def aclose(self) -> None:
+            if self._ending.end():
+                await self._events.aclose()
+
+    return AsyncEvents
