@@ -76,7 +76,7 @@ class Use(Value):
         """The worst of what there is to remark; None for what is unfollowed or kept."""
         if self.kind in {"unfollowed", "kept"}:
             return None
-        return worst(*(remark.verdict for remark in self.remarks if remark.verdict is not None))
+        return worst(remark.verdict for remark in self.remarks)
 
 
 def uses(tree: ast.Module) -> list[Use]:
@@ -229,7 +229,7 @@ class _Reader(ast.NodeVisitor):
         given = dict(self._arguments(call.keywords))
         for row in PARAMETERS:
             value = given.get(row.name)
-            if row.verdict == SERVED or method not in row.methods or value is None:
+            if method not in row.methods or value is None:
                 continue
             texts = self.names.texts(value)
             if (not row.value or row.value in texts) and row.unless not in texts:

@@ -5,6 +5,7 @@ The page ``docs/assistants.md`` and the ``scan`` command go by these tables.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,8 +35,6 @@ SERVED: Verdict = "served"
 DIFFERENT: Verdict = "served with a difference"
 NOT_SERVED: Verdict = "not served"
 
-_ORDER: tuple[Verdict, ...] = (SERVED, DIFFERENT, NOT_SERVED)
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MethodRow(Value):
@@ -50,7 +49,7 @@ class MethodRow(Value):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ParameterRow(Value):
-    """A keyword argument that is not served as it was, or may be thought not to be."""
+    """A keyword argument that is not served as it was."""
 
     name: str
     verdict: Verdict
@@ -76,9 +75,10 @@ class FieldRow(Value):
     """A regular expression for the attributes by which programs read it; empty where no name gives it away."""
 
 
-def worst(*verdicts: Verdict) -> Verdict:
-    """Return the verdict that serves the least."""
-    return next((verdict for verdict in reversed(_ORDER) if verdict in verdicts), SERVED)
+def worst(verdicts: Iterable[Verdict | None]) -> Verdict:
+    """Return the verdict that serves the least; None says nothing."""
+    given = set(verdicts)
+    return NOT_SERVED if NOT_SERVED in given else DIFFERENT if DIFFERENT in given else SERVED
 
 
 _STEPS = (
@@ -105,7 +105,12 @@ METHODS = (
     MethodRow("threads.messages.retrieve"),
     MethodRow("threads.messages.update"),
     MethodRow("threads.messages.list"),
-    MethodRow("threads.messages.delete"),
+    MethodRow(
+        "threads.messages.delete",
+        DIFFERENT,
+        "A message that a run has read is not deleted (400), because the model keeps what it read: begin a new thread"
+        " without it.",
+    ),
     MethodRow("threads.runs.create"),
     MethodRow("threads.runs.create_and_poll"),
     MethodRow("threads.runs.create_and_stream"),
@@ -175,8 +180,8 @@ PARAMETERS = (
     ParameterRow(
         "tools",
         DIFFERENT,
-        "Code runs in a container, which has its own price and loses its files after 20 minutes without use: fetch what"
-        " it writes before, with `client.containers.files.content.retrieve(…)`.",
+        "Code runs in a container, which has its own price, takes 50 files and loses them after 20 minutes without use:"
+        " fetch what it writes before, with `client.containers.files.content.retrieve(…)`.",
         (*_MAKING_ASSISTANTS, *_MAKING_RUNS),
         value="code_interpreter",
         takers="all that start a run, make an assistant or change one",
@@ -197,16 +202,24 @@ PARAMETERS = (
         value="retrieval",
         takers="all that start a run, make an assistant or change one",
     ),
+    ParameterRow(
+        "tool_resources",
+        DIFFERENT,
+        "A vector store here and another one in `thread` are refused (400), because a thread has one: name one of them.",
+        ("threads.create_and_run", "threads.create_and_run_poll", "threads.create_and_run_stream"),
+        value="file_search",
+    ),
     ParameterRow("file_ids", NOT_SERVED, _OF_VERSION_1, (*_MAKING_ASSISTANTS, "threads.messages.create")),
     ParameterRow(
         "role",
-        SERVED,
-        "A message of the role `assistant` is sent to the model as the assistant's own.",
+        DIFFERENT,
+        "The message is sent to the model as the assistant's own, its parts joined to one text. An image in it is refused"
+        " (400): send it in a message of the user.",
         ("threads.messages.create",),
         value="assistant",
     ),
 )
-"""Keyword arguments that need a word; all others are served as they were."""
+"""Keyword arguments that differ; all others are served as they were."""
 
 FIELDS = (
     FieldRow(
@@ -260,13 +273,14 @@ FIELDS = (
     FieldRow(
         "run.last_error.code",
         DIFFERENT,
-        "Codes that the old API did not have become `server_error` or `invalid_prompt`; the message says more.",
+        "Codes that the old API did not have become one of its three. A run that a cap or a budget does not allow ends"
+        " with `rate_limit_exceeded`. The message says more.",
     ),
     FieldRow(
         "run.incomplete_details.reason",
         DIFFERENT,
-        "An answer that a content filter ended has no reason of its own here: its run ends as `failed`, and its message"
-        " tells `content_filter`.",
+        "A run whose answer a content filter ended says `max_completion_tokens`; the message's own"
+        " `incomplete_details` say `content_filter`.",
     ),
     FieldRow(
         "OpenAI's dashboard",
