@@ -214,13 +214,13 @@ class _Reader(ast.NodeVisitor):
     def _part(self, node: ast.expr) -> Use | None:
         """What there is to say of a part of the client that is given a name, if nobody uses the name."""
         chain = self.names.chain(node)
-        if chain is None:
+        if not chain:
             return None
-        name = f"client.beta.{'.'.join(chain)}".rstrip(".")
+        name = f"client.beta.{'.'.join(chain)}"
         row = _row(chain)
         if row is not None:
             return Use("call", name, node.lineno, node.col_offset + 1, tuple(_remarks(row)))
-        if not chain or ".".join(chain) in _RESOURCES:
+        if ".".join(chain) in _RESOURCES:
             remark = Remark("", None, _UNFOLLOWED)
             return Use("unfollowed", name, node.lineno, node.col_offset + 1, (remark,))
         return None

@@ -205,7 +205,7 @@ PARAMETERS = (
     ParameterRow(
         "tool_resources",
         DIFFERENT,
-        "A vector store here and another one in `thread` are refused (400), because a thread has one: name one of them.",
+        "A vector store here and another one in `thread` are refused (400): a thread has one, so name one of them.",
         ("threads.create_and_run", "threads.create_and_run_poll", "threads.create_and_run_stream"),
         value="file_search",
     ),
@@ -213,8 +213,8 @@ PARAMETERS = (
     ParameterRow(
         "role",
         DIFFERENT,
-        "The message is sent to the model as the assistant's own, its parts joined to one text. An image in it is refused"
-        " (400): send it in a message of the user.",
+        "The message is sent to the model as the assistant's own, its parts joined to one text. An image in it is"
+        " refused (400): send it in a message of the user.",
         ("threads.messages.create",),
         value="assistant",
     ),
