@@ -38,8 +38,8 @@ def scan(
     """List a program's calls to the Assistants API, and whether the drop-in serves them.
 
     The program is read, never run. A client is known by its `.beta.assistants` or `.beta.threads`, whatever it is
-    called, and is followed through names, attributes and functions of one file. What it is told to ignore, such as
-    virtual environments, is left out; a file that cannot be read is named and skipped.
+    called, and is followed through names, attributes and functions of one file; where it leaves the file, that is
+    said. Virtual environments, version control and caches are left out; what cannot be read is named and skipped.
     """
     from assistantguard.dropin import scan as scanning
     from assistantguard.dropin.surface import NOT_SERVED
