@@ -13,6 +13,7 @@ import typer
 from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
+from assistantguard.cli.scan_command import scan
 from assistantguard.cli.sweep_command import sweep
 from assistantguard.cli.threads_command import threads
 from assistantguard.cli.usage_command import usage
@@ -42,6 +43,7 @@ app.command()(usage)
 app.add_typer(budgets)
 app.add_typer(threads)
 app.command()(sweep)
+app.command()(scan)
 
 
 def _print_version(wanted: bool) -> None:
