@@ -230,8 +230,8 @@ FIELDS = (
     FieldRow(
         "message.content[].text.annotations[].text",
         DIFFERENT,
-        "Of a citation it is empty, and the text holds no marker such as `【4:0†source】`. Place the citation at"
-        " `start_index`; to replace the empty text would put it between all characters.",
+        "A citation is marked in the text as `【0†source】`, numbered within its message; the number of the search"
+        " that it came from is lost. To replace the marks by footnotes works as it did.",
         r"\bannotations?(\[\])?\.text\b",
     ),
     FieldRow(
