@@ -146,9 +146,10 @@ class Runs:
         ended = status in ENDED
         if not ended and status != "requires_action":
             return answer_of_run(name, Rounds(run, None, number), number, (), request_id)
+        alone = name in self.followed and number == 1 and status == "completed"
         self.followed.discard(name)
         steps: Sequence[Any] | None = None
-        if not ended or number > 1 or get(run, "usage") is None or _has_builtin_tools(run) or status != "completed":
+        if not alone or get(run, "usage") is None or _has_builtin_tools(run):
             steps = await self.steps(thread_id, run_id, timeout)
         rounds = Rounds(run, steps, max(number, self.rounds.get(run_id, 0)))
         messages: Sequence[Any] = ()

@@ -242,7 +242,7 @@ def test_an_unknown_status_is_waited_for_and_named_at_the_deadline(opened: Opene
     assert bot.chat("Hello").text == "Late."
     server.acts.append(Says("Never.", ("paused_by_operator",) * 10_000))
     with pytest.raises(RunTimedOut) as caught:
-        bot.chat("Hello", deadline=0.6)
+        bot.chat("Hello", deadline=0.4)
     assert "paused_by_operator" in str(caught.value.__cause__)
     assert server.statuses[-1] == "cancelled"
 
@@ -251,7 +251,7 @@ def test_the_pause_between_two_questions_is_the_servers(opened: Opened) -> None:
     def looks(ways: ServerWays) -> int:
         bot, server = opened(Says("Fine.", ("in_progress",) * 10_000), ways=ways)
         with pytest.raises(RunTimedOut):
-            bot.chat("Hello", deadline=0.9)
+            bot.chat("Hello", deadline=0.6)
         return sum(1 for method, path, _, _ in server.requests if method == "GET" and path.split("/")[-2] == "runs")
 
     assert looks(ServerWays(poll_after_ms=5)) > looks(ServerWays()) > looks(ServerWays(poll_after_ms=5_000))
@@ -272,7 +272,8 @@ def test_a_ceiling_cancels_a_run_that_waits_for_outputs(opened: Opened) -> None:
 
 def test_where_cancelling_is_refused_the_calls_are_answered_first(opened: Opened) -> None:
     ways = ServerWays(cancels_requires_action=False, cancelled_after=2)
-    bot, server = opened(ASK, shop=Shop(), policies=[ToolStepCeiling(0)], ways=ways)
+    again = Calls({"call_b": ("lookup", '{"order": "W2"}')})
+    bot, server = opened(ASK, again, shop=Shop(), policies=[ToolStepCeiling(1)], ways=ways)
     with pytest.raises(RunStopped):
         bot.chat("Where is W1?")
     assert server.statuses == ["cancelled"]
