@@ -95,7 +95,7 @@ class Runs:
         self.rounds.pop(run_id, None)
         self.rounds[run_id] = number
         if len(self.rounds) > _MOST_RUNS:
-            del self.rounds[next(iter(self.rounds))]
+            self.rounds.pop(next(iter(self.rounds)), None)
         name = f"{thread_id}/{run_id}/{number}"
         self.followed.add(name)
         return name

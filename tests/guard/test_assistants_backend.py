@@ -15,6 +15,7 @@ from assistantguard import (
     AssistantGuard,
     AsyncAssistantGuard,
     BudgetExceeded,
+    CarryOver,
     ConfigurationError,
     CostCap,
     MemoryLedger,
@@ -30,8 +31,9 @@ from assistantguard import (
     TokenCap,
     ToolStepCeiling,
     TransientRetry,
+    VectorStoreReuse,
 )
-from assistantguard.events import RequestSettled, RunCancelled, UsageCorrected
+from assistantguard.events import RequestSettled, RunCancelled, ThreadHealed, UsageCorrected
 from assistantguard.models import TextDelta
 from tests.support.assistants_server import AssistantsServer, Calls, Ends, Says, ServerWays
 from tests.support.world import COLOURS, Bot, World
@@ -421,6 +423,73 @@ def test_a_stream_that_is_left_early_ends_its_run(opened: Opened) -> None:
     bot.stream("Hello", until=lambda event: isinstance(event, TextDelta))
     assert server.statuses == ["cancelled"]
     assert not bot.ledger.open_holds()
+
+
+def test_a_summary_is_made_on_a_thread_of_its_own_and_booked(opened: Opened) -> None:
+    carry_over = CarryOver(summary_model="gpt-4o-mini")
+    bot, server = opened(
+        Says("Noted."),
+        Says("The user waits for W1."),
+        Says("It is shipped."),
+        policies=[RETRY, ThreadRotation(max_turns=1, carry_over=carry_over)],
+    )
+    bot.chat("My order is W1.")
+    bot.chat("Where is it?")
+    assert any("The user waits for W1." in text for _, text in server.texts())
+    assert [(body.get("model"), body.get("tools")) for body in server.bodies("POST", "/runs")] == [
+        (None, None),
+        ("gpt-4o-mini", []),
+        (None, None),
+    ]
+    assert len(_settled(bot)) == 3
+    assert bot.guard.summary()["estimated_tokens"] == 0
+
+
+def test_files_are_searched_through_the_thread(opened: Opened) -> None:
+    bot, server = opened(policies=[VectorStoreReuse()])
+    assert bot.attach_files(["file-1"]) == "vs_1"
+    bot.chat("What does it say?")
+    bot.chat("And what else?")
+    (thread_id,) = server.threads
+    resources = {"tool_resources": {"file_search": {"vector_store_ids": ["vs_1"]}}}
+    assert server.bodies("POST", f"/{thread_id}") == [resources]
+    assert [body["tools"] for body in server.bodies("POST", "/runs")] == [[{"type": "file_search"}]] * 2
+
+
+def test_an_existing_thread_is_taken_up_with_what_it_holds(opened: Opened) -> None:
+    bot, server = opened(Says("Noted."), policies=[RETRY, TokenCap(session=2_000)])
+    server.threads["thread_x"] = []
+    server.add_message("thread_x", "user", "word " * 300)
+    reply = bot.chat("And?", bot.thread(conversation_id="thread_x"))
+    assert reply.text == "Noted."
+    (body,) = server.bodies("POST", "/runs")
+    assert body["max_completion_tokens"] < 1_700
+    big = bot.thread(conversation_id="thread_y")
+    server.threads["thread_y"] = []
+    server.add_message("thread_y", "user", "word " * 3_000)
+    with pytest.raises(BudgetExceeded):
+        bot.chat("And?", big)
+
+
+def test_a_thread_that_was_left_waiting_for_outputs_is_healed(opened: Opened) -> None:
+    bot, server = opened(ASK, shop=Shop())
+    server.threads["thread_x"] = []
+    server.add_message("thread_x", "user", "Where is W1?")
+    run = server.begin("thread_x")
+    while run["status"] != "requires_action":
+        server.look(run)
+    assert bot.chat("Hello", bot.thread(conversation_id="thread_x")).text == "Fine."
+    assert server.statuses == ["cancelled", "completed"]
+    assert len(bot.all(ThreadHealed)) == 1
+
+
+def test_wrapping_up_ends_the_run_with_an_answer(opened: Opened) -> None:
+    shop = Shop()
+    again = Calls({"call_b": ("lookup", '{"order": "W2"}')})
+    ceiling = ToolStepCeiling(1, then="wrap_up")
+    bot, server = opened(ASK, again, Says("W1 is shipped."), shop=shop, policies=[ceiling])
+    assert bot.chat("Where are W1 and W2?").text == "W1 is shipped."
+    assert (shop.asked, server.statuses) == (["W1"], ["completed"])
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,8 @@ class AssistantsServer:
     def _route(self, method: str, parts: list[str], body: dict[str, Any], query: dict[str, str]) -> Response:
         if parts[0] == "assistants":
             return self._json(self.assistant)
+        if parts[0] == "vector_stores":
+            return self._vector_store(method, parts)
         if parts == ["threads"]:
             return self._json(self._new_thread(body))
         if parts[0] != "threads" or parts[1] not in self.threads:
@@ -191,12 +193,22 @@ class AssistantsServer:
             return self._new_run(thread_id, body)
         return self._run(method, thread_id, rest[1], rest[2:], body, query)
 
+    def _vector_store(self, method: str, parts: list[str]) -> Response:
+        if method == "GET" and len(parts) == 1:
+            return self._page([], {})
+        counts = {"in_progress": 0, "completed": 1, "failed": 0, "cancelled": 0, "total": 1}
+        return self._json({"id": "vs_1", "object": "vector_store", "status": "completed", "file_counts": counts})
+
     def _new_thread(self, body: dict[str, Any]) -> dict[str, Any]:
         thread_id = self._id("thread")
         self.threads[thread_id] = []
         for message in body.get("messages", ()):
             self._add_message(thread_id, message)
         return {"id": thread_id, "object": "thread", "created_at": int(time.time()), "metadata": {}}
+
+    def add_message(self, thread_id: str, role: str, text: str) -> dict[str, Any]:
+        """Put a message into a thread, as a request does."""
+        return self._add_message(thread_id, {"role": role, "content": text})
 
     def _add_message(self, thread_id: str, body: dict[str, Any], run_id: str | None = None) -> dict[str, Any]:
         content = body["content"]
@@ -305,7 +317,7 @@ class AssistantsServer:
             return self._cancel(run)
         if rest == ["submit_tool_outputs"]:
             return self._submit(run, body)
-        self._advance(run)
+        self.look(run)
         headers = {} if self.ways.poll_after_ms is None else {"openai-poll-after-ms": str(self.ways.poll_after_ms)}
         return self._json(run, headers)
 
@@ -332,7 +344,7 @@ class AssistantsServer:
         self._plan(run["id"])
         return self._stream(run) if body.get("stream") and self.ways.streams else self._json(run)
 
-    def _advance(self, run: dict[str, Any]) -> None:
+    def look(self, run: dict[str, Any]) -> None:
         """What another look finds."""
         if run["status"] in ENDED or run["status"] == "requires_action":
             return
@@ -413,7 +425,7 @@ class AssistantsServer:
                 if self.ways.stream_breaks:
                     return
         yield "thread.unheard_of", {"id": "x"}
-        self._advance(run)
+        self.look(run)
         yield f"thread.run.{run['status']}", _copy(run)
         yield "done", "[DONE]"
 
