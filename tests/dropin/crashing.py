@@ -28,7 +28,8 @@ def main() -> None:
     assistant = client.beta.assistants.create(model="gpt-6-luna", tools=[LOOKUP])  # type: ignore[list-item]
     thread = client.beta.threads.create(messages=[{"role": "user", "content": "Where is it?"}])
     run = client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
-    print(thread.id, run.id, flush=True)
+    sys.stdout.write(f"{thread.id} {run.id}\n")
+    sys.stdout.flush()
     time.sleep(float(seconds))
     os.kill(os.getpid(), signal.SIGKILL)
 
