@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from assistantguard.dropin.opening import drop_in
+
+__all__ = ["drop_in"]

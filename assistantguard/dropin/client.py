@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import openai
 
@@ -16,7 +16,7 @@ __all__ = ["InnerClient", "wrapped"]
 InnerClient: TypeAlias = openai.OpenAI | openai.AsyncOpenAI
 """The client that the user gave, or of a subclass such as `openai.AzureOpenAI`."""
 
-T = TypeVar("T", openai.OpenAI, openai.AsyncOpenAI)
+T = TypeVar("T", bound=openai.OpenAI | openai.AsyncOpenAI)
 
 _LOST = ("_strict_response_validation", "_azure_endpoint", "_azure_deployment")
 """What `copy` of some releases of the SDK leaves behind."""
@@ -44,7 +44,7 @@ def wrapped(client: T, service_for: Callable[[InnerClient], Service]) -> T:
     desk = Desk.below(client.base_url, service_for(client))
     http_client = view_of(client._client, desk)  # noqa: SLF001 - the SDK shows it nowhere else
     try:
-        copied = client.copy(http_client=http_client)
+        copied: Any = client.copy(http_client=http_client)
     except TypeError as error:
         raise ConfigurationError(
             f"a {type(client).__name__} cannot be copied ({error}); "
@@ -53,4 +53,4 @@ def wrapped(client: T, service_for: Callable[[InnerClient], Service]) -> T:
     for name in _LOST:
         if hasattr(client, name):
             setattr(copied, name, getattr(client, name))
-    return copied
+    return copied  # type: ignore[no-any-return]  # the SDK's copy is of its own class

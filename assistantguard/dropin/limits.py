@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["RunLimits", "TokensOfRunSpent", "limits_of"]
+__all__ = ["CompletionTokensSpent", "PromptTokensSpent", "RunLimits", "TokensOfRunSpent", "limits_of"]
 
 
 class TokensOfRunSpent(Refused):

@@ -85,26 +85,30 @@ class SqlDocuments:
             return None
         tried: list[tuple[Row, Row]] = []
         """The row before and after each try that came so far as to write it."""
+        unknown = False
 
         def change(transaction: Transaction) -> Document | None:
+            nonlocal unknown
             rows = transaction.execute(self._locked, (kind, id))
             if not rows:
                 return None
             (row,) = rows
             if transaction.repeated and tried and row != tried[-1][0]:
-                if row == tried[-1][1]:
-                    return document_of(row)
-                raise _outcome_unknown(kind, id)
+                unknown = row != tried[-1][1]
+                return document_of(row)
             document = document_of(row)
             work(document)
             check_document(document)
             text = json_text(document.body)
             tried.append((row, (*row[:4], text, document.mark, row[6])))
             if row != tried[-1][1]:
-                transaction.execute(_CHANGE, (text, document.mark, row[6]))
+                transaction.execute(_CHANGE, (text, document.mark, kind, id))
             return document
 
-        return self._database.run(change, repeatable=True)
+        changed = self._database.run(change, repeatable=True)
+        if unknown:
+            raise _outcome_unknown(kind, id)
+        return changed
 
     def delete(self, kind: str, id: str) -> bool:  # noqa: A002
         """See `DocumentStore.delete`."""
@@ -147,7 +151,7 @@ class SqlDocuments:
         if fit and can_be_kept(mark or ""):
             condition, parameters = _marked(kind, parent, mark)
             for cursor in cursors:
-                parameters += (kind, cursor, parent)
+                parameters += (parent, kind, cursor)
             statement = _page(condition, descending, downwards, after is not None, before is not None)
             rows = self._database.query(statement, (*parameters, limit + 1))
         if not rows and cursors:
@@ -168,9 +172,9 @@ class SqlDocuments:
         return document_of(rows[0]) if rows else None
 
     def _check_cursors(self, kind: str, parent: str, cursors: Sequence[str]) -> None:
-        rows = self._database.query(_AMONG, (kind, parent, cursors[0], cursors[-1]))
+        rows = self._database.query(_PARENTS, (kind, cursors[0], cursors[-1]))
         for cursor in cursors:
-            if (cursor,) not in rows:
+            if (cursor, parent) not in rows:
                 raise DocumentUnknown(kind, cursor)
 
 
@@ -208,7 +212,7 @@ def _marked(kind: str, parent: str, mark: str | None) -> tuple[str, tuple[object
 @functools.cache
 def _insert(count: int) -> str:
     rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * count)
-    return f"{_INTO} VALUES {rows} ON CONFLICT (kind, id) DO NOTHING RETURNING kind, id, position"
+    return f"{_INTO} VALUES {rows} ON CONFLICT (id, kind) DO NOTHING RETURNING kind, id, position"
 
 
 @functools.cache
@@ -229,8 +233,8 @@ _ANY_MARK, _NO_MARK = "", " AND mark = ''"
 _THIS_MARK = " AND mark = ? AND mark <> ''"
 """The second part is what the index of marks holds for: a planner does not know the parameter."""
 _NEWEST = {each: f"{_MANY}{each} ORDER BY position DESC LIMIT 1" for each in (_ANY_MARK, _NO_MARK, _THIS_MARK)}
-_PLACE = "SELECT position FROM guard_documents WHERE kind = ? AND id = ? AND parent = ?"
-_AMONG = "SELECT id FROM guard_documents WHERE kind = ? AND parent = ? AND id IN (?, ?)"
-_CHANGE = "UPDATE guard_documents SET body = ?, mark = ? WHERE position = ?"
+_PLACE = "SELECT CASE WHEN parent = ? THEN position END FROM guard_documents WHERE kind = ? AND id = ?"
+_PARENTS = "SELECT id, parent FROM guard_documents WHERE kind = ? AND id IN (?, ?)"
+_CHANGE = "UPDATE guard_documents SET body = ?, mark = ? WHERE kind = ? AND id = ?"
 _DELETE = "DELETE FROM guard_documents WHERE kind = ? AND id = ? RETURNING 1"
 _DELETE_CHILDREN = "DELETE FROM guard_documents WHERE kind = ? AND parent = ? RETURNING 1"

@@ -103,7 +103,7 @@ def fail(document: Document) -> None:
 
 
 def test_what_was_added_is_there_for_everybody(store: DocumentStore, other: DocumentStore) -> None:
-    body = {
+    body: dict[str, Any] = {
         "text": "naïve \U0001f9fe \0 \ud800",
         "parts": [1, 2.5, None, True, {"a": []}],
         "": {},
@@ -396,9 +396,9 @@ def test_a_cursor_must_be_in_the_list(store: DocumentStore) -> None:
     add(store, "elsewhere", parent="t-2")
     store.add(Document("run", "r-1", "t-1", 0.0, {}))
     for strange in ("elsewhere", "r-1", "nowhere", ""):
-        for options in ({"after": strange}, {"before": strange}, {"after": "m-2", "before": strange}):
+        for after, before in ((strange, None), (None, strange), ("m-2", strange)):
             with pytest.raises(DocumentUnknown, match="there is no message") as caught:
-                listed(store, **options)
+                listed(store, after=after, before=before)
             assert caught.value.id == strange
     store.delete("message", "m-1")
     with pytest.raises(DocumentUnknown, match="m-1"):
