@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 import typer
 
 from assistantguard.cli.budgets_command import budgets
+from assistantguard.cli.import_command import import_command
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
 from assistantguard.cli.serve_command import serve
@@ -44,6 +45,7 @@ app.add_typer(budgets)
 app.add_typer(threads)
 app.command()(sweep)
 app.command()(serve)
+app.command("import")(import_command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -139,19 +139,17 @@ def serve(
         opening = Opening(policies=policies, ledger=ledger, on_refusal=on_refusal, sinks=sinks, events=events)
         try:
             inner = _client() if client is None else client
-            service = opening.service(inner)
-        except BaseException:
+            app = AssistantsApp(opening.service(inner), known, limits)
+            where = f"[{host}]" if ":" in host else host
+            base_url = f"http://{where}:{address[1]}/v1"
+
+            def started() -> None:
+                if on_start is not None:
+                    on_start(base_url)
+
+            asyncio.run(_run(app, opening, inner, listener, grace, stop or Stop(), started))
+        finally:
             opening.close()
-            raise
-        app = AssistantsApp(service, known, limits)
-        where = f"[{host}]" if ":" in host else host
-        base_url = f"http://{where}:{address[1]}/v1"
-
-        def started() -> None:
-            if on_start is not None:
-                on_start(base_url)
-
-        asyncio.run(_run(app, opening, inner, listener, grace, stop or Stop(), started))
     finally:
         listener.close()
 

@@ -106,12 +106,9 @@ class Opening:
         return AssistantsService(Engines(self.settings, colour, without_retries(client)), colour)
 
     async def finish(self, seconds: float) -> None:
-        """Let the runs that tasks drive here end for so many seconds, end the others as failed, and `close`."""
-        try:
-            for colour in self._colours:
-                await colour.finish(seconds)
-        finally:
-            self.close()
+        """Let the runs that tasks drive here end for so many seconds, and end the others as failed."""
+        for colour in self._colours:
+            await colour.finish(seconds)
 
     def close(self) -> None:
         """Write what is queued, and close the database that was opened here. May be called again."""
