@@ -100,7 +100,8 @@ def import_objects(found: Iterable[Found | Bad], documents: DocumentStore) -> Im
         try:
             kind, body = _body_of(each.value)
         except ApiProblem as problem:
-            done.bad.append(each.bad(f"{_name_of(each.value)}{problem.message}"))
+            where = f" ({problem.param})" if problem.param and problem.param not in problem.message else ""
+            done.bad.append(each.bad(f"{_name_of(each.value)}{problem.message}{where}"))
             continue
         if (kind, body["id"]) in seen:
             _count(done, kind).there_already += 1

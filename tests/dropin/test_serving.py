@@ -30,8 +30,6 @@ LOOKUP = {
         "parameters": {"type": "object", "properties": {"order": {"type": "string"}}, "required": ["order"]},
     },
 }
-OLD_API = pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
-pytestmark = OLD_API
 
 
 # Programs that speak to it
@@ -71,7 +69,7 @@ def slow() -> Iterator[Slow]:
 
 
 def test_a_program_over_http_has_threads_runs_and_tools() -> None:
-    script = [ToolCalls(FunctionCall("lookup", {"order": "W1"}, "call_1")), "It is on its way."]
+    script: list[str | ToolCalls] = [ToolCalls(FunctionCall("lookup", {"order": "W1"}, "call_1")), "It is on its way."]
     with Sandbox(script) as sandbox, serving(sandbox) as served, served.client() as client:
         assistant_id, thread_id = begun(client, "Where is W1?", tools=[LOOKUP])
         run = client.beta.threads.runs.create_and_poll(thread_id=thread_id, assistant_id=assistant_id)
