@@ -166,7 +166,7 @@ def test_messages_that_came_without_their_thread_make_one() -> None:
 
 def test_the_user_of_a_thread_and_the_files_of_its_messages_are_kept() -> None:
     documents = MemoryDocuments()
-    attached = {"attachments": [{"file_id": "file_1", "tools": [{"type": "file_search"}]}]}
+    attached: dict[str, Any] = {"attachments": [{"file_id": "file_1", "tools": [{"type": "file_search"}]}]}
     stored = thread("thread_2", tool_resources={"file_search": {"vector_store_ids": ["vs_2"]}})
     done = imported(
         documents, thread(), message("a", 1, **attached), stored, message("b", 1, thread_id="thread_2", **attached)
@@ -182,7 +182,7 @@ def test_the_user_of_a_thread_and_the_files_of_its_messages_are_kept() -> None:
 
 def test_a_message_that_was_cut_stays_so_and_an_empty_one_is_not_sent() -> None:
     documents = MemoryDocuments()
-    cut = {"role": "assistant", "status": "incomplete", "incomplete_details": {"reason": "max_tokens"}}
+    cut: dict[str, Any] = {"role": "assistant", "status": "incomplete", "incomplete_details": {"reason": "max_tokens"}}
     imported(
         documents,
         thread(),
