@@ -1,4 +1,4 @@
-"""The command line: ``assistantguard report | replay | usage | budgets | threads | sweep | serve | import | …``.
+"""The command line: ``assistantguard report | replay | usage | budgets | threads | sweep | scan | serve | …``.
 
 Exit codes: 0 done; 1 the command could not do its work (nothing to read, a reader that went away); 2 wrong
 usage, a file that cannot be read, a port that is taken, or a missing extra; 130 interrupted.

@@ -14,6 +14,7 @@ from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.import_command import import_command
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
+from assistantguard.cli.scan_command import scan
 from assistantguard.cli.serve_command import serve
 from assistantguard.cli.sweep_command import sweep
 from assistantguard.cli.threads_command import threads
@@ -44,6 +45,7 @@ app.command()(usage)
 app.add_typer(budgets)
 app.add_typer(threads)
 app.command()(sweep)
+app.command()(scan)
 app.command()(serve)
 app.command("import")(import_command)
 

@@ -45,6 +45,8 @@ class Settings:
     cleanup_timeout: float
     background: bool | None
     on_refusal: Refusals
+    lease_seconds: float
+    """After how long without a sign of life a process counts as gone."""
     user_of: Callable[[Mapping[str, str]], str | None]
     """Whose budget a thread counts on, from its metadata."""
 

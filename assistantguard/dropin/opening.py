@@ -82,6 +82,7 @@ class Opening:
             cleanup_seconds,
             background_mode(background),
             on_refusal,
+            lease,
             user or _user_in_metadata,
         )
         self._ends = contextlib.ExitStack()

@@ -29,7 +29,7 @@ _LONG_POLL = 20.0
 _LOOK = 0.05
 """Seconds between two looks at a run that another process drives."""
 _STALE = 5.0
-"""Seconds without a word after which a run that nobody here drives is looked into."""
+"""Seconds without a word after which a run that nobody here drives is looked into, at the latest."""
 
 
 class Runs:
@@ -37,6 +37,7 @@ class Runs:
 
     def __init__(self, engines: Engines, colour: Colour) -> None:
         self._run_timeout = engines.settings.run_timeout
+        self._stale = min(_STALE, engines.settings.lease_seconds)
         self._records = RunRecords(engines.settings.documents)
         self._driving = Driving(engines, self._records, colour)
         self._colour = colour
@@ -137,7 +138,7 @@ class Runs:
         """A run as it stands once the clock, and the end of its process, have had their say."""
         body = await self._expire_if_due(body)
         lost = body["status"] not in RESTS and body["id"] not in self._driving.live
-        if lost and self._driver.now() - body[HIDDEN]["touched"] >= _STALE:
+        if lost and self._driver.now() - body[HIDDEN]["touched"] >= self._stale:
             await self._driving.take_over(body)
             body = await self._get(body["thread_id"], body["id"])
         return body

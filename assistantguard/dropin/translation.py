@@ -22,7 +22,6 @@ _MOST_CONTAINER_FILES = 50
 _RESULTS = 20
 _RESULTS_OF_GPT_3_5 = 5
 """How many chunks the Assistants API's file search gave a model; that of Responses gives fewer if not told."""
-_METADATA_PAIRS = 16
 
 
 def assistant_for(
@@ -60,7 +59,7 @@ def assistant_for(
         response_format=_format(run_body.get("response_format")),
         tool_choice=_tool_choice(run_body.get("tool_choice"), tools),
         parallel_tool_calls=False if run_body.get("parallel_tool_calls") is False else None,
-        metadata=_metadata(run_body.get("metadata")),
+        metadata=dict(run_body.get("metadata") or {}),
     )
 
 
@@ -68,19 +67,21 @@ def input_item(message_body: Mapping[str, Any]) -> dict[str, Any]:
     """A message as an input item of the Responses API.
 
     What an assistant said is one text there: only that form is taken without the id of the item it once was. Its texts
-    and refusals are joined by line breaks. Attachments are not part of an item.
-
-    Raises:
-        ApiProblem: 400, an image in an assistant's message.
+    and refusals are joined by line breaks; images that it made cannot be shown to a model again and are left out.
+    Attachments are not part of an item.
     """
     content = message_body["content"]
     if message_body["role"] == "assistant":
-        return {"type": "message", "role": "assistant", "content": "\n".join(_said(part) for part in content)}
+        said = [_said(part) for part in content if part["type"] in {"text", "refusal"}]
+        return {"type": "message", "role": "assistant", "content": "\n".join(said)}
     return {"type": "message", "role": "user", "content": [_input_part(part) for part in content]}
 
 
 def text_content(text: str, annotations: Iterable[Any] = ()) -> list[dict[str, Any]]:
-    """The content of a message that says `text`.
+    """The content of a message that says `text`, with a mark such as ``【0†source】`` where it cites a file.
+
+    The Responses API leaves these marks out. Programs replace them by footnotes, as the Assistants API's guide showed:
+    without one they would replace nothing by their footnote, before every character.
 
     Args:
         text: What it says.
@@ -88,7 +89,26 @@ def text_content(text: str, annotations: Iterable[Any] = ()) -> list[dict[str, A
             no counterpart and are left out.
     """
     shown = [one for one in (content_annotation(text, annotation) for annotation in annotations) if one is not None]
-    return [{"type": "text", "text": {"value": text, "annotations": shown}}]
+    return [{"type": "text", "text": _marked(text, shown)}]
+
+
+def _marked(text: str, annotations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Text and annotations with a mark in the text for each citation that has none."""
+    parts: list[str] = []
+    read = written = number = 0
+    for annotation in sorted(annotations, key=lambda one: (one["start_index"], one["end_index"])):
+        start, end = annotation["start_index"], annotation["end_index"]
+        if start > read:
+            parts.append(text[read:start])
+            written, read = written + start - read, start
+        annotation["start_index"] = written + start - read
+        if annotation["type"] == "file_citation" and not annotation["text"]:
+            annotation["text"] = f"【{number}†source】"
+            parts.append(annotation["text"])
+            written += len(annotation["text"])
+            number += 1
+        annotation["end_index"] = max(annotation["start_index"] + len(annotation["text"]), written + end - read)
+    return {"value": "".join([*parts, text[read:]]), "annotations": annotations}
 
 
 def refusal_content(refusal: str) -> list[dict[str, Any]]:
@@ -147,14 +167,19 @@ def _tools(
     files: Sequence[str],
 ) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for tool in run_body["tools"]:
         kind = tool["type"]
+        if kind in seen:
+            continue  # named twice, it is one tool still
         if kind == "function":
             function = {name: value for name, value in tool["function"].items() if value is not None}
             function.setdefault("parameters", {"type": "object", "properties": {}})
             function.setdefault("strict", False)
             tools.append({"type": "function", **function})
-        elif kind == "file_search":
+            continue
+        seen.add(kind)
+        if kind == "file_search":
             stores = _both(assistant_body, thread_body, "file_search", "vector_store_ids")
             if stores:  # without one there is nothing to search, and the Responses API takes no such tool
                 tools.append(_file_search(tool.get("file_search") or {}, stores, run_body["model"]))
@@ -219,18 +244,8 @@ def _unless_default(value: float | None, default: float) -> float | None:
     return None if value == default else value
 
 
-def _metadata(value: Any) -> dict[str, str]:
-    return dict(list(value.items())[:_METADATA_PAIRS]) if value else {}
-
-
 def _said(part: Mapping[str, Any]) -> str:
-    if part["type"] == "text":
-        return str(part["text"]["value"])
-    if part["type"] == "refusal":
-        return str(part["refusal"])
-    raise not_served(
-        "The Responses API takes no images in an assistant's message", "send the image in a message of the user"
-    )
+    return str(part["text"]["value"] if part["type"] == "text" else part["refusal"])
 
 
 def _input_part(part: Mapping[str, Any]) -> dict[str, Any]:

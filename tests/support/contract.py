@@ -1,0 +1,57 @@
+"""The official OpenAPI document, where it lies beside the repository."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
+import pytest
+from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+
+__all__ = ["contract_problems", "official_contract"]
+
+_PLACE = Path(__file__).parents[2].parent / "shared" / "openapi" / "openai.json"
+
+
+def official_contract() -> dict[str, Any]:
+    """The document, its unions relaxed. Skips the test where it is absent."""
+    if not _PLACE.exists():
+        pytest.skip(f"the official contract is not at {_PLACE}")
+    return _read()
+
+
+def contract_problems(schema: Mapping[str, Any] | str, document: Any) -> list[str]:
+    """Where a document breaks a schema of the contract, or the one of this name."""
+    contract = official_contract()
+    if isinstance(schema, str):
+        schema = {"$ref": f"#/components/schemas/{schema}"}
+    validator = jsonschema.Draft202012Validator({**schema, "components": contract["components"]})
+    found = [best_match([error]) for error in validator.iter_errors(document)]
+    return [f"at {list(best.absolute_path)}: {best.message[:300]}" for best in found]
+
+
+@functools.cache
+def _read() -> dict[str, Any]:
+    relaxed: dict[str, Any] = _relaxed(json.loads(_PLACE.read_text(encoding="utf-8")))
+    return relaxed
+
+
+def _relaxed(node: Any) -> Any:
+    """Unions as anyOf, `nullable` as a union with null: several official unions overlap."""
+    if isinstance(node, list):
+        return [_relaxed(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    relaxed = {name: _relaxed(value) for name, value in node.items() if name not in {"discriminator", "nullable"}}
+    if "oneOf" in relaxed:
+        alternatives = relaxed.pop("oneOf")
+        if "anyOf" in relaxed:
+            alternatives = [*relaxed.pop("anyOf"), *alternatives]
+        relaxed["anyOf"] = alternatives
+    if node.get("nullable") is True:
+        return {"anyOf": [relaxed, {"type": "null"}]}
+    return relaxed
