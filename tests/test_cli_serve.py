@@ -55,8 +55,11 @@ class Program:
     def ends(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Send a signal; the exit code, and what it said after its first line."""
         self.process.send_signal(number)
-        said, remarks = self.process.communicate(timeout=60)
-        return self.process.returncode, said, remarks
+        assert self.process.stderr is not None
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout, self.process.stderr as stderr:
+            remarks, said = stderr.read(), stdout.read()
+        return self.process.wait(60), said, remarks
 
 
 @pytest.fixture
