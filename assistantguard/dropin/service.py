@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from assistantguard.dropin.colours import Colour
     from assistantguard.dropin.engines import Engines
 
-__all__ = ["AssistantsService"]
+__all__ = ["AssistantsService", "searched_files"]
 
 T = TypeVar("T")
 Body = dict[str, Any]
@@ -99,7 +99,7 @@ class AssistantsService:
         body[HIDDEN] = {
             "active": None,
             "unsent": [message["id"] for message in messages],
-            "files": [*files, *(file_id for message in messages for file_id in _searched(message))],
+            "files": [*files, *(file_id for message in messages for file_id in searched_files(message))],
             "user": self._user_of(body["metadata"]),
         }
         documents = [Document("message", message["id"], body["id"], now, message) for message in messages]
@@ -152,7 +152,7 @@ class AssistantsService:
         """POST /threads/{id}/messages."""
         given, now, thread_id = parameters.message_parameters(_json(request)), self._driver.now(), names[0]
         message = objects.new_message(f"msg_{uuid.uuid4().hex}", now, thread_id, given)
-        files = _searched(message)
+        files = searched_files(message)
 
         def note(document: Document) -> None:
             hidden = document.body[HIDDEN]
@@ -310,7 +310,7 @@ def _refused(problem: problems.ApiProblem) -> WireAnswer:
     return WireAnswer(problem.status, problem.body())
 
 
-def _searched(message: Mapping[str, Any]) -> list[str]:
+def searched_files(message: Mapping[str, Any]) -> list[str]:
     """The files that a message attaches for file search."""
     return [
         attachment["file_id"]
