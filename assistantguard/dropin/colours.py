@@ -150,12 +150,20 @@ class AsyncioColour:
 
     def spawn(self, work: Work) -> Callable[[], None]:
         """See `Colour.spawn`."""
-        task = asyncio.ensure_future(work())
+        begun = False
+
+        async def whole() -> None:
+            nonlocal begun
+            begun = True
+            await work()
+
+        task = asyncio.ensure_future(whole())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
         def cancel() -> None:
-            task.cancel()
+            if begun:  # else it would end without a word: the run looks for its own cancellation when it begins
+                task.cancel()
 
         return cancel
 

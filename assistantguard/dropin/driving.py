@@ -252,7 +252,10 @@ class Driving:
         recorder.tell_run(live.body["status"])
 
     def _engine(self, loaded: Loaded) -> Engine:
-        return self._engines.engine(assistant_for(loaded.run, loaded.assistant, loaded.thread), loaded.run)
+        hidden = loaded.thread[HIDDEN]
+        files, searches = hidden.get("code_files", ()), bool(hidden["files"])
+        assistant = assistant_for(loaded.run, loaded.assistant, loaded.thread, files=files, searches=searches)
+        return self._engines.engine(assistant, loaded.run)
 
     def _recorder(self, run_body: Body, feed: Queue | None = None) -> Recorder:
         return Recorder(run_body, self._driver.now, None if feed is None else feed.put)

@@ -12,8 +12,8 @@ from assistantguard import tokens
 from assistantguard.dropin import objects, parameters
 from assistantguard.dropin.exported import Bad, Found
 from assistantguard.dropin.problems import ApiProblem
-from assistantguard.dropin.recording import HIDDEN
-from assistantguard.dropin.service import searched_files
+from assistantguard.dropin.recording import HIDDEN, attach
+from assistantguard.dropin.translation import attached_files
 from assistantguard.models.values import Record
 from assistantguard.storage.documents import LONGEST_ID, Document, DocumentStore, can_be_kept
 
@@ -158,7 +158,8 @@ def _add_thread(
             body[HIDDEN] = {
                 "active": None,
                 "unsent": unread,
-                "files": [] if _stores_of(body) else _files_of(new),
+                "files": [] if _stores_of(body) else attached_files(new, "file_search"),
+                "code_files": attached_files(new, "code_interpreter"),
                 "user": body["metadata"].get("user") or None,
             }
             documents.add(Document("thread", thread_id, "", body["created_at"], body))
@@ -167,8 +168,10 @@ def _add_thread(
             def note(document: Document) -> None:
                 hidden = document.body[HIDDEN]
                 hidden["unsent"] = [*hidden["unsent"], *unread]
-                if not _stores_of(document.body):
-                    hidden["files"] = [*dict.fromkeys([*hidden["files"], *_files_of(new)])]
+                searched = hidden["files"]
+                attach(hidden, new)
+                if _stores_of(document.body):
+                    hidden["files"] = searched
 
             documents.change("thread", thread_id, note)
         for at in range(0, len(new), _AT_ONCE):
@@ -309,10 +312,6 @@ def _thread_of(thread_id: str, messages: Sequence[_Kept]) -> Body:
 def _stores_of(thread: Mapping[str, Any]) -> Sequence[str]:
     """The vector stores of a thread; what was attached for file search is in them."""
     return ((thread.get("tool_resources") or {}).get("file_search") or {}).get("vector_store_ids") or ()
-
-
-def _files_of(messages: Sequence[Body]) -> list[str]:
-    return list(dict.fromkeys(file_id for body in messages for file_id in searched_files(body)))
 
 
 def _says_something(body: Mapping[str, Any]) -> bool:

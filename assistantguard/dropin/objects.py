@@ -21,6 +21,7 @@ from assistantguard.dropin.run_objects import (
     step_ended,
     tool_calls_step,
     usage_object,
+    without_found,
 )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "step_ended",
     "tool_calls_step",
     "usage_object",
+    "without_found",
 ]
 
 _DELETED = {"assistant": "assistant.deleted", "thread": "thread.deleted", "message": "thread.message.deleted"}

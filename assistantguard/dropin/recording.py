@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.reading import get
 from assistantguard.dropin import objects
-from assistantguard.dropin.translation import text_content
+from assistantguard.dropin.translation import attached_files, text_content
 from assistantguard.storage.documents import Document
 
 if TYPE_CHECKING:
     from assistantguard.engine.ports import ModelAnswer
-    from assistantguard.models import ToolOutput
+    from assistantguard.models import ToolOutput, Usage
 
-__all__ = ["HIDDEN", "Recorder", "parsed", "requires_action_of", "shown", "with_outputs"]
+__all__ = ["HIDDEN", "Recorder", "attach", "parsed", "requires_action_of", "shown", "with_outputs"]
 
 Body = dict[str, Any]
 HIDDEN = "assistantguard"
@@ -26,6 +26,12 @@ HIDDEN = "assistantguard"
 def shown(body: Mapping[str, Any]) -> Body:
     """A document's body as the application sees it."""
     return {name: value for name, value in body.items() if name != HIDDEN}
+
+
+def attach(hidden: Body, messages: Sequence[Mapping[str, Any]]) -> None:
+    """Note with what is hidden of a thread which files messages bring to its tools."""
+    for name, tool in (("files", "file_search"), ("code_files", "code_interpreter")):
+        hidden[name] = [*dict.fromkeys([*hidden.get(name, ()), *attached_files(messages, tool)])]
 
 
 class Recorder:
@@ -45,6 +51,10 @@ class Recorder:
         self._tell = tell
         self._message: Body | None = None
         self._step: Body | None = None
+        self._pieces: list[str] = []
+        """What was told of the message so far."""
+        self._waiting: Body | None = None
+        """The step whose calls wait for outputs."""
 
     def tell(self, event: str, data: Any) -> None:
         """Tell an event."""
@@ -63,32 +73,42 @@ class Recorder:
         if self._message is None:
             self._begin_message()
         assert self._message is not None
+        self._pieces.append(text)
         delta = {"content": [{"index": 0, "type": "text", "text": {"value": text}}]}
         self.tell("thread.message.delta", {"id": self._message["id"], "object": "thread.message.delta", "delta": delta})
 
     def discarded(self, reason: str = "run_failed") -> None:
-        """What was said since the last answer does not count."""
+        """What was said since the last answer does not count, and nobody waits for the outputs of calls any more."""
+        status = "cancelled" if reason == "run_cancelled" else "failed"
+        if self._waiting is not None:
+            self.tell(f"thread.run.step.{status}", objects.step_ended(self._waiting, status, self._now()))
+            self._waiting = None
         if self._message is None or self._step is None:
             return
         now = self._now()
-        message = {
-            **self._message,
-            "status": "incomplete",
-            "incomplete_at": int(now),
-            "incomplete_details": {"reason": reason},
-        }
+        content = text_content("".join(self._pieces)) if self._pieces else []
+        message = objects.message_ended(self._message, content, now, incomplete_reason=reason)
         self.tell("thread.message.incomplete", message)
-        status = "cancelled" if reason == "run_cancelled" else "failed"
         self.tell(f"thread.run.step.{status}", objects.step_ended(self._step, status, now))
         self._message = self._step = None
 
     def answered(self, answer: ModelAnswer) -> None:
-        """An answer counts: its message and its steps are written, the last step with its usage."""
-        if answer.text:
-            self._end_message(answer, last=not _calls_of(answer))
+        """An answer counts: its message and its steps are written, the last step with its usage.
+
+        Built-in tools were used before the model spoke. Where its words were told as they came, that step comes after.
+        """
         calls = _calls_of(answer)
-        if calls:
-            self._begin_calls(answer, calls)
+        functions = [call for call in calls if call["type"] == "function"]
+        used = [call for call in calls if call["type"] != "function"]
+        told = self._message is not None
+        if used and not told:
+            self._add_calls(used, usage=None if answer.text or functions else answer.usage)
+        if answer.text:
+            self._end_message(answer, last=not functions and not (used and told))
+        if used and told:
+            self._add_calls(used, usage=None if functions else answer.usage)
+        if functions:
+            self._add_calls(functions, usage=answer.usage, waits=bool(answer.tool_calls))
 
     def _begin_message(self) -> None:
         now, run = self._now(), self.run
@@ -104,7 +124,7 @@ class Recorder:
             status="in_progress",
         )
         message["content"] = []
-        self._message, self._step = message, step
+        self._message, self._step, self._pieces = message, step, []
         for word in ("created", "in_progress"):
             self.tell(f"thread.run.step.{word}", step)
         for word in ("created", "in_progress"):
@@ -136,7 +156,8 @@ class Recorder:
         self.tell("thread.run.step.completed", step)
         self._message = self._step = None
 
-    def _begin_calls(self, answer: ModelAnswer, calls: list[Body]) -> None:
+    def _add_calls(self, calls: list[Body], *, usage: Usage | None, waits: bool = False) -> None:
+        """Write down a step of tool calls; with `waits` it stays in progress until their outputs come."""
         now, run = self._now(), self.run
         empty = objects.tool_calls_step(f"step_{uuid.uuid4().hex}", now, run, [], status="in_progress")
         for word in ("created", "in_progress"):
@@ -147,12 +168,12 @@ class Recorder:
             "thread.run.step.delta",
             {"id": step["id"], "object": "thread.run.step.delta", "delta": {"step_details": details}},
         )
-        waits = bool(answer.tool_calls)
         if waits:
-            if answer.usage is not None:
-                step["usage"] = objects.usage_object(answer.usage)
+            if usage is not None:
+                step["usage"] = objects.usage_object(usage)
+            self._waiting = step
         else:
-            step = objects.step_ended(step, "completed", now, usage=answer.usage)
+            step = objects.step_ended(step, "completed", now, usage=usage)
             self.tell("thread.run.step.completed", step)
         self.added.append(Document("step", step["id"], run["id"], now, step, "waits" if waits else ""))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.dropin import objects, problems
-from assistantguard.dropin.recording import HIDDEN, requires_action_of, with_outputs
+from assistantguard.dropin.recording import HIDDEN, attach, requires_action_of, with_outputs
 from assistantguard.models import ToolOutput
 from assistantguard.models.values import Record
 from assistantguard.storage.documents import Document
@@ -69,6 +69,7 @@ class RunRecords:
                     raise problems.run_active(thread_id, hidden["active"])
                 hidden["active"] = run_id
                 hidden["unsent"] = [*hidden["unsent"], *(message["id"] for message in added)]
+                attach(hidden, added)
 
             thread = self.documents.change("thread", thread_id, take)
             if thread is None:

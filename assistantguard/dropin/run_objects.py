@@ -22,6 +22,7 @@ __all__ = [
     "step_ended",
     "tool_calls_step",
     "usage_object",
+    "without_found",
 ]
 
 Body: TypeAlias = dict[str, Any]
@@ -270,3 +271,21 @@ def _step(
         "usage": None,
     }
     return body if status == "in_progress" else step_ended(body, status, now)
+
+
+def without_found(step: Mapping[str, Any]) -> Body:
+    """A step without the texts that its file searches found."""
+    details = step["step_details"]
+    if details["type"] != "tool_calls":
+        return {**step}
+    return {**step, "step_details": {**details, "tool_calls": [_without_found(call) for call in details["tool_calls"]]}}
+
+
+def _without_found(call: Mapping[str, Any]) -> Body:
+    if call["type"] != "file_search":
+        return {**call}
+    search = call["file_search"]
+    results = [
+        {name: value for name, value in result.items() if name != "content"} for result in search.get("results") or ()
+    ]
+    return {**call, "file_search": {**search, "results": results}}

@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard.dropin import objects, parameters, problems
-from assistantguard.dropin.recording import HIDDEN, parsed, shown
+from assistantguard.dropin.recording import HIDDEN, attach, parsed, shown
 from assistantguard.dropin.runs import Runs
+from assistantguard.dropin.translation import attached_files
 from assistantguard.dropin.wire import WireAnswer, WireRequest
 from assistantguard.storage.documents import Document, DocumentUnknown
 
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from assistantguard.dropin.colours import Colour
     from assistantguard.dropin.engines import Engines
 
-__all__ = ["AssistantsService", "searched_files"]
+__all__ = ["AssistantsService"]
 
 T = TypeVar("T")
 Body = dict[str, Any]
 Handler = Callable[["AssistantsService", WireRequest, tuple[str, ...]], Awaitable[WireAnswer]]
 _SERVED = re.compile(r"/(assistants|threads)(/|$)")
+_FOUND = "step_details.tool_calls[*].file_search.results[*].content"
 _POLL_HELPER = "x-stainless-poll-helper"
 _POLL_AFTER = {"openai-poll-after-ms": "50"}
 
@@ -99,7 +101,8 @@ class AssistantsService:
         body[HIDDEN] = {
             "active": None,
             "unsent": [message["id"] for message in messages],
-            "files": [*files, *(file_id for message in messages for file_id in searched_files(message))],
+            "files": [*files, *attached_files(messages, "file_search")],
+            "code_files": attached_files(messages, "code_interpreter"),
             "user": self._user_of(body["metadata"]),
         }
         documents = [Document("message", message["id"], body["id"], now, message) for message in messages]
@@ -152,14 +155,13 @@ class AssistantsService:
         """POST /threads/{id}/messages."""
         given, now, thread_id = parameters.message_parameters(_json(request)), self._driver.now(), names[0]
         message = objects.new_message(f"msg_{uuid.uuid4().hex}", now, thread_id, given)
-        files = searched_files(message)
 
         def note(document: Document) -> None:
             hidden = document.body[HIDDEN]
             if hidden["active"] is not None:
                 raise problems.messages_locked(thread_id, hidden["active"])
             hidden["unsent"].append(message["id"])
-            hidden["files"] = [*dict.fromkeys([*hidden["files"], *files])]
+            attach(hidden, [message])
 
         def work() -> None:
             with self._documents.together():
@@ -257,19 +259,19 @@ class AssistantsService:
     async def list_steps(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """GET /threads/{id}/runs/{id}/steps."""
         await self._get("run", names[1], names[0])
-        return await self._page("step", names[1], request)
+        return await self._page("step", names[1], request, show=_shown_step(request))
 
-    async def retrieve_step(self, _: WireRequest, names: tuple[str, ...]) -> WireAnswer:
+    async def retrieve_step(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """GET /threads/{id}/runs/{id}/steps/{id}."""
         await self._get("run", names[1], names[0])
-        return WireAnswer(200, await self._get("step", names[2], names[1]))
+        return WireAnswer(200, _shown_step(request)(await self._get("step", names[2], names[1])))
 
     # Storage
 
     async def _get(self, kind: str, document_id: str, parent: str | None = None) -> Body:
         document = await self._do(lambda: self._documents.get(kind, document_id, parent))
         if document is None:
-            raise problems.not_found(kind, document_id)
+            raise problems.not_found("run step" if kind == "step" else kind, document_id)
         return shown(document.body)
 
     async def _change(self, kind: str, document_id: str, change: Callable[[Body], Body]) -> Body:
@@ -283,7 +285,9 @@ class AssistantsService:
             raise problems.not_found(kind, document_id)
         return shown(document.body)
 
-    async def _page(self, kind: str, parent: str, request: WireRequest) -> WireAnswer:
+    async def _page(
+        self, kind: str, parent: str, request: WireRequest, show: Callable[[Mapping[str, Any]], Body] = shown
+    ) -> WireAnswer:
         query = parameters.list_query(request.query)
         page = await self._do(
             lambda: self._documents.page(
@@ -296,10 +300,16 @@ class AssistantsService:
                 mark=query.run_id if kind == "message" else None,
             )
         )
-        return WireAnswer(200, objects.page([shown(document.body) for document in page.documents], page.has_more))
+        return WireAnswer(200, objects.page([show(document.body) for document in page.documents], page.has_more))
 
     async def _do(self, work: Callable[[], T]) -> T:
         return await self._driver.blocking(work, at_once=self._documents.in_process)
+
+
+def _shown_step(request: WireRequest) -> Callable[[Mapping[str, Any]], Body]:
+    """How the request wants steps: what file searches found is told only where it asks for it."""
+    asks = any(name in {"include", "include[]"} and value == _FOUND for name, value in request.query)
+    return shown if asks else objects.without_found
 
 
 def _of_run(run: Body, events: AsyncGenerator[tuple[str, Any], None] | None) -> WireAnswer:
@@ -308,15 +318,6 @@ def _of_run(run: Body, events: AsyncGenerator[tuple[str, Any], None] | None) -> 
 
 def _refused(problem: problems.ApiProblem) -> WireAnswer:
     return WireAnswer(problem.status, problem.body())
-
-
-def searched_files(message: Mapping[str, Any]) -> list[str]:
-    """The files that a message attaches for file search."""
-    return [
-        attachment["file_id"]
-        for attachment in message.get("attachments") or ()
-        if attachment.get("file_id") and any(tool["type"] == "file_search" for tool in attachment.get("tools") or ())
-    ]
 
 
 def _json(request: WireRequest) -> Any:

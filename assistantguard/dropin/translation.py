@@ -11,7 +11,7 @@ from assistantguard.models.assistant import Assistant
 
 __all__ = [
     "assistant_for",
-    "code_interpreter_files",
+    "attached_files",
     "content_annotation",
     "input_item",
     "refusal_content",
@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 _MOST_CONTAINER_FILES = 50
+_TOLD_ON_REQUEST = {"file_search": "file_search_call.results", "code_interpreter": "code_interpreter_call.outputs"}
 _RESULTS = 20
 _RESULTS_OF_GPT_3_5 = 5
 """How many chunks the Assistants API's file search gave a model; that of Responses gives fewer if not told."""
@@ -30,6 +31,7 @@ def assistant_for(
     thread_body: Mapping[str, Any],
     *,
     files: Sequence[str] = (),
+    searches: bool = False,
 ) -> Assistant:
     """The assistant that answers in a run.
 
@@ -41,12 +43,13 @@ def assistant_for(
         run_body: The run.
         assistant_body: Its assistant, for the name and the resources of its tools.
         thread_body: Its thread, for the resources of its tools.
-        files: Further files for the code interpreter, such as `code_interpreter_files` finds in messages.
+        files: Further files for the code interpreter, such as `attached_files` finds in messages.
+        searches: Whether the thread gets a vector store of its own, of files attached to its messages.
 
     Raises:
         ApiProblem: 400, the code interpreter would have more files than a container takes.
     """
-    tools = _tools(run_body, assistant_body, thread_body, files)
+    tools = _tools(run_body, assistant_body, thread_body, files, searches=searches)
     return Assistant(
         model=run_body["model"],
         instructions=run_body["instructions"] or "",
@@ -60,6 +63,7 @@ def assistant_for(
         tool_choice=_tool_choice(run_body.get("tool_choice"), tools),
         parallel_tool_calls=False if run_body.get("parallel_tool_calls") is False else None,
         metadata=dict(run_body.get("metadata") or {}),
+        extra_body=_included(run_body["tools"]),
     )
 
 
@@ -142,22 +146,24 @@ def content_annotation(text: str, annotation: Any) -> dict[str, Any] | None:
     return None
 
 
-def code_interpreter_files(thread_body: Mapping[str, Any], messages: Iterable[Mapping[str, Any]] = ()) -> list[str]:
-    """The files that a thread gives to the code interpreter: its own and those attached to its messages.
+def attached_files(messages: Iterable[Mapping[str, Any]], tool: str) -> list[str]:
+    """The files that are attached to messages for a tool.
 
     Args:
-        thread_body: The thread.
-        messages: Its messages, of which the attachments count.
+        messages: The messages.
+        tool: ``"code_interpreter"`` or ``"file_search"``.
 
     Returns:
         Their ids, each once, in the order in which they are found.
     """
-    found = dict.fromkeys(_resource_ids(thread_body, "code_interpreter", "file_ids"))
-    for message in messages:
-        for attachment in message.get("attachments") or ():
-            if any(tool["type"] == "code_interpreter" for tool in attachment.get("tools") or ()):
-                found[attachment["file_id"]] = None
-    return list(found)
+    return list(
+        dict.fromkeys(
+            attachment["file_id"]
+            for message in messages
+            for attachment in message.get("attachments") or ()
+            if any(one["type"] == tool for one in attachment.get("tools") or ())
+        )
+    )
 
 
 def _tools(
@@ -165,6 +171,8 @@ def _tools(
     assistant_body: Mapping[str, Any],
     thread_body: Mapping[str, Any],
     files: Sequence[str],
+    *,
+    searches: bool,
 ) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = []
     seen: set[str] = set()
@@ -181,7 +189,7 @@ def _tools(
         seen.add(kind)
         if kind == "file_search":
             stores = _both(assistant_body, thread_body, "file_search", "vector_store_ids")
-            if stores:  # without one there is nothing to search, and the Responses API takes no such tool
+            if stores or searches:  # without one there is nothing to search, and the Responses API takes no such tool
                 tools.append(_file_search(tool.get("file_search") or {}, stores, run_body["model"]))
         else:
             mine = list(dict.fromkeys([*_both(assistant_body, thread_body, "code_interpreter", "file_ids"), *files]))
@@ -195,6 +203,12 @@ def _tools(
                 container["file_ids"] = mine
             tools.append({"type": "code_interpreter", "container": container})
     return tools
+
+
+def _included(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the Responses API tells of tools only where it is asked for it: what a search found, what code printed."""
+    wanted = [_TOLD_ON_REQUEST[kind] for kind in _TOLD_ON_REQUEST if any(tool["type"] == kind for tool in tools)]
+    return {"include": wanted} if wanted else {}
 
 
 def _file_search(options: Mapping[str, Any], stores: list[str], model: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from assistantguard.dropin import objects, parameters
 from assistantguard.dropin.problems import ApiProblem
 from assistantguard.dropin.translation import (
     assistant_for,
-    code_interpreter_files,
+    attached_files,
     content_annotation,
     input_item,
     refusal_content,
@@ -76,6 +76,7 @@ def test_an_assistants_settings_go_on_in_the_words_of_responses() -> None:
         response_format={"type": "json_schema", "name": "order", "schema": {"type": "object"}, "strict": False},
         parallel_tool_calls=False,
         metadata={"a": "b"},
+        extra_body={"include": ["file_search_call.results", "code_interpreter_call.outputs"]},
     )
 
 
@@ -287,8 +288,7 @@ def test_an_annotation_of_another_shape_is_left_out(annotation: Any) -> None:
     assert text_content("Hi", [annotation]) == [{"type": "text", "text": {"value": "Hi", "annotations": []}}]
 
 
-def test_the_code_interpreter_has_the_files_of_the_thread_and_its_messages_once_each() -> None:
-    where = thread(tool_resources={"code_interpreter": {"file_ids": ["file_1"]}})
+def test_the_files_that_messages_bring_to_a_tool_are_found_once_each() -> None:
     code, search = {"type": "code_interpreter"}, {"type": "file_search"}
     messages = [
         message(
@@ -298,8 +298,8 @@ def test_the_code_interpreter_has_the_files_of_the_thread_and_its_messages_once_
         {**message("Hi"), "attachments": None},
     ]
 
-    assert code_interpreter_files(where, messages) == ["file_1", "file_2"]
-    assert code_interpreter_files({**where, "tool_resources": None}) == []
+    assert attached_files(messages, "code_interpreter") == ["file_2", "file_1"]
+    assert attached_files(messages, "file_search") == ["file_2", "x"]
 
 
 PARTS = st.lists(st.sampled_from([{"type": "text", "text": "Look."}, *IMAGES]), min_size=1, max_size=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of 
 import pytest
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
-__all__ = ["contract_problems", "official_contract"]
+__all__ = ["contract_is_here", "contract_problems", "official_contract", "schema_of_answer"]
 
 _PLACE = Path(__file__).parents[2].parent / "shared" / "openapi" / "openai.json"
+
+
+def contract_is_here() -> bool:
+    """Whether the document lies beside the repository."""
+    return _PLACE.exists()
 
 
 def official_contract() -> dict[str, Any]:
@@ -26,12 +32,33 @@ def official_contract() -> dict[str, Any]:
 
 def contract_problems(schema: Mapping[str, Any] | str, document: Any) -> list[str]:
     """Where a document breaks a schema of the contract, or the one of this name."""
-    contract = official_contract()
+    official_contract()
     if isinstance(schema, str):
         schema = {"$ref": f"#/components/schemas/{schema}"}
-    validator = jsonschema.Draft202012Validator({**schema, "components": contract["components"]})
+    validator = _validator(json.dumps(schema))
     found = [best_match([error]) for error in validator.iter_errors(document)]
     return [f"at {list(best.absolute_path)}: {best.message[:300]}" for best in found]
+
+
+def schema_of_answer(endpoint: str) -> dict[str, Any]:
+    """The schema of the answer to an endpoint, such as ``GET /threads/{id}``, whatever the names of its ids.
+
+    Raises:
+        KeyError: The contract has no such endpoint.
+    """
+    method, path = endpoint.split(" ")
+    for template, operations in official_contract()["paths"].items():
+        if re.sub(r"\{\w+\}", "{id}", template) == path and method.lower() in operations:
+            schema: dict[str, Any] = operations[method.lower()]["responses"]["200"]["content"]["application/json"][
+                "schema"
+            ]
+            return schema
+    raise KeyError(endpoint)
+
+
+@functools.lru_cache(maxsize=128)
+def _validator(schema: str) -> Any:
+    return jsonschema.Draft202012Validator({**json.loads(schema), "components": _read()["components"]})
 
 
 @functools.cache
