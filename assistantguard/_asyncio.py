@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import operator
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import anyio
+import openai
 
 from assistantguard._calling import ToolCalling, answered, is_async, limit_of, outputs_of_step
 from assistantguard._threads import in_thread
 from assistantguard._unwinding import Unwinding
-from assistantguard.backends.port import END
+from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method
 from assistantguard.models import ToolCall, ToolOutput
 
 __all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort", "AsyncioTurns"]
@@ -51,6 +52,41 @@ class AsyncioPort:
         """See `ClientPort.open`."""
         deadline = time.monotonic() + timeout
         return AsyncioEvents(await self.call(path, timeout, *args, stream=True, **params), deadline)
+
+    async def send(
+        self,
+        method: Method,
+        path: str,
+        timeout: float,
+        /,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """See `ClientPort.send`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
+        options = {"headers": {**(headers or {}), RAW_ANSWER: "true"}, "timeout": timeout, "params": query or {}}
+        params = {} if body is None else {"body": body}
+        with anyio.fail_after(timeout):
+            work = getattr(self._client, method)(path, cast_to=object, options=options, **params)
+            response = await Unwinding(work)
+        return HttpAnswer(response.parse(), response.headers)
+
+    async def listen(
+        self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> AsyncioEvents:
+        """See `ClientPort.listen`."""
+        deadline = time.monotonic() + timeout
+        options = {"headers": {"Accept": "text/event-stream", **(headers or {})}, "timeout": timeout}
+        with anyio.fail_after(timeout):
+            work = self._client.post(
+                path, cast_to=object, body=body, options=options, stream=True, stream_cls=openai.AsyncStream[object]
+            )
+            return AsyncioEvents(await Unwinding(work), deadline)
 
 
 class AsyncioEvents:

@@ -6,14 +6,16 @@ import concurrent.futures
 import operator
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from typing import Any, TypeVar
+
+import openai
 
 from assistantguard._calling import ToolCalling, answered, limit_of, outputs_of_step
 from assistantguard._threads import FairLock, in_thread
 from assistantguard._watch import watch
-from assistantguard.backends.port import END
+from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method
 from assistantguard.models import ToolCall, ToolOutput
 
 __all__ = ["BlockingDriver", "BlockingEvents", "BlockingPort", "BlockingTurns", "block_on"]
@@ -86,6 +88,45 @@ class BlockingPort:
         """See `ClientPort.open`."""
         deadline = time.monotonic() + timeout
         stream = self._method(path)(*args, stream=True, timeout=timeout, **params)
+        return BlockingEvents(stream, deadline)
+
+    async def send(
+        self,
+        method: Method,
+        path: str,
+        timeout: float,
+        /,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """See `ClientPort.send`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
+        options = {"headers": {**(headers or {}), RAW_ANSWER: "stream"}, "timeout": timeout, "params": query or {}}
+        params = {} if body is None else {"body": body}
+        deadline = time.monotonic() + timeout
+        answer = self._method(method)(path, cast_to=object, options=options, **params)
+        with closing(answer) as response, watch(response.http_response, deadline) as watched:
+            try:
+                return HttpAnswer(response.parse(), response.headers)
+            except Exception as error:
+                if watched.late:
+                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
+                raise
+
+    async def listen(
+        self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> BlockingEvents:
+        """See `ClientPort.listen`."""
+        deadline = time.monotonic() + timeout
+        options = {"headers": {"Accept": "text/event-stream", **(headers or {})}, "timeout": timeout}
+        stream = self._method("post")(
+            path, cast_to=object, body=body, options=options, stream=True, stream_cls=openai.Stream[object]
+        )
         return BlockingEvents(stream, deadline)
 
 

@@ -29,8 +29,10 @@ from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals,
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
+    from assistantguard._described import DescribedAssistant
     from assistantguard._thread_book import ThreadBook, Turns
-    from assistantguard.engine import Engine
+    from assistantguard.backends.port import ClientPort
+    from assistantguard.engine import Backend, Driver, Engine
     from assistantguard.engine.payers import Payer
     from assistantguard.models import ToolCall
     from assistantguard.models.budget import BudgetReport
@@ -78,6 +80,8 @@ class Options:
     lease_seconds: float
     when_busy: str
     keep_content: bool
+    assistant_id: str | None
+    tools: Sequence[Callable[..., Any]]
 
 
 class SessionTokens(TypedDict):
@@ -127,17 +131,18 @@ class GuardCore:
     """
 
     def __init__(
-        self, guard: Any, face: type, assistant: Assistant, options: Options, *, allows_async_tools: bool
+        self, guard: Any, face: type, assistant: Assistant | None, options: Options, *, allows_async_tools: bool
     ) -> None:
-        if not isinstance(assistant, Assistant):
-            raise ConfigurationError(
-                f"assistant is {assistant!r}: give an Assistant(model=…, instructions=…, tools=[…])"
-            )
+        self._given = assistant
+        self._described: DescribedAssistant | None = None
+        self._assistant_id = options.assistant_id
+        assistant = _assistant(assistant, options)
         self.prices = options.prices if isinstance(options.prices, PriceBook) else PriceBook(options.prices)
         self.toolbox = Toolbox(assistant.tools, max_tool_output_characters=options.max_tool_output_characters)
         if not allows_async_tools:
             _refuse_async_tools(self.toolbox)
         overridden = _overridden(guard, face)
+        self._answers_all = bool(overridden)
         if self.toolbox.schema_only and not overridden:
             raise ConfigurationError(
                 f"the tool {self.toolbox.schema_only[0]!r} is given as a schema, and nothing runs it: override"
@@ -155,8 +160,9 @@ class GuardCore:
                 " another"
             )
         self.policies = _policies(options)
-        for policy in self.policies.policies:
-            policy.check(assistant, self.prices)
+        if self._given is not None:  # else its model is known only when the server was asked
+            for policy in self.policies.policies:
+                policy.check(assistant, self.prices)
         self.most_threads = _most_threads(options.max_threads_per_user)
         self.topic_check = _topic_check(options.topic_check)
         one_of("when_busy", options.when_busy, ("wait", "refuse"))
@@ -185,7 +191,7 @@ class GuardCore:
             fan_out(sinks),
             run_timeout,
             cleanup_timeout,
-            background_mode(options.background),
+            _background(options),
             self.leases,
         )
         self.calling = ToolCalling(
@@ -204,7 +210,25 @@ class GuardCore:
         from assistantguard.engine.lending import Lending
 
         lending = Lending(engine, self.leases, wait=self.waits)
-        return ThreadBook(engine, lending, self.leases, self.most_threads, self.topic_check, new_turns)
+        book = ThreadBook(engine, lending, self.leases, self.most_threads, self.topic_check, new_turns)
+        if self._described is not None:
+            book.prepare = self._described.prepare
+        return book
+
+    def backend(self, port: ClientPort, driver: Driver) -> Backend:
+        """What drives the server: over Responses and Conversations, or over the Assistants protocol."""
+        if self._assistant_id is None:
+            from assistantguard.backends.responses import ResponsesBackend
+
+            return ResponsesBackend(port)
+        from assistantguard._described import DescribedAssistant
+        from assistantguard.backends.assistants import AssistantsBackend
+
+        backend = AssistantsBackend(port, driver, self._assistant_id, self._given)
+        self._described = DescribedAssistant(
+            self.session, driver, backend, self.toolbox, self._given, answers_all=self._answers_all
+        )
+        return backend
 
     def close(self) -> None:
         """Write the events that are queued, see budgets' warnings out, and close the database that was opened here."""
@@ -316,6 +340,38 @@ def _most_threads(value: Any) -> int | None:
     raise ConfigurationError(
         f"max_threads_per_user is {value!r}, it must be a whole number of at least 1, or None for no limit"
     )
+
+
+def _assistant(given: Any, options: Options) -> Assistant:
+    """The assistant that is given; a stand-in for one that only the server knows yet."""
+    assistant_id, tools = options.assistant_id, options.tools
+    if assistant_id is None and not isinstance(given, Assistant):
+        raise ConfigurationError(
+            f"assistant is {given!r}: give an Assistant(model=…, instructions=…, tools=[…]), or the assistant_id of a"
+            " server that speaks the Assistants protocol"
+        )
+    if given is not None and not isinstance(given, Assistant):
+        raise ConfigurationError(f"assistant is {given!r}: give an Assistant(…), or leave it out beside assistant_id")
+    if assistant_id is not None and (not isinstance(assistant_id, str) or not assistant_id.strip()):
+        raise ConfigurationError(f"assistant_id is {assistant_id!r}: give the server's id, for example 'asst_abc'")
+    if given is not None:
+        if tools:
+            raise ConfigurationError("both assistant and tools are given: give the tools with Assistant(tools=[…])")
+        return given
+    assert assistant_id is not None
+    return Assistant(model=assistant_id, tools=tools)
+
+
+def _background(options: Options) -> bool | None:
+    value: Any = options.background
+    if options.assistant_id is not None:
+        if value is not None and value is not True:
+            raise ConfigurationError(
+                f"background is {value!r}, and an assistant_id is given: runs of that protocol always go on by"
+                " themselves; leave background out"
+            )
+        return True
+    return background_mode(value)
 
 
 def background_mode(value: Any) -> bool | None:

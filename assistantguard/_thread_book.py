@@ -91,6 +91,8 @@ class ThreadBook:
         self.leases = leases
         self.store = leases.store
         self.most = most
+        self.prepare: Callable[[], Awaitable[None]] | None = None
+        """What is to be done before a thread is first used, where there is anything."""
         self._topic_check = topic_check
         self._new_turns = new_turns
         self._places: WeakValueDictionary[tuple[str | None, str], Place] = WeakValueDictionary()
@@ -194,6 +196,8 @@ class ThreadBook:
         """
         await self._take(place, end)
         try:
+            if self.prepare is not None:
+                await self.prepare()
             suggestion = self._suggestion(place, message)
             fresh = None if place.begun else lambda: place.state
             events = self._lending.stream(
@@ -213,6 +217,8 @@ class ThreadBook:
         """Do something else with a thread; the turns before it go first."""
         await self._take(place, None)
         try:
+            if self.prepare is not None:
+                await self.prepare()
             fresh = None if place.begun else lambda: place.state
             return await self._lending.use(place.id, place.user, work, fresh=fresh, seen=place.see)
         finally:
@@ -228,6 +234,8 @@ class ThreadBook:
 
     async def recover(self) -> int:
         """See `AssistantGuard.recover`."""
+        if self.prepare is not None:
+            await self.prepare()
         return await self._lending.recover()
 
     async def _take(self, place: Place, end: float | None) -> None:

@@ -19,7 +19,6 @@ from assistantguard._checks import Message, check_client
 from assistantguard._core import GuardCore, Options, Summary, run_tool, without_retries
 from assistantguard._threads import in_thread
 from assistantguard._wanted import wanted_thread
-from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
 from assistantguard.guarded_thread import AsyncGuardedThread
 from assistantguard.models import Assistant, Reply, ToolCall
@@ -68,6 +67,8 @@ class AsyncAssistantGuard:
         lease_seconds: As for `AssistantGuard`.
         when_busy: As for `AssistantGuard`.
         keep_content: As for `AssistantGuard`.
+        assistant_id: As for `AssistantGuard`.
+        tools: As for `AssistantGuard`.
 
     Raises:
         ConfigurationError: A value cannot work; the message says which, why, and what to do.
@@ -76,7 +77,7 @@ class AsyncAssistantGuard:
     def __init__(
         self,
         client: openai.AsyncOpenAI,
-        assistant: Assistant,
+        assistant: Assistant | None = None,
         policies: Sequence[Policy] | None = None,
         *,
         max_turns: int | None = None,
@@ -98,6 +99,8 @@ class AsyncAssistantGuard:
         lease_seconds: float = 30.0,
         when_busy: Literal["wait", "refuse"] = "wait",
         keep_content: bool = False,
+        assistant_id: str | None = None,
+        tools: Sequence[Callable[..., Any]] = (),
     ) -> None:
         check_client(client, openai.AsyncOpenAI, openai.OpenAI, "use AssistantGuard, or pass openai.AsyncOpenAI()")
         options = Options(
@@ -121,14 +124,14 @@ class AsyncAssistantGuard:
             lease_seconds,
             when_busy,
             keep_content,
+            assistant_id,
+            tools,
         )
         self._core = GuardCore(self, AsyncAssistantGuard, assistant, options, allows_async_tools=True)
         self._client = client
-        self._engine = Engine(
-            self._core.session,
-            AsyncioDriver(self._core.calling, self._core.session.cleanup_timeout),
-            ResponsesBackend(AsyncioPort(without_retries(client))),
-        )
+        driver = AsyncioDriver(self._core.calling, self._core.session.cleanup_timeout)
+        backend = self._core.backend(AsyncioPort(without_retries(client)), driver)
+        self._engine = Engine(self._core.session, driver, backend)
         self._book = self._core.book(self._engine, AsyncioTurns)
         self._user_threads: AsyncUserThreads | None = None
         self._handles: WeakValueDictionary[tuple[str | None, str], AsyncGuardedThread] = WeakValueDictionary()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,6 @@ from assistantguard._calling import is_async
 from assistantguard._checks import Message, check_client
 from assistantguard._core import GuardCore, Options, Summary, run_tool, without_retries
 from assistantguard._wanted import wanted_thread
-from assistantguard.backends import ResponsesBackend
 from assistantguard.engine import Engine
 from assistantguard.errors import ConfigurationError
 from assistantguard.guarded_thread import GuardedThread
@@ -49,7 +48,7 @@ class AssistantGuard:
 
     Args:
         client: Your own ``openai.OpenAI``. It is used as it is; only its own retries are off for our calls.
-        assistant: Model, instructions and tools.
+        assistant: Model, instructions and tools. None only with `assistant_id`.
         policies: What is enforced, in this order. None turns on `default_policies`; an empty list turns everything
             off.
         max_turns: Short form of ``ThreadRotation(max_turns)``.
@@ -78,6 +77,10 @@ class AssistantGuard:
             refused (``"refuse"``).
         keep_content: Whether the messages and tool outputs of runs in flight are kept in the database, too, so that
             nothing of them is lost with a process.
+        assistant_id: An assistant (``asst_…``) of a server that speaks the Assistants v2 protocol, as self-hosted ones
+            do. The conversations are threads and runs of that server then. Model, instructions and tools are the
+            assistant's; where `assistant` is given, too, what it sets goes before them in every run.
+        tools: With `assistant_id` and without `assistant`: the Python functions that the assistant's tools call.
 
     Raises:
         ConfigurationError: A value cannot work; the message says which, why, and what to do.
@@ -86,7 +89,7 @@ class AssistantGuard:
     def __init__(
         self,
         client: openai.OpenAI,
-        assistant: Assistant,
+        assistant: Assistant | None = None,
         policies: Sequence[Policy] | None = None,
         *,
         max_turns: int | None = None,
@@ -108,6 +111,8 @@ class AssistantGuard:
         lease_seconds: float = 30.0,
         when_busy: Literal["wait", "refuse"] = "wait",
         keep_content: bool = False,
+        assistant_id: str | None = None,
+        tools: Sequence[Callable[..., Any]] = (),
     ) -> None:
         check_client(client, openai.OpenAI, openai.AsyncOpenAI, "use AsyncAssistantGuard, or pass openai.OpenAI()")
         for name in ("dispatch_tool", "dispatch_tools"):
@@ -137,14 +142,14 @@ class AssistantGuard:
             lease_seconds,
             when_busy,
             keep_content,
+            assistant_id,
+            tools,
         )
         self._core = GuardCore(self, AssistantGuard, assistant, options, allows_async_tools=False)
         self._client = client
-        self._engine = Engine(
-            self._core.session,
-            BlockingDriver(self._core.calling),
-            ResponsesBackend(BlockingPort(without_retries(client))),
-        )
+        driver = BlockingDriver(self._core.calling)
+        backend = self._core.backend(BlockingPort(without_retries(client)), driver)
+        self._engine = Engine(self._core.session, driver, backend)
         self._book = self._core.book(self._engine, BlockingTurns)
         self._user_threads: UserThreads | None = None
         self._handles: WeakValueDictionary[tuple[str | None, str], GuardedThread] = WeakValueDictionary()

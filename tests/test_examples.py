@@ -15,9 +15,14 @@ EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py") if not path.name.startswith("test_"))
 
 
+OLD_API = ("The Assistants API is deprecated", "deprecated", "use `stream` instead")
+"""What the SDK warns of at each call to it."""
+WARNINGS = ",".join(["error", *(f"ignore:{text}:DeprecationWarning" for text in OLD_API)])
+
+
 @functools.cache
 def run(*command: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": WARNINGS}
     done = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, timeout=100, env=environment, cwd=ROOT, check=False
     )
@@ -70,6 +75,25 @@ def test_the_budgets_refuse_the_fourth_message_and_warn_before_it() -> None:
         "maren has 2 of 5 messages left today",
         "maren: You asked: And where is order 5?",
     ]
+
+
+def test_the_application_of_old_runs_with_the_one_line() -> None:
+    lines = [line for line in run("examples/legacy_app.py").splitlines() if not line.startswith("run.cancelled ")]
+    assert lines == [
+        "W2378156 is sent.",
+        "For 30 days, in the original box.",
+        "W4817420 is packed.",
+        "The run is cancelled.",
+        "W2378156 is sent.",
+        "9 messages, the first: Where is order W2378156?",
+    ]
+
+
+def test_the_application_of_old_knows_nothing_of_a_guard() -> None:
+    source = (EXAMPLES / "legacy_app.py").read_text(encoding="utf-8")
+    application = source.partition('"""')[2].partition('"""')[2].partition("def model(")[0]
+    assert "guard" not in application.replace("import assistantguard\nfrom assistantguard.sandbox", "")
+    assert "client = assistantguard.drop_in(OpenAI())" in source
 
 
 def test_the_tests_of_a_users_bot_pass() -> None:

@@ -55,6 +55,7 @@ FLOORS: dict[str, int] = {
     "backends": 4,
     "_checks": 5,
     "_core": 5,
+    "_described": 5,
     "_thread_book": 5,
     "_thread_changes": 5,
     "_wanted": 5,

@@ -23,7 +23,7 @@ from tests.support.databases import fresh_url
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = "budgets|demo|replay|report|sandbox|sweep|threads|usage"
+COMMANDS = "budgets|demo|import|replay|report|sandbox|scan|serve|sweep|threads|usage"
 ELSEWHERE = "postgresql://guard@db.internal/guard"
 """The database server of the text; the tests have one of their own."""
 
@@ -132,6 +132,8 @@ def run_commands(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ran == text.count("\nassistantguard ") + text.count("* * *  assistantguard ")
 
 
+@pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:deprecated$:DeprecationWarning")
 def test_every_python_block_runs_in_the_order_in_which_it_stands(
     sandbox: Sandbox,
     clients: list[openai.OpenAI],
@@ -142,6 +144,7 @@ def test_every_python_block_runs_in_the_order_in_which_it_stands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = run_snippets(sandbox, server_url)
+    assert names["run"].status == "completed"
     first = names["after_1"]
     assert first["reply"].text == "It is on its way."
     assert first["lookups"] == ["W2378156"]

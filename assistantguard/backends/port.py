@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
 
-__all__ = ["END", "ClientPort", "EventStream"]
+from assistantguard.models.values import Value
+
+__all__ = ["END", "RAW_ANSWER", "ClientPort", "EventStream", "HttpAnswer", "Method"]
+
+Method = Literal["get", "post", "delete"]
 
 END: Final = object()
 """What follows the last event of a stream."""
+
+
+RAW_ANSWER: Final = "X-Stainless-Raw-Response"
+"""The header by which the SDK's own ``with_raw_response`` and ``with_streaming_response`` ask for the whole answer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class HttpAnswer(Value):
+    """A JSON answer with its headers."""
+
+    data: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in any case."""
 
 
 class EventStream(Protocol):
@@ -57,5 +76,43 @@ class ClientPort(Protocol):
             timeout: Seconds that the call and the whole stream may take.
             args: The method's positional arguments.
             params: Its keyword arguments.
+        """
+        ...
+
+    async def send(
+        self,
+        method: Method,
+        path: str,
+        timeout: float,
+        /,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """Make an HTTP request below the client's base URL, and wait for its JSON answer.
+
+        For routes that the SDK's resources warn of, or may lack.
+
+        Args:
+            method: The HTTP method.
+            path: Such as ``"/threads"``.
+            timeout: Seconds the whole call may take.
+            body: Sent as JSON.
+            query: Query parameters.
+            headers: Further headers.
+        """
+        ...
+
+    async def listen(
+        self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> EventStream:
+        """Post `body`, and read the events that it is answered with, as mappings of ``event`` and ``data``.
+
+        Args:
+            path: Such as ``"/threads"``.
+            timeout: Seconds that the call and the whole stream may take.
+            body: Sent as JSON.
+            headers: Further headers.
         """
         ...

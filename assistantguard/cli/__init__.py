@@ -1,4 +1,4 @@
-"""The command line: ``assistantguard report | replay | usage | budgets | threads | sweep | sandbox | demo``.
+"""The command line: ``assistantguard report | replay | usage | budgets | threads | sweep | scan | serve | …``.
 
 Exit codes: 0 done; 1 the command could not do its work (nothing to read, a reader that went away); 2 wrong
 usage, a file that cannot be read, a port that is taken, or a missing extra; 130 interrupted.
@@ -39,7 +39,7 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRAS:
             raise
-        extra = _EXTRAS[missing]
+        extra = "server" if sys.argv[1:2] == ["serve"] else _EXTRAS[missing]
         sys.stderr.write(
             f"assistantguard: this command needs {missing}, which is not installed:"
             f" pip install 'assistantguard[{extra}]'\n"

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 import typer
 
 from assistantguard.cli.budgets_command import budgets
+from assistantguard.cli.import_command import import_command
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
+from assistantguard.cli.scan_command import scan
+from assistantguard.cli.serve_command import serve
 from assistantguard.cli.sweep_command import sweep
 from assistantguard.cli.threads_command import threads
 from assistantguard.cli.usage_command import usage
@@ -42,6 +45,9 @@ app.command()(usage)
 app.add_typer(budgets)
 app.add_typer(threads)
 app.command()(sweep)
+app.command()(scan)
+app.command()(serve)
+app.command("import")(import_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -144,14 +150,14 @@ def sandbox(
 
     Its model answers with a short echo. Any key is taken; nothing is billed and nothing leaves the machine.
     """
-    from assistantguard.sandbox import serve
+    from assistantguard.sandbox import serve as serve_sandbox
 
     def started(base_url: str) -> None:
         say(f"sandbox at {base_url} (any key; Ctrl-C ends it). For example:")
         say(f"  export OPENAI_BASE_URL={base_url} OPENAI_API_KEY=sk-sandbox")
 
     with errors_as_text(), contextlib.suppress(KeyboardInterrupt):
-        serve(
+        serve_sandbox(
             port=port,
             background=cast("BackgroundMode", background),  # it is checked there
             on_disconnect=cast("OnDisconnect", on_disconnect),

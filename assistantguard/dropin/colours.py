@@ -167,6 +167,16 @@ class AsyncioColour:
 
         return cancel
 
+    async def finish(self, seconds: float) -> None:
+        """Let what was spawned end for so many seconds, then cancel the rest and see it end."""
+        until = asyncio.get_running_loop().time() + seconds
+        while self._tasks and (left := until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(set(self._tasks), timeout=left)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     def signal(self) -> Signal:
         """See `Colour.signal`."""
         return _AsyncioSignal()

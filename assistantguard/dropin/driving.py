@@ -112,6 +112,8 @@ class Driving:
         """Settle what a dead process left of a run; return what is left to drive."""
         body, thread, run, engine = loaded.run, opened.thread, opened.run, self._engine(loaded)
         cancelled = Ending("cancelled") if body["status"] == "cancelling" else None
+        if run is not None and run.status != "requires_action":
+            await engine.adopt(thread, run, parks=cancelled is None)
         if run is not None and run.id == body["id"] and run.status == "requires_action" and cancelled is None:
             calls = run.tool_calls
             outputs = await self.do(lambda: self._records.outputs_given(body, calls))
@@ -120,9 +122,9 @@ class Driving:
             recorder.answered(ModelAnswer("", "completed", "", calls, None, run.model))
             await self.do(lambda: self._records.park(body, calls, recorder.added, self._driver.now()))
             return None
-        if run is not None:
+        if run is not None and run.status == "requires_action":
             await engine.adopt(thread, run)
-        elif not self._settings.leases.in_process:
+        elif run is None and not self._settings.leases.in_process:
             run = await self.do(lambda: self._settings.leases.store.run_by_key(thread.id, body["id"]))
         if run is not None and run.status == "completed" and run.key == body["id"]:
             text = await engine.text_of(thread, run)

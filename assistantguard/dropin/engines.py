@@ -70,7 +70,8 @@ class Engines:
         limits = limits_of(run_body)
         key = json.dumps(
             [run_body[name] for name in ("model", "instructions", "tools")]
-            + [repr(assistant), run_body.get("max_prompt_tokens"), run_body.get("max_completion_tokens")]
+            + [repr(assistant)]
+            + [run_body.get(name) for name in ("max_prompt_tokens", "max_completion_tokens", "truncation_strategy")]
         )
         engine = self._kept.pop(key, None)
         if engine is None:
@@ -82,7 +83,7 @@ class Engines:
 
     def _made(self, assistant: Assistant, limits: Sequence[Policy]) -> Engine:
         settings = self.settings
-        policies = PolicySet([*settings.policies, *limits])
+        policies = PolicySet([*limits, *settings.policies])
         for policy in policies.policies:
             policy.check(assistant, settings.prices)
         schemas = Toolbox(assistant.tools).schemas

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from assistantguard.errors import Refused
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS
-from assistantguard.policies import Decision, Limit, Policy, Refuse, View
+from assistantguard.policies import Decision, Limit, Policy, Refuse, Rotate, View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from assistantguard.models import Item
+    from assistantguard.models.carry_over import CarryOverFunction
 
 __all__ = ["CompletionTokensSpent", "PromptTokensSpent", "RunLimits", "TokensOfRunSpent", "limits_of"]
 
@@ -34,16 +37,29 @@ class PromptTokensSpent(TokensOfRunSpent):
 
 
 class RunLimits(Policy):
-    """Keeps one run within the tokens that its caller allowed, over all its requests.
+    """Keeps one run within what its caller allowed, over all its requests.
 
     Args:
         prompt: The most input tokens, or None.
         completion: The most output tokens, or None.
+        messages: How many of the thread's last messages the model is to read, or None for all.
     """
 
-    def __init__(self, prompt: int | None, completion: int | None) -> None:
+    def __init__(self, prompt: int | None, completion: int | None, messages: int | None = None) -> None:
         self._prompt = prompt
         self._completion = completion
+        self._messages = messages
+
+    def before_turn(self, view: View) -> Decision | None:
+        """See `Policy.before_turn`: a thread with more messages goes on in a conversation that begins with the last."""
+        if self._messages is None or view.thread.generation_id is None or view.run is None:
+            return None
+        new = sum("role" in item for item in view.run.input)
+        kept = max(0, self._messages - new)
+        # Those that a rotation carried are not counted among the turns; they were allowed then, and are too many now.
+        if not view.thread.generation_turns and kept:
+            return None
+        return Rotate("the run's truncation_strategy", _last_messages(kept))
 
     def before_request(self, view: View) -> Decision | None:
         """See `Policy.before_request`."""
@@ -63,4 +79,16 @@ class RunLimits(Policy):
 def limits_of(run_body: Mapping[str, Any]) -> RunLimits | None:
     """The limits that a run was created with; None where it has none."""
     prompt, completion = run_body.get("max_prompt_tokens"), run_body.get("max_completion_tokens")
-    return None if prompt is None and completion is None else RunLimits(prompt, completion)
+    strategy = run_body.get("truncation_strategy") or {}
+    messages = strategy.get("last_messages") if strategy.get("type") == "last_messages" else None
+    if prompt is None and completion is None and messages is None:
+        return None
+    return RunLimits(prompt, completion, messages)
+
+
+def _last_messages(count: int) -> CarryOverFunction:
+    def carry(items: Sequence[Item]) -> Sequence[Item]:
+        messages = [item for item in items if item.type == "message" and item.role in ("user", "assistant")]
+        return messages[-count:] if count else []
+
+    return carry

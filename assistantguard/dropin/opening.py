@@ -33,9 +33,87 @@ if TYPE_CHECKING:
     from assistantguard.ledger import Ledger
     from assistantguard.prices import Price
 
-__all__ = ["drop_in"]
+__all__ = ["Opening", "drop_in"]
 
 T = TypeVar("T", openai.OpenAI, openai.AsyncOpenAI)
+
+
+class Opening:
+    """What services work with, opened: the books, the threads and where events go. See `drop_in` for the arguments.
+
+    Raises:
+        ConfigurationError: An argument is outside what is allowed.
+    """
+
+    def __init__(
+        self,
+        *,
+        policies: Sequence[Policy] | None = None,
+        ledger: Ledger | str | None = None,
+        user: Callable[[Mapping[str, str]], str | None] | None = None,
+        on_refusal: Refusals = "failed",
+        prices: Mapping[str, Price] | PriceBook | None = None,
+        sinks: Sequence[Sink] | None = None,
+        events: str | os.PathLike[str] | None = None,
+        run_timeout: float = 600.0,
+        cleanup_timeout: float = 15.0,
+        background: bool | None = None,
+        lease_seconds: float = 30.0,
+    ) -> None:
+        if isinstance(policies, Policy):
+            raise ConfigurationError(f"policies is {policies.name}: give a list, policies=[{policies.name}(…)]")
+        one_of("on_refusal", on_refusal, ("failed", "incomplete", "raise"))
+        run_seconds = positive("run_timeout", run_timeout)
+        cleanup_seconds = positive("cleanup_timeout", cleanup_timeout)
+        lease = positive("lease_seconds", lease_seconds)
+        assert run_seconds is not None
+        assert cleanup_seconds is not None
+        assert lease is not None
+        books, database = ledger_and_database(ledger)
+        jsonl = None if events is None else JsonLinesSink(events)
+        self.settings = Settings(
+            default_policies() if policies is None else policies,
+            prices if isinstance(prices, PriceBook) else PriceBook(prices),
+            books,
+            open_documents(books),
+            Leases(threads_beside(books, content=True), lease),
+            fan_out(_sinks(sinks, jsonl)),
+            run_seconds,
+            cleanup_seconds,
+            background_mode(background),
+            on_refusal,
+            lease,
+            user or _user_in_metadata,
+        )
+        self._ends = contextlib.ExitStack()
+        if database is not None:
+            self._ends.callback(database.close)
+        if jsonl is not None:
+            self._ends.callback(jsonl.close)
+        self._ends.callback(self.settings.leases.stop)
+        self._colours: list[AsyncioColour] = []
+        tokens.warm_up()
+        warm_up_prices()
+
+    def service(self, client: openai.OpenAI | openai.AsyncOpenAI) -> AssistantsService:
+        """A service that works through this client, in its colour."""
+        calling = ToolCalling(Toolbox(()), _no_tools, None, None, 1)
+        colour: Colour
+        if isinstance(client, openai.AsyncOpenAI):
+            colour = AsyncioColour(calling, self.settings.cleanup_timeout)
+            self._colours.append(colour)
+        else:
+            colour = BlockingColour(calling)
+        return AssistantsService(Engines(self.settings, colour, without_retries(client)), colour)
+
+    async def finish(self, seconds: float) -> None:
+        """Let the runs that tasks drive here end for so many seconds, and end the others as failed."""
+        for colour in self._colours:
+            await colour.finish(seconds)
+
+    def close(self) -> None:
+        """Write what is queued, and close the database that was opened here. May be called again."""
+        self._ends.close()
 
 
 def drop_in(
@@ -77,53 +155,25 @@ def drop_in(
     Raises:
         ConfigurationError: An argument is outside what is allowed.
     """
-    if isinstance(policies, Policy):
-        raise ConfigurationError(f"policies is {policies.name}: give a list, policies=[{policies.name}(…)]")
-    one_of("on_refusal", on_refusal, ("failed", "incomplete", "raise"))
-    run_seconds = positive("run_timeout", run_timeout)
-    cleanup_seconds = positive("cleanup_timeout", cleanup_timeout)
-    lease = positive("lease_seconds", lease_seconds)
-    assert run_seconds is not None
-    assert cleanup_seconds is not None
-    assert lease is not None
-    books, database = ledger_and_database(ledger)
-    jsonl = None if events is None else JsonLinesSink(events)
-    told = _sinks(sinks, jsonl)
-    settings = Settings(
-        default_policies() if policies is None else policies,
-        prices if isinstance(prices, PriceBook) else PriceBook(prices),
-        books,
-        open_documents(books),
-        Leases(threads_beside(books, content=True), lease),
-        fan_out(told),
-        run_seconds,
-        cleanup_seconds,
-        background_mode(background),
-        on_refusal,
-        lease,
-        user or _user_in_metadata,
+    opening = Opening(
+        policies=policies,
+        ledger=ledger,
+        user=user,
+        on_refusal=on_refusal,
+        prices=prices,
+        sinks=sinks,
+        events=events,
+        run_timeout=run_timeout,
+        cleanup_timeout=cleanup_timeout,
+        background=background,
+        lease_seconds=lease_seconds,
     )
 
-    ends = contextlib.ExitStack()
-
     def service_for(inner: Any) -> AssistantsService:
-        calling = ToolCalling(Toolbox(()), _no_tools, None, None, 1)
-        colour: Colour
-        if isinstance(inner, openai.AsyncOpenAI):
-            colour = AsyncioColour(calling, cleanup_seconds)
-        else:
-            colour = BlockingColour(calling)
-        service = AssistantsService(Engines(settings, colour, without_retries(inner)), colour)
-        weakref.finalize(service, ends.close)
+        service = opening.service(inner)
+        weakref.finalize(service, opening.close)
         return service
 
-    ends.callback(settings.leases.stop)
-    if jsonl is not None:
-        ends.callback(jsonl.close)
-    if database is not None:
-        ends.callback(database.close)
-    tokens.warm_up()
-    warm_up_prices()
     return wrapped(client, service_for)
 
 

@@ -252,6 +252,13 @@ def parsed(body: bytes) -> Any:
     """A request's JSON body; None where it is empty.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: It is no JSON, or too deep.
     """
-    return json.loads(body) if body.strip() else None
+    try:
+        return json.loads(body, parse_constant=_no_constant) if body.strip() else None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

@@ -82,7 +82,10 @@ def input_item(message_body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text_content(text: str, annotations: Iterable[Any] = ()) -> list[dict[str, Any]]:
-    """The content of a message that says `text`.
+    """The content of a message that says `text`, with a mark such as ``【0†source】`` where it cites a file.
+
+    The Responses API leaves these marks out. Programs replace them by footnotes, as the Assistants API's guide showed:
+    without one they would replace nothing by their footnote, before every character.
 
     Args:
         text: What it says.
@@ -90,7 +93,26 @@ def text_content(text: str, annotations: Iterable[Any] = ()) -> list[dict[str, A
             no counterpart and are left out.
     """
     shown = [one for one in (content_annotation(text, annotation) for annotation in annotations) if one is not None]
-    return [{"type": "text", "text": {"value": text, "annotations": shown}}]
+    return [{"type": "text", "text": _marked(text, shown)}]
+
+
+def _marked(text: str, annotations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Text and annotations with a mark in the text for each citation that has none."""
+    parts: list[str] = []
+    read = written = number = 0
+    for annotation in sorted(annotations, key=lambda one: (one["start_index"], one["end_index"])):
+        start, end = annotation["start_index"], annotation["end_index"]
+        if start > read:
+            parts.append(text[read:start])
+            written, read = written + start - read, start
+        annotation["start_index"] = written + start - read
+        if annotation["type"] == "file_citation" and not annotation["text"]:
+            annotation["text"] = f"【{number}†source】"
+            parts.append(annotation["text"])
+            written += len(annotation["text"])
+            number += 1
+        annotation["end_index"] = max(annotation["start_index"] + len(annotation["text"]), written + end - read)
+    return {"value": "".join([*parts, text[read:]]), "annotations": annotations}
 
 
 def refusal_content(refusal: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assistantguard._blocking import block_on
-from assistantguard.dropin.wire import DONE, Service, WireAnswer, WireRequest
+from assistantguard.dropin.wire import Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.models.values import Value
 
 __all__ = ["Desk", "view_of"]
@@ -166,11 +166,6 @@ def _failed(http: Any, error: Exception) -> Any:
     return Failed(500, content=b"")
 
 
-def _piece(event: tuple[str, Any]) -> bytes:
-    name, data = event
-    return f"event: {name}\ndata: {data if event == DONE else json.dumps(data)}\n\n".encode()
-
-
 class _Ending:
     """Closes a generator of events once, and never while it runs."""
 
@@ -218,7 +213,7 @@ def _events_class(http: Any) -> Any:
             if not self._ending.begin():
                 raise StopIteration
             try:
-                return _piece(block_on(self._events.__anext__()))
+                return event_bytes(block_on(self._events.__anext__()))
             except StopAsyncIteration:
                 raise StopIteration from None
             finally:
@@ -248,7 +243,7 @@ def _async_events_class(http: Any) -> Any:
             if not self._ending.begin():
                 raise StopAsyncIteration
             try:
-                return _piece(await self._events.__anext__())
+                return event_bytes(await self._events.__anext__())
             finally:
                 if self._ending.pause():
                     await self._events.aclose()

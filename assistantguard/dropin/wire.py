@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from assistantguard.models.values import Value
 
-__all__ = ["DONE", "Service", "WireAnswer", "WireRequest"]
+__all__ = ["DONE", "Service", "WireAnswer", "WireRequest", "event_bytes"]
 
 DONE = ("done", "[DONE]")
 """The event that ends a stream of events."""
@@ -55,3 +56,9 @@ class Service(Protocol):
     async def handle(self, request: WireRequest) -> WireAnswer:
         """Answer a request. Under a blocking client it never suspends, and neither do the answer's events."""
         ...
+
+
+def event_bytes(event: tuple[str, Any]) -> bytes:
+    """An event as it is sent."""
+    name, data = event
+    return f"event: {name}\ndata: {data if event == DONE else json.dumps(data)}\n\n".encode()

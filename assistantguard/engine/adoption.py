@@ -30,7 +30,7 @@ class Adoption:
         self._engine = engine
         self._exchanges = exchanges
 
-    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool) -> None:
+    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool, parks: bool) -> None:
         """See `Engine.adopt`."""
         session, driver = self._engine.session, self._engine.driver
         run.deadline = driver.now() + session.run_timeout
@@ -42,6 +42,12 @@ class Adoption:
             if not answer.tool_calls:
                 run.status, run.answer_item_id = "completed", thread.last_item_id
                 self._engine.finish(thread, run, None)
+                await self._engine.save(thread, run)
+                return
+            if parks:
+                run.tool_calls, run.status = answer.tool_calls, "requires_action"
+                run.steps += 1
+                run.calls += len(answer.tool_calls)
                 await self._engine.save(thread, run)
                 return
             run.input = [output_item(ToolOutput(call.id, _MAY_HAVE_RUN, failed=True)) for call in answer.tool_calls]

@@ -170,15 +170,16 @@ class Engine:
         await self._books.save(thread, run, last=True)
         yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
 
-    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool = False) -> None:
+    async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool = False, parks: bool = False) -> None:
         """Go on for a process that died: settle the run that it had in flight, and make the thread usable.
 
         An answer that had been given is taken in, and the run is completed; else the run is cancelled. Tools that it
         asked for do not run: it is not known whether they did. Nothing that was billed is forgotten.
 
-        With `go_on`, a run that has come beyond its message is queued instead, to be gone on with by `stream`.
+        With `go_on`, a run that has come beyond its message is queued instead, to be gone on with by `stream`. With
+        `parks`, tools that it asked for are the caller's to run: it requires action.
         """
-        await self.driver.protect(self._adoption.adopt(thread, run, go_on=go_on))
+        await self.driver.protect(self._adoption.adopt(thread, run, go_on=go_on, parks=parks))
 
     async def text_of(self, thread: ThreadState, run: RunState) -> str | None:
         """What a completed run said, asked of the server; None where it has it no more."""

@@ -63,6 +63,8 @@ def markdown() -> str:
 
 def _cells(rule: Rule) -> tuple[str, ...]:
     happens = _HAPPENS[rule.kind]
+    if rule.kind == "structural" and rule.mend is None:
+        happens = "the thread is healed, nothing is tried again: `ThreadBroken`"
     if rule.max_retries is not None:
         times = "once" if rule.max_retries == 1 else f"{rule.max_retries} times"
         happens = f"tried again {times} at most, unless the server names a wait, then `RetriesExhausted`"

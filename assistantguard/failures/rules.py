@@ -76,6 +76,7 @@ class Rule(Value):
 _QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "spend_limit_reached", "billing_not_active")
 _QUOTA_TEXT = r"exceeded your current quota|spend(ing)? limit|billing hard limit"
 _LOCKED_TEXT = r"currently operating on this conversation"
+_STORE_TEXT = r"vector[ _]store.*(not found|expired)|(not found|expired).*vector[ _]store"
 _CONTEXT_TEXT = r"exceeds the context window|maximum context length"
 
 RULES: tuple[Rule, ...] = (
@@ -149,7 +150,7 @@ RULES: tuple[Rule, ...] = (
         replay_safe=True,
         phase="request",
         status_codes=(400, 404),
-        text=r"vector[ _]store.*(not found|expired)|(not found|expired).*vector[ _]store",
+        text=_STORE_TEXT,
         mend="vector_store",
     ),
     Rule(
@@ -158,8 +159,17 @@ RULES: tuple[Rule, ...] = (
         replay_safe=True,
         phase="request",
         status_codes=(400, 404),
-        text=r"conversation.*(not found|does not exist)|(not found|no).*conversation",
+        text=r"conversation.*(not found|does not exist)|(not found|no).*conversation"
+        r"|no thread found|thread\b.{0,99}(not found|does not exist)",
         mend="new_generation",
+    ),
+    Rule(
+        "run that takes no tool outputs",
+        "structural",
+        replay_safe=True,
+        phase="request",
+        status_codes=(400,),
+        text=r"do not accept tool outputs|expected tool outputs for call_ids",
     ),
     Rule(
         "rate limit",
@@ -198,6 +208,14 @@ RULES: tuple[Rule, ...] = (
         mend="new_generation",
     ),
     Rule(
+        "vector store gone, in a response",
+        "structural",
+        replay_safe=False,
+        phase="response",
+        text=_STORE_TEXT,
+        mend="vector_store",
+    ),
+    Rule(
         "refused by the server's own word",
         "transient",
         replay_safe=False,
@@ -205,6 +223,7 @@ RULES: tuple[Rule, ...] = (
         codes=("server_error", "rate_limit_exceeded", "conversation_locked"),
     ),
     Rule("cancelled by someone else", "transient", replay_safe=False, phase="response", codes=("cancelled",)),
+    Rule("run expired", "structural", replay_safe=False, phase="response", codes=("expired",)),
     Rule("vector store too slow", "transient", replay_safe=False, phase="response", codes=("vector_store_timeout",)),
     Rule("failed for another reason", "fatal", replay_safe=False),
 )

@@ -22,11 +22,14 @@ LOOKUP: dict[str, Any] = {
 def main() -> None:
     warnings.simplefilter("ignore")
     url, key, ledger, seconds = sys.argv[1:]
-    client = assistantguard.drop_in(openai.OpenAI(base_url=url, api_key=key), ledger=ledger, sinks=[])
+    client = assistantguard.drop_in(
+        openai.OpenAI(base_url=url, api_key=key), ledger=ledger, lease_seconds=0.5, sinks=[]
+    )
     assistant = client.beta.assistants.create(model="gpt-6-luna", tools=[LOOKUP])  # type: ignore[list-item]
     thread = client.beta.threads.create(messages=[{"role": "user", "content": "Where is it?"}])
     run = client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
-    print(thread.id, run.id, flush=True)
+    sys.stdout.write(f"{thread.id} {run.id}\n")
+    sys.stdout.flush()
     time.sleep(float(seconds))
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -44,9 +44,7 @@ MOMENTS = pytest.mark.parametrize("seconds", [0.0, SLOW / 2, SLOW * 4])
 
 
 @MOMENTS
-def test_a_run_whose_process_was_killed_is_finished_by_the_one_that_polls_it(
-    database_url: str, seconds: float
-) -> None:
+def test_a_run_whose_process_was_killed_is_finished_by_the_one_that_polls_it(database_url: str, seconds: float) -> None:
     with Sandbox(slow_answer) as sandbox:
         thread_id, run_id = crash(sandbox, database_url, seconds)
         with assistantguard.drop_in(sandbox.client(), ledger=database_url, lease_seconds=0.5, sinks=[]) as client:
@@ -55,11 +53,14 @@ def test_a_run_whose_process_was_killed_is_finished_by_the_one_that_polls_it(
             assert (run.status, run.last_error) == ("completed", None)
             said = [("user", "Where is it?"), ("assistant", "It is on its way.")]
             assert texts(client, thread_id) == said
-            assert client.beta.threads.runs.create_and_poll(
-                thread_id=thread_id,
-                assistant_id=run.assistant_id,
-                additional_messages=[{"role": "user", "content": "And now?"}],
-            ).status == "completed"
+            assert (
+                client.beta.threads.runs.create_and_poll(
+                    thread_id=thread_id,
+                    assistant_id=run.assistant_id,
+                    additional_messages=[{"role": "user", "content": "And now?"}],
+                ).status
+                == "completed"
+            )
             assert texts(client, thread_id) == [*said, ("user", "And now?"), said[1]]
 
 
@@ -76,7 +77,7 @@ def test_tools_are_asked_for_once_whoever_was_killed(database_url: str, seconds:
             (call,) = run.required_action.submit_tool_outputs.tool_calls
             assert (call.function.name, call.function.arguments) == ("lookup", "{}")
             run = runs.submit_tool_outputs_and_poll(
-                run_id, thread_id=thread_id, tool_outputs=[{"tool_call_id": call.id, "output": "shipped"}]
+                run_id=run_id, thread_id=thread_id, tool_outputs=[{"tool_call_id": call.id, "output": "shipped"}]
             )
             assert (run.status, run.last_error) == ("completed", None)
             assert texts(client, thread_id)[-1] == ("assistant", "It is on its way.")

@@ -245,10 +245,9 @@ def test_an_input_item_keeps_the_official_contract_and_the_sdks_type(body: dict[
     assert contract_problems("InputItem", item) == []
 
 
-def test_text_has_the_annotations_that_have_a_counterpart() -> None:
+def test_text_has_the_annotations_that_have_a_counterpart_and_marks_where_it_cites() -> None:
     text = "See [plot](sandbox:/plot.png)."
     annotations = [
-        {"type": "file_citation", "file_id": "file_1", "filename": "a.txt", "index": 4},
         {
             "type": "container_file_citation",
             "container_id": "cntr_1",
@@ -257,29 +256,24 @@ def test_text_has_the_annotations_that_have_a_counterpart() -> None:
             "start_index": 11,
             "end_index": 28,
         },
+        {"type": "file_citation", "file_id": "file_1", "filename": "a.txt", "index": 4},
+        {"type": "file_citation", "file_id": "file_2", "filename": "b.txt", "index": len(text)},
         {"type": "url_citation", "url": "https://example.com", "title": "T", "start_index": 0, "end_index": 1},
     ]
 
     (block,) = text_content(text, annotations)
 
-    assert block["text"]["value"] == text
-    assert block["text"]["annotations"] == [
-        {
-            "type": "file_citation",
-            "text": "",
-            "start_index": 4,
-            "end_index": 4,
-            "file_citation": {"file_id": "file_1"},
-        },
-        {
-            "type": "file_path",
-            "text": "sandbox:/plot.png",
-            "start_index": 11,
-            "end_index": 28,
-            "file_path": {"file_id": "cfile_1"},
-        },
+    value = block["text"]["value"]
+    assert value == "See 【0†source】[plot](sandbox:/plot.png).【1†source】"
+    shown = block["text"]["annotations"]
+    assert [value[one["start_index"] : one["end_index"]] for one in shown] == [one["text"] for one in shown]
+    assert [(one["type"], one["text"]) for one in shown] == [
+        ("file_path", "sandbox:/plot.png"),
+        ("file_citation", "【0†source】"),
+        ("file_citation", "【1†source】"),
     ]
-    assert strictly_read(message([block], "assistant")).content[0].text.value == text
+    assert [one.get("file_citation") for one in shown[1:]] == [{"file_id": "file_1"}, {"file_id": "file_2"}]
+    assert strictly_read(message([block], "assistant")).content[0].text.value == value
 
 
 def test_annotations_may_be_the_sdks_objects() -> None:

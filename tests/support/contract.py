@@ -49,8 +49,9 @@ def schema_of_answer(endpoint: str) -> dict[str, Any]:
     method, path = endpoint.split(" ")
     for template, operations in official_contract()["paths"].items():
         if re.sub(r"\{\w+\}", "{id}", template) == path and method.lower() in operations:
-            content = operations[method.lower()]["responses"]["200"]["content"]
-            schema: dict[str, Any] = content["application/json"]["schema"]
+            schema: dict[str, Any] = operations[method.lower()]["responses"]["200"]["content"]["application/json"][
+                "schema"
+            ]
             return schema
     raise KeyError(endpoint)
 

@@ -50,7 +50,14 @@ EXAMPLES: dict[str, tuple[Facts, ...]] = {
         Facts("request", "Vector store with id vs_1 not found.", 404),
         Facts("request", "Vector store vs_1 is expired.", 400),
     ),
-    "conversation gone": (Facts("request", "Conversation with id 'conv_1' not found.", 404),),
+    "conversation gone": (
+        Facts("request", "Conversation with id 'conv_1' not found.", 404),
+        Facts("request", "No thread found with id 'thread_1'.", 404),
+    ),
+    "run that takes no tool outputs": (
+        Facts("request", 'Runs in status "expired" do not accept tool outputs.', 400, type="invalid_request_error"),
+        Facts("request", "Expected tool outputs for call_ids ['call_a', 'call_b'], got ['call_a']", 400),
+    ),
     "rate limit": (
         Facts("request", "Rate limit reached.", 429, "rate_limit_exceeded", "requests", retry_after=1.0),
         Facts("request", "Rate limit reached.", 429, type="tokens"),
@@ -82,6 +89,10 @@ EXAMPLES: dict[str, tuple[Facts, ...]] = {
         Facts("response", TOO_LONG, code="invalid_prompt"),
         Facts("response", "Too long.", code="context_length_exceeded"),
     ),
+    "vector store gone, in a response": (
+        Facts("response", "Vector store vs_1 has expired.", code="server_error"),
+        Facts("response", "Vector store with id vs_1 not found.", code="invalid_prompt"),
+    ),
     "refused by the server's own word": (
         Facts("response", "Something went wrong.", code="server_error"),
         Facts("response", "Rate limit reached.", code="rate_limit_exceeded"),
@@ -89,6 +100,7 @@ EXAMPLES: dict[str, tuple[Facts, ...]] = {
         Facts("response", LOCKED, code="conversation_locked"),
     ),
     "cancelled by someone else": (Facts("response", "The response ended cancelled.", code="cancelled"),),
+    "run expired": (Facts("response", "The run ended expired.", code="expired"),),
     "vector store too slow": (Facts("response", "Too slow.", code="vector_store_timeout"),),
     "failed for another reason": (
         Facts("response", "No.", code="invalid_prompt"),
