@@ -188,7 +188,6 @@ def test_a_limit_below_256_is_refused(app: MakeApplication, limit: str) -> None:
     assert message == f"Invalid '{limit}': integer below minimum value. Expected a value >= 256, but got 255 instead."
 
 
-@pytest.mark.xfail(strict=True, reason="last_messages is kept, and nothing keeps to it")
 def test_last_messages_are_all_that_the_model_reads(app: MakeApplication) -> None:
     application = app(["First.", "Second."])
     thread_id, assistant = application.thread("word " * 500), application.assistant()
