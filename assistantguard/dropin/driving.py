@@ -167,7 +167,8 @@ class Driving:
             run = await self._run_of(engine, opened, loaded)
             await self._note_begun(live, recorder)
             wanted = loaded.thread[HIDDEN]["files"]
-            if set(wanted) - set(thread.file_ids):
+            searches = any(tool["type"] == "file_search" for tool in live.body["tools"])
+            if searches and set(wanted) - set(thread.file_ids):
                 await engine.files.attach(thread, wanted)
             text = "\n\n".join(text_of(item) for item in run.input if item.get("role") == "user")
             in_pieces = live.feed is not None
