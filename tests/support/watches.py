@@ -23,6 +23,8 @@ __all__ = ["LoopWatch", "check_tasks", "threads_left"]
 _PACKAGE = str(Path(assistantguard.__file__).parent)
 _ENDING = 10.0
 """Seconds that a thread which is on its way out may take."""
+_ROUNDS = 10
+"""Rounds of an event loop that a task which is on its way out may take."""
 
 
 class LoopWatch:
@@ -85,8 +87,13 @@ def check_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """
 
     async def others() -> list[asyncio.Task[Any]]:
-        await asyncio.sleep(0)  # a task that has just been told to end does so
-        return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        left: list[asyncio.Task[Any]] = []
+        for _ in range(_ROUNDS):  # what has just been told to end does so, such as a generator that was collected
+            await asyncio.sleep(0)
+            left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            if not left:
+                break
+        return left
 
     async def cancel(tasks: list[asyncio.Task[Any]]) -> None:
         for task in tasks:
