@@ -68,6 +68,7 @@ class Adoption:
     async def text_of(self, thread: ThreadState, run: RunState) -> str | None:
         """What a completed run said, asked of the server; None where it has it no more."""
         backend = self._engine.backend
+        said: str | None = None
         if run.response_ids:
             try:
                 answer = await backend.look_up(run.response_ids[-1], _LOOK_TIMEOUT)
@@ -75,11 +76,12 @@ class Adoption:
                 if backend.classify(error) is None:
                     raise
             else:
-                return answer.text
-        if run.answer_item_id is None or thread.generation_id is None:
-            return None
+                # One that asked for tools came before the answer, whose id was never told.
+                said = None if answer.tool_calls else answer.text
+        if said or run.answer_item_id is None or thread.generation_id is None:
+            return said
         items = await backend.history(thread.generation_id, _LOOK_TIMEOUT, limit=_TAIL)
-        return next((item.text for item in items if item.id == run.answer_item_id), None)
+        return next((item.text for item in items if item.id == run.answer_item_id), said)
 
 
 def take_in(thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
