@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +26,7 @@ from assistantguard import (
     VectorStoreReuse,
 )
 from assistantguard.events import RequestSettled, ThreadRotated, ThreadSuggested
-from assistantguard.sandbox import Answer, Fault, ModelRequest, Sandbox
+from assistantguard.sandbox import Answer, Fault, FunctionCall, ModelRequest, Sandbox
 from tests.support.checks import paths
 from tests.support.models import SlowModel, while_slow
 from tests.support.threads import Threads, of_user
@@ -281,6 +284,29 @@ def test_a_turn_of_one_key_is_made_once(begin: Open, sandbox: Sandbox) -> None:
     assert paths(sandbox, "POST /responses") == 3
     with pytest.raises(ConfigurationError, match="idempotency key"):
         bot.world.wait(thread.chat("Pay the bill", idempotency_key=""))
+
+
+def test_a_turn_whose_last_answer_never_told_its_id_is_found_again(world: World, tmp_path: Path) -> None:
+    def lookup() -> str:
+        """Find an order."""
+        return "shipped"
+
+    path = tmp_path / "guard.db"
+    sandbox = world.sandbox([FunctionCall("lookup", {}), "It is on its way."])
+    first = world.bot(sandbox, tools=[lookup], ledger=f"sqlite:///{path}")
+    reply = world.wait(first.guard.chat("Where is it?", idempotency_key="order 17"))
+    thread_id = first.guard.thread_id
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        ((state,),) = database.execute("SELECT state FROM guard_runs").fetchall()
+        kept = json.loads(state)
+        # A process that died before the answer arrived: another found it in the conversation, where no id is told.
+        assert len(kept["response_ids"]) == 2
+        del kept["response_ids"][1]
+        database.execute("UPDATE guard_runs SET state = ?", (json.dumps(kept),))
+    second = world.bot(sandbox, tools=[lookup], ledger=f"sqlite:///{path}")
+    again = world.wait(second.guard.thread(thread_id).chat("Where is it?", idempotency_key="order 17"))
+    assert (again.text, again.run.id) == (reply.text, reply.run.id) == ("It is on its way.", reply.run.id)
+    assert paths(sandbox, "POST /responses") == 2
 
 
 SECRETS = ("SECRET-MESSAGE", "SECRET-ANSWER", "SECRET-ARGUMENT", "SECRET-OUTPUT")
