@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from assistantguard import AssistantGuard
-from benchmarks import _streams, concurrency, overhead
+from benchmarks import _streams, concurrency, dropin, overhead
 from benchmarks._conversations import ConversationServer, message_of
 from benchmarks.canned import DELTAS, CannedServer
 
@@ -104,6 +104,22 @@ def test_too_few_turns_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         overhead.main(["--turns", "9"])
     assert "--turns is 9, the least is one batch: 10" in capsys.readouterr().err
+
+
+def test_the_drop_in_prints_one_json_document_of_turns_and_latencies(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dropin, "WARM_UP", 0)
+    dropin.main(["--json", "--turns", "10", "--waits", "1"])
+    document = json.loads(capsys.readouterr().out)
+    for name in ("cpu", "wall"):
+        row = document[name]
+        assert row["ratio"] == pytest.approx(row["dropin_us"] / row["by_hand_us"], rel=0.01)
+    assert 0 < document["latency_ms"] <= document["latency_longest_ms"]
+    assert document["one_second_polling_ms"] > 0
+    with pytest.raises(SystemExit):
+        dropin.main(["--waits", "0"])
+    assert "--waits is 0, the least is 1" in capsys.readouterr().err
 
 
 def test_a_crowd_prints_one_json_document_in_which_nothing_is_lost(
