@@ -121,10 +121,18 @@ class Runs:
             TimeoutError: It has had a status that is not known here, all the time.
         """
         driver, pause = self._driver, _FIRST_PAUSE
+        strange: TimeoutError | None = None
         while True:
             left = until - driver.now()
-            answer = await self.retrieve(thread_id, run_id, max(0.001, min(_CALL_TIMEOUT, left)))
+            try:
+                answer = await self.retrieve(thread_id, run_id, max(0.001, min(_CALL_TIMEOUT, left)))
+            except (TimeoutError, openai.APITimeoutError) as error:
+                if strange is not None:
+                    raise strange from error
+                raise
             status = status_of(answer.data)
+            if status not in _KNOWN:
+                strange = TimeoutError(f"the run {run_id} has the status {status!r}, which is not known here")
             if status in ENDED or status == "requires_action":
                 return answer
             wanted, pause = _asked_pause(answer.headers) or pause, min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
@@ -132,10 +140,10 @@ class Runs:
             if wanted < left:
                 await driver.sleep(wanted)
                 continue
-            if status in _KNOWN:
+            if strange is None or status in _KNOWN:
                 return answer
             await driver.sleep(max(0.0, left))
-            raise TimeoutError(f"the run {run_id} has the status {status!r}, which is not known here")
+            raise strange
 
     async def answer(self, thread_id: str, name: str, found: HttpAnswer, timeout: float) -> ModelAnswer:
         """A run as the engine's answer of that name; what its object does not tell is asked for."""
