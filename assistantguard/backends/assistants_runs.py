@@ -131,8 +131,8 @@ class Runs:
                     raise strange from error
                 raise
             status = status_of(answer.data)
-            if status not in _KNOWN:
-                strange = TimeoutError(f"the run {run_id} has the status {status!r}, which is not known here")
+            text = f"the run {run_id} has the status {status!r}, which is not known here"
+            strange = None if status in _KNOWN else TimeoutError(text)
             if status in ENDED or status == "requires_action":
                 return answer
             wanted, pause = _asked_pause(answer.headers) or pause, min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
@@ -140,7 +140,7 @@ class Runs:
             if wanted < left:
                 await driver.sleep(wanted)
                 continue
-            if strange is None or status in _KNOWN:
+            if strange is None:
                 return answer
             await driver.sleep(max(0.0, left))
             raise strange
