@@ -145,7 +145,9 @@ class Driving:
         try:
             await self._leg(live, recorder, loaded)
         except BaseException as error:
-            if live.lost or isinstance(error, LeaseLost):  # how it ends is for the other process to say
+            # How it ends is then for the process to say that takes it over, this one if no other: what the model has
+            # answered counts, though it could not be written down here.
+            if live.lost or (isinstance(error, (LeaseLost, TimeoutError)) and not live.cancelled):
                 recorder.tell("error", {"message": str(error), "type": "server_error", "param": None, "code": None})
                 if not isinstance(error, Exception):
                     raise

@@ -14,8 +14,10 @@ import pytest
 from assistantguard import Budget
 from assistantguard.events import RunSettled
 from assistantguard.ledger import open_ledger
+from assistantguard.models import ThreadState
 from assistantguard.sandbox import FunctionCall, ModelRequest, ToolCalls
 from assistantguard.storage import SqlThreads
+from assistantguard.storage.leases import Leases
 from assistantguard.storage.threads import Opened
 from tests.dropin.calling import LOOKUP, Gate
 from tests.dropin.conftest import MakeApplication
@@ -211,4 +213,25 @@ def test_a_process_that_lost_its_thread_leaves_the_run_to_the_one_that_has_it(
 
     assert (run.status, run.last_error) == ("completed", None)
     assert other.texts(thread_id) == [("user", "Hi"), ("assistant", "Hello")]
+    assert application.sandbox.billing.requests == 1
+
+
+def test_a_run_whose_process_was_held_up_as_it_wrote_it_down_is_taken_over(
+    app: MakeApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, held_up = Leases.close, [TimeoutError("protected work took too long")]
+
+    def close(leases: Leases, thread: ThreadState) -> bool:
+        if held_up:
+            raise held_up.pop()
+        return closing(leases, thread)
+
+    monkeypatch.setattr(Leases, "close", close)
+    application = app(["Hello"], lease_seconds=0.2)
+
+    run = application.turn("Hi")
+
+    assert held_up == []
+    assert (run.status, run.last_error) == ("completed", None)
+    assert application.texts(run.thread_id) == [("user", "Hi"), ("assistant", "Hello")]
     assert application.sandbox.billing.requests == 1
