@@ -53,6 +53,8 @@ FLOORS: dict[str, int] = {
     "_unwinding": 4,
     "_watch": 4,
     "backends": 4,
+    "_parameters": 4,
+    "_refusals": 4,
     "_checks": 5,
     "_core": 5,
     "_described": 5,

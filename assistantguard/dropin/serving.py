@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from assistantguard.dropin.problems import ApiProblem
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.wire import DONE, Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.errors import AssistantGuardError, ConfigurationError, Refused
 from assistantguard.models.values import Value

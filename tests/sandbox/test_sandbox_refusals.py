@@ -267,7 +267,7 @@ def test_an_update_of_a_conversation_needs_metadata() -> None:
     with Sandbox() as sandbox:
         client = sandbox.client(max_retries=0)
         path = f"/conversations/{client.conversations.create().id}"
-        for body, told in (({}, "Missing required parameter"), ({"metadata": None}, "expected a metadata object")):
+        for body, told in (({}, "Missing required parameter"), ({"metadata": None}, "expected an object")):
             with pytest.raises(openai.BadRequestError, match=told):
                 client.post(path, body=body, cast_to=object)
 
