@@ -148,7 +148,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
             "object_above_max_properties",
         ),
     ),
-    ({"metadata": "x"}, _type("metadata", "a metadata object", "a string")),
+    ({"metadata": "x"}, _type("metadata", "an object", "a string")),
     ({"metadata": {"a": 1}}, _type("metadata.a", "a string", "an integer")),
     (
         {"truncation": "bogus"},
