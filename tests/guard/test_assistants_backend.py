@@ -246,7 +246,7 @@ def test_an_unknown_status_is_waited_for_and_named_at_the_deadline(opened: Opene
     assert bot.chat("Hello").text == "Late."
     server.acts.append(Says("Never.", ("paused_by_operator",) * 10_000))
     with pytest.raises(RunTimedOut) as caught:
-        bot.chat("Hello", deadline=0.4)
+        bot.chat("Hello", deadline=1.5)
     assert "paused_by_operator" in str(caught.value.__cause__)
     assert server.statuses[-1] == "cancelled"
 
@@ -297,7 +297,7 @@ def test_where_cancelling_is_refused_the_calls_are_answered_first(opened: Opened
 def test_a_run_that_does_not_end_is_cancelled_at_the_deadline(opened: Opened) -> None:
     bot, server = opened(Says("Never.", ("in_progress",) * 10_000))
     with pytest.raises(RunTimedOut):
-        bot.chat("Hello", deadline=0.5)
+        bot.chat("Hello", deadline=1.5)
     assert server.statuses == ["cancelled"]
     assert not bot.ledger.open_holds()
     assert bot.chat("Hello").text == "Fine."
