@@ -54,6 +54,7 @@ FLOORS: dict[str, int] = {
     "_watch": 4,
     "backends": 4,
     "_checks": 5,
+    "_connections": 5,
     "_core": 5,
     "_described": 5,
     "_thread_book": 5,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
+from assistantguard._connections import ABORT
 from assistantguard.dropin.problems import ApiProblem
 from assistantguard.dropin.wire import DONE, Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.errors import AssistantGuardError, ConfigurationError, Refused
@@ -25,10 +26,8 @@ from assistantguard.models.values import Value
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-__all__ = ["ABORT", "KEYS_VARIABLE", "AssistantsApp", "Keys", "Limits", "is_loopback", "keys_in_file", "keys_in_text"]
+__all__ = ["KEYS_VARIABLE", "AssistantsApp", "Keys", "Limits", "is_loopback", "keys_in_file", "keys_in_text"]
 
-ABORT = "assistantguard.abort"
-"""The extension of a scope with a function that closes the connection, whatever is still to be sent."""
 BASE = "/v1"
 """What the service's own paths are below."""
 KEYS_VARIABLE = "ASSISTANTGUARD_SERVER_KEYS"
