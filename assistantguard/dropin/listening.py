@@ -15,6 +15,7 @@ import openai
 import uvicorn
 
 from assistantguard._connections import AbortableProtocol
+from assistantguard.dropin.connections import close_stuck
 from assistantguard.dropin.opening import Opening
 from assistantguard.dropin.serving import KEYS_VARIABLE, AssistantsApp, Keys, Limits, is_loopback
 from assistantguard.errors import ConfigurationError
@@ -172,7 +173,11 @@ async def _run(
         with _signals(server):
             stop.ends(end)
             on_start()
-            await server.serve(sockets=[listener])
+            closing = asyncio.ensure_future(close_stuck(server.server_state.connections, app.limits))
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                closing.cancel()
     finally:
         try:
             await opening.finish(max(0.0, server.over_at - loop.time()))
