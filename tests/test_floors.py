@@ -56,6 +56,7 @@ FLOORS: dict[str, int] = {
     "_parameters": 4,
     "_refusals": 4,
     "_checks": 5,
+    "_connections": 5,
     "_core": 5,
     "_described": 5,
     "_thread_book": 5,
