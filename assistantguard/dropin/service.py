@@ -48,10 +48,9 @@ class AssistantsService:
         try:
             handler, names = _route(request)
             return await handler(self, request, names)
-        except ApiProblem as problem:
+        except (ApiProblem, DocumentUnknown) as error:
+            problem = problems.unknown_cursor(error.id) if isinstance(error, DocumentUnknown) else error
             return WireAnswer(problem.status, problem.body())
-        except DocumentUnknown as unknown:
-            return _refused(problems.unknown_cursor(unknown.id))
 
     # Assistants
 
@@ -315,10 +314,6 @@ def _shown_step(request: WireRequest) -> Callable[[Mapping[str, Any]], Body]:
 
 def _of_run(run: Body, events: AsyncGenerator[tuple[str, Any], None] | None) -> WireAnswer:
     return WireAnswer(200, run, _POLL_AFTER) if events is None else WireAnswer(200, None, {}, events)
-
-
-def _refused(problem: ApiProblem) -> WireAnswer:
-    return WireAnswer(problem.status, problem.body())
 
 
 def _json(request: WireRequest) -> Any:
