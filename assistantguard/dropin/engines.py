@@ -97,5 +97,6 @@ class Engines:
             settings.cleanup_timeout,
             settings.background,
             settings.leases,
+            adds_file_search=False,
         )
         return Engine(session, self._colour.driver, self._backend)

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from assistantguard.dropin.colours import Colour
     from assistantguard.dropin.engines import Engines
 
-__all__ = ["Runs"]
+__all__ = ["Events", "Runs"]
 
 Body = dict[str, Any]
 Events = AsyncGenerator[tuple[str, Any], None]
+"""A run's events: their names and what they tell."""
 _LONG_POLL = 20.0
 """Seconds for which a poll waits for the run to come to rest."""
 _LOOK = 0.05

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.dropin import objects, parameters, problems
 from assistantguard.dropin.recording import HIDDEN, attach, parsed, shown
-from assistantguard.dropin.runs import Runs
+from assistantguard.dropin.runs import Events, Runs
 from assistantguard.dropin.translation import attached_files
 from assistantguard.dropin.wire import WireAnswer, WireRequest
 from assistantguard.storage.documents import Document, DocumentUnknown
@@ -147,7 +148,7 @@ class AssistantsService:
         thread_given, run_given = parameters.thread_and_run_parameters(_json(request))
         await self._get("assistant", run_given["assistant_id"])
         thread = await self._new_thread(thread_given)
-        return await self._create_run(thread["id"], run_given, [("thread.created", thread)])
+        return await self._create_run(request, thread["id"], run_given, [("thread.created", thread)])
 
     # Messages
 
@@ -223,12 +224,14 @@ class AssistantsService:
 
     async def create_run(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """POST /threads/{id}/runs."""
-        return await self._create_run(names[0], parameters.run_parameters(_json(request)), ())
+        return await self._create_run(request, names[0], parameters.run_parameters(_json(request)), ())
 
-    async def _create_run(self, thread_id: str, given: Mapping[str, Any], before: Any) -> WireAnswer:
+    async def _create_run(
+        self, request: WireRequest, thread_id: str, given: Mapping[str, Any], before: Any
+    ) -> WireAnswer:
         streamed = bool(given.get("stream"))
         run, events = await self.runs.create(thread_id, given, streamed=streamed, before=before)
-        return _of_run(run, events)
+        return _of_run(request, run, events)
 
     async def list_runs(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """GET /threads/{id}/runs."""
@@ -254,7 +257,8 @@ class AssistantsService:
     async def submit_tool_outputs(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """POST /threads/{id}/runs/{id}/submit_tool_outputs."""
         outputs, streamed = parameters.tool_outputs(_json(request))
-        return _of_run(*await self.runs.submit(names[0], names[1], outputs, streamed=streamed))
+        run, events = await self.runs.submit(names[0], names[1], outputs, streamed=streamed)
+        return _of_run(request, run, events)
 
     async def list_steps(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """GET /threads/{id}/runs/{id}/steps."""
@@ -308,12 +312,30 @@ class AssistantsService:
 
 def _shown_step(request: WireRequest) -> Callable[[Mapping[str, Any]], Body]:
     """How the request wants steps: what file searches found is told only where it asks for it."""
-    asks = any(name in {"include", "include[]"} and value == _FOUND for name, value in request.query)
-    return shown if asks else objects.without_found
+    return shown if _asks_for_found(request) else objects.without_found
 
 
-def _of_run(run: Body, events: AsyncGenerator[tuple[str, Any], None] | None) -> WireAnswer:
-    return WireAnswer(200, run, _POLL_AFTER) if events is None else WireAnswer(200, None, {}, events)
+def _asks_for_found(request: WireRequest) -> bool:
+    return any(name in {"include", "include[]"} and value == _FOUND for name, value in request.query)
+
+
+def _of_run(request: WireRequest, run: Body, events: Events | None) -> WireAnswer:
+    if events is None:
+        return WireAnswer(200, run, _POLL_AFTER)
+    searches = any(tool["type"] == "file_search" for tool in run["tools"])
+    return WireAnswer(200, None, {}, _without_found(events) if searches and not _asks_for_found(request) else events)
+
+
+async def _without_found(events: Events) -> Events:
+    """Events whose steps do not tell what file searches found."""
+    async with aclosing(events):
+        async for word, data in events:
+            if word == "thread.run.step.delta":
+                yield word, {**data, "delta": objects.without_found(data["delta"])}
+            elif word.startswith("thread.run.step."):
+                yield word, objects.without_found(data)
+            else:
+                yield word, data
 
 
 def _json(request: WireRequest) -> Any:
