@@ -16,6 +16,7 @@ import pytest
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.sandbox import Answer, Fault, Sandbox, serve
+from tests.support.waiting import wait_until
 
 MODEL = "gpt-6-luna"
 
