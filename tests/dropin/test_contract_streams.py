@@ -230,7 +230,7 @@ def _read_and_cancel(application: Application, thread_id: str, assistant: Any, g
             for event in stream:
                 events.append(event)
                 if event.event == "thread.run.in_progress":
-                    assert gate.asked.wait(20)
+                    assert gate.asked.wait(60)
                     runs.cancel(event.data.id, thread_id=thread_id)
                     gate.open.set()
         return events
@@ -241,7 +241,7 @@ def _read_and_cancel(application: Application, thread_id: str, assistant: Any, g
             async for event in stream:
                 events.append(event)
                 if event.event == "thread.run.in_progress":
-                    with anyio.fail_after(20):
+                    with anyio.fail_after(60):
                         while not gate.asked.is_set():  # noqa: ASYNC110 - it is set in another thread
                             await anyio.sleep(0.005)
                     await runs.cancel(event.data.id, thread_id=thread_id)

@@ -58,7 +58,7 @@ class Slow:
 
     def __call__(self, request: ModelRequest) -> str:
         self.asked.set()
-        assert self.may_answer.wait(30)
+        assert self.may_answer.wait(60)
         return "At last."
 
 
@@ -141,10 +141,10 @@ def test_a_grace_lets_a_run_end_and_its_caller_know(slow: Slow, tmp_path: Path) 
 
             polling = threading.Thread(target=poll)
             polling.start()
-            assert slow.asked.wait(30)
+            assert slow.asked.wait(60)
             served.stop()
             slow.may_answer.set()
-            polling.join(30)
+            polling.join(60)
             served.ended()
             with pytest.raises(openai.APIConnectionError):
                 client.beta.threads.retrieve(thread_id)
@@ -159,7 +159,7 @@ def test_when_the_grace_is_over_runs_end_as_failed_and_polls_are_told(slow: Slow
         with serving(sandbox, ledger=url, grace=0) as served, served.client() as client:
             assistant_id, thread_id = begun(client)
             run = client.beta.threads.runs.create(thread_id=thread_id, assistant_id=assistant_id)
-            assert slow.asked.wait(30)
+            assert slow.asked.wait(60)
             served.stop()
             served.ended()
         slow.may_answer.set()
@@ -459,7 +459,7 @@ def exchange(application: AssistantsApp, method: str, path: str, headers: Any) -
 
 
 async def until(ready: Callable[[], object]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not ready():  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.005)
 
@@ -512,7 +512,7 @@ def test_a_reader_that_leaves_between_two_events_is_noticed() -> None:
 def test_a_reader_that_takes_nothing_is_cut_off_and_holds_nobody_up() -> None:
     async def run() -> None:
         stub = Stub().streams(*events_of_a_run("Hello"))
-        application = app(stub, write_seconds=0.2)
+        application = app(stub, write_seconds=1.5)
         stuck, other = Exchange(takes=2), Exchange()
         task = asyncio.ensure_future(stuck.run(application))
         await until(lambda: len(stuck.sent) == 2)

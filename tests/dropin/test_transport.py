@@ -420,7 +420,7 @@ def test_a_stream_that_another_thread_closes_is_closed_by_its_reader() -> None:
     class Waits:
         async def __anext__(self) -> Any:
             reached.set()
-            assert go_on.wait(30)
+            assert go_on.wait(60)
             return "thread.run.created", RUN
 
         async def aclose(self) -> None:
@@ -436,11 +436,11 @@ def test_a_stream_that_another_thread_closes_is_closed_by_its_reader() -> None:
             read: list[str] = []
             reader = threading.Thread(target=lambda: read.extend(event.event for event in stream))
             reader.start()
-            assert reached.wait(30)
+            assert reached.wait(60)
             stream.close()
             assert not ended.is_set()
             go_on.set()
-            reader.join(30)
+            reader.join(60)
     assert ended.is_set()
     assert read == ["thread.run.created"]
 

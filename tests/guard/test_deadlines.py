@@ -41,7 +41,7 @@ def test_a_slow_model_ends_in_a_time_out_that_is_booked(world: World) -> None:
 def test_a_conversation_that_is_still_locked_is_waited_for(world: World) -> None:
     slow = SlowModel()
     sandbox = world.sandbox(slow, model_in_thread=True, on_disconnect="complete")
-    retry = TransientRetry(100, wait=tenacity.wait_fixed(0.02))
+    retry = TransientRetry(1_000, wait=tenacity.wait_fixed(0.02))
     bot = world.bot(sandbox, [retry])
     other = world.bot(sandbox, [retry])
     with slow.released_after():
@@ -122,7 +122,7 @@ def test_the_guards_own_limit_holds_for_tools_without_one(world: World) -> None:
 
     script = [ToolCalls(FunctionCall("slow", {"order": "1"}), FunctionCall("lookup", {"order": "2"})), "One of two."]
     sandbox = world.sandbox(script)
-    bot = world.bot(sandbox, [], tools=[slow, lookups.lookup], tool_timeout=0.05)
+    bot = world.bot(sandbox, [], tools=[slow, lookups.lookup], tool_timeout=1.5)
     try:
         assert bot.chat("Where are they?").text == "One of two."
     finally:

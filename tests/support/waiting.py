@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["LONG", "wait_until"]
+import httpx
+
+__all__ = ["IMPATIENT", "LONG", "wait_until"]
 
 LONG = 60.0
 """Seconds that nothing takes unless it hangs."""
+IMPATIENT = httpx.Timeout(LONG, read=0.2)
+"""Of a client that gives up on an answer, but has sent its request by then, however slow the machine is."""
 _LOOK = 0.005
 
 
