@@ -17,7 +17,7 @@ from typing import Any
 import openai
 
 from benchmarks._serve_broken import BROKEN, intrusion
-from benchmarks._serve_line import CLOSED, PATIENCE, Line, Scene, ask, request
+from benchmarks._serve_line import CLOSED, PATIENCE, SILENT, Line, Scene, ask, request
 from benchmarks._serve_tally import Tally
 from benchmarks.canned import http_library
 
@@ -164,18 +164,21 @@ class _Client:
                 line.close()
 
     async def takes_nothing(self, until: float) -> None:
-        """Long answers that are not read at all."""
+        """Long answers of which one byte is read."""
         path = f"/threads/{self.scene.long_thread}/messages?limit=100"
         while time.monotonic() < until:
             line = Line(self.scene, _SLOW_BUFFER)
             try:
                 await line.open()
                 await line.send(request("GET", path, self.scene.key))
+                line.came = await line.more(1)
                 await asyncio.sleep(self.scene.write_seconds + _STUCK_LONGER)
                 status, headers = await line.head()
                 if status != 503 and isinstance(status, int):
                     status = CLOSED if await line.body(headers) is None else status
                 self.tally.note("reader that takes nothing", status, frozenset({CLOSED}))
+            except TimeoutError:
+                self.tally.note("reader that takes nothing", SILENT, frozenset({CLOSED}))
             finally:
                 line.close()
 
