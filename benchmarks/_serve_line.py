@@ -15,7 +15,7 @@ __all__ = ["CLOSED", "PATIENCE", "SILENT", "Line", "Scene", "ask", "request"]
 
 CLOSED = "closed"
 SILENT = "silent"
-PATIENCE = 180.0
+PATIENCE = 300.0
 """Seconds after which the server has not answered."""
 _END_OF_CHUNKS = b"0\r\n\r\n"
 _PIECE = 1 << 16

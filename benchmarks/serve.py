@@ -37,14 +37,10 @@ import contextlib
 import json
 import multiprocessing
 import os
-import resource
-import sqlite3
-import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -53,9 +49,9 @@ from typing import Any, cast
 
 import openai
 
-from assistantguard.ledger import open_ledger
 from assistantguard.sandbox import Answer, ModelRequest, Sandbox
 from benchmarks._serve_clients import kinds_of, run_worker, told
+from benchmarks._serve_figures import descriptors_for, figures_of_database, figures_of_requests, figures_of_turns
 from benchmarks._serve_line import Line, Scene, request
 from benchmarks._serve_process import ServeProcess, Standing
 from benchmarks._serve_tally import Tally
@@ -84,8 +80,6 @@ _WARM_UP = 12
 """Requests at once."""
 _LONG = 20
 """Messages of a quarter of a megabyte: more than the system takes in for a reader."""
-_DESCRIPTORS_APART = 256
-"""File descriptors that a process needs besides those of clients."""
 _WORDS = "Your order was handed to the carrier on Monday and is due on Thursday between nine and twelve. " * 3
 _MUST_BE_ZERO = (
     "unanswered",
@@ -170,8 +164,8 @@ class _Benchmark:
         allowed = max(rests[0].memory * _GROWTH, rests[0].memory + _GROWTH_BYTES)
         return {
             "clients": told(kinds),
-            **_of_requests(tally),
-            **_of_turns(tally),
+            **figures_of_requests(tally),
+            **figures_of_turns(tally),
             "without_key": tally.intruders,
             "without_key_let_in": tally.let_in,
             "without_key_at_the_models": sum(_MARK in repr(one.body) for one in self._sandbox.requests),
@@ -184,7 +178,7 @@ class _Benchmark:
             "tasks_left": max(0, rests[-1].tasks - idle.tasks),
             "memory_growth": round(rests[1].memory / rests[0].memory, 3),
             "memory_over": max(0, int(rests[1].memory - allowed)),
-            **self._kept(),
+            **figures_of_database(self._database, self._sandbox.billing.calls, _MARK),
             "exit_code": -1 if code is None else code,
             "end_seconds": round(took, 2),
             "remarks": len(self._server.remarks),
@@ -313,31 +307,6 @@ class _Benchmark:
             for line in lines:
                 line.close()
 
-    def _kept(self) -> dict[str, Any]:
-        """What the database says after the end, against the sandbox's bill."""
-        ledger = open_ledger(self._url)
-        try:
-            booked = sum(entry.usage.total_tokens for entry in ledger.entries())
-            holds = len(ledger.open_holds())
-        finally:
-            ledger.database.close()
-        billed = sum(call.input_tokens + call.output_tokens for call in self._sandbox.billing.calls if call.billed)
-        with contextlib.closing(sqlite3.connect(self._database)) as database:
-            ((open_runs,),) = database.execute("SELECT COUNT(*) FROM guard_runs WHERE finished_at IS NULL")
-            ((open_documents,),) = database.execute(
-                "SELECT COUNT(*) FROM guard_documents WHERE kind = 'run' AND json_extract(body, '$.status')"
-                " IN ('queued', 'in_progress', 'requires_action', 'cancelling')"
-            )
-            marked = sum(_MARK in line for line in database.iterdump())
-        return {
-            "without_key_in_the_database": marked,
-            "runs_in_flight": open_runs + open_documents,
-            "holds_open": holds,
-            "tokens_billed": billed,
-            "tokens_booked": booked,
-            "tokens_booked_wrong": abs(billed - booked),
-        }
-
     @staticmethod
     def _tell(text: str, end: str = "") -> None:
         print(f"\r{text:78}", end=end, file=sys.stderr, flush=True)
@@ -365,48 +334,6 @@ def _shown(standing: Standing) -> dict[str, int]:
     return {name: getattr(standing, name) for name in Standing.__slots__}
 
 
-def _of_requests(tally: Tally) -> dict[str, Any]:
-    return {
-        "requests": tally.requests,
-        "answered": tally.answered,
-        "refused": {str(status): count for status, count in sorted(tally.refused.items())},
-        "closed": dict(tally.closed),
-        "left": dict(tally.left),
-        "unanswered": sum(tally.unanswered.values()),
-        "unexpected": sum(tally.unexpected.values()),
-    }
-
-
-def _of_turns(tally: Tally) -> dict[str, Any]:
-    turns = sorted(tally.turns)
-    return {
-        "turns": len(turns),
-        "turn_p50_seconds": round(statistics.median(turns), 2) if turns else None,
-        "turn_p99_seconds": round(turns[int(0.99 * (len(turns) - 1))], 2) if turns else None,
-        "turns_put_off": tally.turns_put_off,
-        "turns_failed": sum(tally.turns_failed.values()),
-    }
-
-
-@contextlib.contextmanager
-def _descriptors_for(clients: int) -> Iterator[None]:
-    """Allow so many clients' file descriptors to this process and its children.
-
-    Raises:
-        RuntimeError: The system does not.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * clients + _DESCRIPTORS_APART
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        if hard != resource.RLIM_INFINITY and hard < needed:
-            raise RuntimeError(f"{clients} clients need {needed} file descriptors, the limit is {hard}: see ulimit -n")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def measure(
     clients: int, seconds: float, seed: int, *, read_seconds: int = 10, write_seconds: int = 10
 ) -> dict[str, Any]:
@@ -419,7 +346,7 @@ def measure(
         read_seconds: The server's limit for the arrival of a request.
         write_seconds: The server's limit for a reader that takes nothing.
     """
-    with warnings.catch_warnings(), _descriptors_for(clients), contextlib.ExitStack() as stack:
+    with warnings.catch_warnings(), descriptors_for(clients), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore", DeprecationWarning)
         figures = _Benchmark(stack, clients, seconds, seed, read_seconds, write_seconds).run()
     wrong = [name for name in _MUST_BE_ZERO if figures[name]]

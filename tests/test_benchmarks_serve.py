@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assistantguard import drop_in
+from assistantguard.sandbox import Sandbox
 from benchmarks import serve
 from benchmarks._serve_clients import kinds_of, told
+from benchmarks._serve_figures import figures_of_database
 from benchmarks._serve_tally import Tally
 
 
@@ -25,6 +31,26 @@ def test_forty_clients_of_all_kinds_are_answered_or_refused_and_nothing_is_left(
     assert figures["tokens_billed"] == figures["tokens_booked"] > 0
     assert figures["height"]["descriptors"] > figures["idle"]["descriptors"]
     assert (figures["exit_code"], figures["runs_in_flight"], figures["holds_open"]) == (0, 0, 0)
+
+
+@pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
+def test_what_a_database_holds_that_it_must_not_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "guard.db"
+    with Sandbox() as sandbox:
+        client = drop_in(sandbox.client(), ledger=f"sqlite:///{file}", sinks=[])
+        client.beta.threads.create(messages=[{"role": "user", "content": "a mark"}])
+        client.responses.create(model="gpt-6-luna", input="Hello")
+        clean = figures_of_database(file, [], "another mark")
+        assert not any(clean.values())
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            database.execute(
+                "INSERT INTO guard_documents (kind, id, parent, mark, created_at, body)"
+                """ VALUES ('run', 'run_1', '', '', 0, '{"status": "in_progress"}')"""
+            )
+        spoilt = figures_of_database(file, sandbox.billing.calls, "a mark")
+    assert spoilt["without_key_in_the_database"] == 1
+    assert spoilt["runs_in_flight"] == 1
+    assert spoilt["tokens_booked_wrong"] == spoilt["tokens_billed"] > 0
 
 
 def test_every_kind_of_client_is_there_at_any_number() -> None:
