@@ -21,9 +21,10 @@ from typing import Any
 from assistantguard.cli.app import app
 from benchmarks._soak_memory import give_back, resident_bytes
 
-__all__ = ["ServeProcess", "Standing"]
+__all__ = ["DATABASE", "ServeProcess", "Standing"]
 
-_START_SECONDS = 60.0
+DATABASE = "guard.db"
+"""What the database is called."""
 _DESCRIPTORS = Path("/dev/fd")
 
 
@@ -32,8 +33,13 @@ class Standing:
     """How the process stands."""
 
     descriptors: int
-    """Open files, sockets and pipes."""
+    """Open files, sockets and pipes, without the database's."""
+    of_database: int
+    """Those of the database: each worker, and whoever renews leases, may keep a connection."""
     threads: int
+    """Without the workers."""
+    workers: int
+    """Threads of asyncio's pool, which has a largest size."""
     tasks: int
     memory: int
     """Bytes that are in memory."""
@@ -42,18 +48,31 @@ class Standing:
 def _measured(loop: asyncio.AbstractEventLoop, *, tidy: bool) -> Standing:
     if tidy:
         give_back()
-    descriptors = len(list(_DESCRIPTORS.iterdir())) - 1  # the listing's own
-    return Standing(descriptors, threading.active_count(), len(asyncio.all_tasks(loop)), resident_bytes())
+    opened = _open()
+    of_database = sum(count for what, count in opened.items() if DATABASE in what)
+    names = [thread.name for thread in threading.enumerate()]
+    workers = sum(name.startswith("asyncio_") for name in names)
+    return Standing(
+        sum(opened.values()) - of_database,
+        of_database,
+        len(names) - workers,
+        workers,
+        len(asyncio.all_tasks(loop)),
+        resident_bytes(),
+    )
 
 
-def _kinds() -> dict[str, int]:
-    """What is open and what runs, by kind."""
+def _open() -> Counter[str]:
+    """How many descriptors are open, by what they are of."""
     found: Counter[str] = Counter()
-    for one in _DESCRIPTORS.iterdir():
-        with contextlib.suppress(OSError):
+    for one in list(_DESCRIPTORS.iterdir()):
+        try:
             found[re.sub(r"[\d\[\]]+", "", str(one.readlink()))] += 1
-    found.update(re.sub(r"[_-]\d+", "", thread.name) for thread in threading.enumerate())
-    return dict(found)
+        except FileNotFoundError:  # the listing's own
+            continue
+        except OSError:  # the system does not tell
+            found["?"] += 1
+    return found
 
 
 def _answer_questions() -> None:
@@ -65,10 +84,11 @@ def _answer_questions() -> None:
             loop = next(one for one in loops if one.is_running())
         question = line.strip()
         if question == "kinds":
-            answer: Any = _kinds()
+            threads = Counter(re.sub(r"[_-]\d+", "", thread.name) for thread in threading.enumerate())
+            answer: Any = {**_open(), **threads}
         else:
             standing = _measured(loop, tidy=question == "tidy")
-            answer = [standing.descriptors, standing.threads, standing.tasks, standing.memory]
+            answer = [getattr(standing, name) for name in Standing.__slots__]
         print(json.dumps(answer), flush=True)
 
 

@@ -20,9 +20,9 @@ The figures:
 - ``without_key`` requests, how many of them were let in, and where their mark was found: at the sandbox, in the
   database. ``victim_changed`` tells whether the thread that they aimed at says something else now.
 - ``idle``, ``height`` and ``rest``: open file descriptors, threads, tasks and memory of the server before the load, the
-  most under it, and after it. What is left over the idle level must be 0, but for the thread that renews
-  leases, which comes and goes, and its connection to the database; memory may grow by a tenth, or 16 MiB, from
-  the first rest to the second.
+  most under it, and after it. What is left over the idle level must be 0, but for what is there as long as the server:
+  the workers of asyncio's pool, and a connection to the database for each of them and for the thread that renews
+  leases, which comes and goes. Memory may grow by a tenth, or 16 MiB, from the first rest to the second.
 - ``runs_in_flight`` and ``holds_open`` in the database after the end, tokens billed and booked, which must be equal.
 - ``exit_code``, and the seconds that the server took to end while requests hung on it; more than its grace is wrong.
 
@@ -41,7 +41,6 @@ import sys
 import tempfile
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -53,7 +52,7 @@ from assistantguard.sandbox import Answer, ModelRequest, Sandbox
 from benchmarks._serve_clients import kinds_of, run_worker, told
 from benchmarks._serve_figures import descriptors_for, figures_of_database, figures_of_requests, figures_of_turns
 from benchmarks._serve_line import Line, Scene, request
-from benchmarks._serve_process import ServeProcess, Standing
+from benchmarks._serve_process import DATABASE, ServeProcess, Standing
 from benchmarks._serve_tally import Tally
 
 __all__ = ["main", "measure"]
@@ -72,12 +71,10 @@ _REST = 60.0
 _UPSTREAM_KEPT = 5.5
 """Seconds after which the server's client lets go of idle connections to the models, at its next request."""
 _LOOK_EACH = 1.0
-_DATABASE = 3
-"""Descriptors of a connection to the database, which the thread that renews leases may open at any time."""
+_PER_CONNECTION = 2
+"""Descriptors of a connection to the database, besides one that all share: the file, and its log."""
 _RENEWING = 1
-"""That thread: it is there while runs are, and a little longer."""
-_WARM_UP = 12
-"""Requests at once."""
+"""A thread that renews leases: it is there while runs are, and a little longer."""
 _LONG = 20
 """Messages of a quarter of a megabyte: more than the system takes in for a reader."""
 _WORDS = "Your order was handed to the carrier on Monday and is due on Thursday between nine and twelve. " * 3
@@ -90,6 +87,7 @@ _MUST_BE_ZERO = (
     "without_key_in_the_database",
     "victim_changed",
     "descriptors_left",
+    "database_left",
     "threads_left",
     "tasks_left",
     "runs_in_flight",
@@ -125,7 +123,7 @@ class _Benchmark:
         self._limits = (read_seconds, write_seconds)
         self._stack = stack
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="serve")))
-        self._database = folder / "guard.db"
+        self._database = folder / DATABASE
         self._url = f"sqlite:///{self._database}"
         keys = folder / "keys"
         keys.write_text(f"{_KEY}\n")
@@ -143,7 +141,7 @@ class _Benchmark:
         self._server = ServeProcess(self._sandbox.base_url, _UPSTREAM_KEY, keys, self._url, words)
         stack.callback(self._server.close)
         self._client = stack.enter_context(self._new_client())
-        self._height = Standing(0, 0, 0, 0)
+        self._height = Standing(0, 0, 0, 0, 0, 0)
 
     def _new_client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=self._server.base_url, api_key=_KEY, max_retries=0, timeout=60)
@@ -152,7 +150,7 @@ class _Benchmark:
         """Do everything, and return the figures."""
         scene = self._scene()
         kinds = kinds_of(self._clients)
-        idle = self._warm(scene)
+        idle = self._idle()
         workers = self._workers(scene, kinds)
         tally, rests = Tally(), []
         for half in (1, 2):
@@ -173,7 +171,8 @@ class _Benchmark:
             "idle": _shown(idle),
             "height": _shown(self._height),
             "rest": [_shown(one) for one in rests],
-            "descriptors_left": max(0, rests[-1].descriptors - idle.descriptors - _DATABASE),
+            "descriptors_left": max(0, rests[-1].descriptors - idle.descriptors),
+            "database_left": max(0, rests[-1].of_database - _PER_CONNECTION * (rests[-1].workers + 1) - 1),
             "threads_left": max(0, rests[-1].threads - idle.threads - _RENEWING),
             "tasks_left": max(0, rests[-1].tasks - idle.tasks),
             "memory_growth": round(rests[1].memory / rests[0].memory, 3),
@@ -223,11 +222,8 @@ class _Benchmark:
         if run.status != "completed":
             raise RuntimeError(f"a run is {run.status} while there is no load: {run.last_error}")
 
-    def _warm(self, scene: Scene) -> Standing:
-        """Have the server begin all that it keeps: threads, connections to its database, one to the models."""
-        with self._new_client() as client, ThreadPoolExecutor(_WARM_UP) as pool:
-            lists = client.beta.threads.messages.with_raw_response.list
-            list(pool.map(lists, [scene.long_thread] * _WARM_UP))
+    def _idle(self) -> Standing:
+        """How the server stands when it has answered once, and has no clients but this one."""
         self._turn()
         return self._server.standing(tidy=True)
 
@@ -276,7 +272,7 @@ class _Benchmark:
         while True:
             self._turn()
             now = self._server.standing(tidy=True)
-            open_too_much = lets_go and now.descriptors > idle.descriptors + _DATABASE
+            open_too_much = lets_go and now.descriptors > idle.descriptors
             if not open_too_much and now.tasks <= idle.tasks and now.threads <= idle.threads + _RENEWING:
                 return now
             if time.monotonic() > until:
