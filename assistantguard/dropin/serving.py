@@ -261,6 +261,7 @@ class AssistantsApp:
                 async for piece in _pieces(events):
                     with anyio.fail_after(self.limits.write_seconds):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await asyncio.sleep(0)  # a reader that has left is noticed before the next piece
                 await send({"type": "http.response.body", "body": b""})
             except TimeoutError:
                 abort: Callable[[], None] | None = request.scope.get("extensions", {}).get(ABORT)

@@ -509,6 +509,23 @@ def test_a_reader_that_leaves_between_two_events_is_noticed() -> None:
     asyncio.run(run())
 
 
+def test_a_reader_that_leaves_is_noticed_while_there_is_more_to_send() -> None:
+    class Leaves(Exchange):
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            self.left.set()
+
+    async def run() -> None:
+        stub, one = Stub().streams(*[("thread.message.delta", {})] * 500), Leaves()
+        application = app(stub)
+        await one.run(application)
+        assert len(one.sent) < 10
+        assert application.running == 0
+        assert stub.sent[-1] == "closed"
+
+    asyncio.run(run())
+
+
 def test_a_reader_that_takes_nothing_is_cut_off_and_holds_nobody_up() -> None:
     async def run() -> None:
         stub = Stub().streams(*events_of_a_run("Hello"))
