@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.backends import ResponsesBackend
+from assistantguard.dropin.direct import DirectPort
 from assistantguard.dropin.limits import limits_of
 from assistantguard.engine import Engine, Session
 from assistantguard.policies import PolicySet
@@ -59,7 +60,7 @@ class Engines:
     def __init__(self, settings: Settings, colour: Colour, client: Any) -> None:
         self.settings = settings
         self._colour = colour
-        self._backend = ResponsesBackend(colour.port(client))
+        self._backend = ResponsesBackend(DirectPort(colour.port(client), client))
         self._session_id = uuid.uuid4().hex
         self._kept: dict[str, Engine] = {}
 
