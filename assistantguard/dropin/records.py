@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.dropin import objects, problems
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.recording import HIDDEN, attach, requires_action_of, with_outputs
 from assistantguard.models import ToolOutput
 from assistantguard.models.values import Record
@@ -59,7 +59,7 @@ class RunRecords:
             if assistant is None:
                 raise problems.not_found("assistant", parameters["assistant_id"])
             added = [
-                objects.new_message(f"msg_{uuid.uuid4().hex}", now, thread_id, message)
+                objects.new_message(new_id("msg"), now, thread_id, message)
                 for message in parameters.get("additional_messages") or ()
             ]
 

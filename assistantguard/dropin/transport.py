@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import os
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
 from assistantguard._blocking import block_on
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.wire import Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.models.values import Value
 
@@ -138,7 +138,7 @@ def _asked(request: Any, path: str, body: bytes) -> WireRequest:
 
 def _response(http: Any, answer: WireAnswer, stream_class: Any) -> Any:
     content = b"" if answer.body is None else json.dumps(dict(answer.body)).encode()
-    headers = {"x-request-id": f"req_{os.urandom(16).hex()}"}
+    headers = {"x-request-id": new_id("req")}
     if answer.events is not None:
         headers["content-type"] = "text/event-stream"
     elif answer.body is not None:
