@@ -255,10 +255,13 @@ def parsed(body: bytes) -> Any:
         ValueError: It is no JSON, or too deep.
     """
     try:
-        return json.loads(body, parse_constant=_no_constant) if body.strip() else None
+        return _decode(body.decode(json.detect_encoding(body), "surrogatepass")) if body.strip() else None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode

@@ -104,6 +104,8 @@ class Runs:
                     await live.rests.wait(left)
                 if live.error is not None:
                     raise live.error
+                if live.body["status"] in ENDED:
+                    return shown(live.body)
             body = await self._current(await self._get(thread_id, run_id))
             if body["status"] in RESTS or self._driver.now() >= until:
                 return shown(body)
