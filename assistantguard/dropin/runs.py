@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.driving import Driving, Live
 from assistantguard.dropin.endings import Ending
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.recording import HIDDEN, shown
 from assistantguard.dropin.records import ENDED, RESTS, Loaded, RunRecords
 from assistantguard.dropin.wire import DONE
@@ -61,7 +61,7 @@ class Runs:
         Raises:
             ApiProblem: The thread or the assistant is not there, or a run of the thread is active.
         """
-        now, run_id = self._driver.now(), f"run_{uuid.uuid4().hex}"
+        now, run_id = self._driver.now(), new_id("run")
 
         def create() -> Loaded:
             return self._records.create(thread_id, run_id, parameters, now)
@@ -105,6 +105,8 @@ class Runs:
                     await live.rests.wait(left)
                 if live.error is not None:
                     raise live.error
+                if live.body["status"] in ENDED:
+                    return shown(live.body)
             body = await self._current(await self._get(thread_id, run_id))
             if body["status"] in RESTS or self._driver.now() >= until:
                 return shown(body)

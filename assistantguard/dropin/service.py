@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.dropin import objects, parameters, problems
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.recording import HIDDEN, attach, parsed, shown
 from assistantguard.dropin.runs import Events, Runs
 from assistantguard.dropin.translation import attached_files
@@ -58,7 +58,7 @@ class AssistantsService:
     async def create_assistant(self, request: WireRequest, _: tuple[str, ...]) -> WireAnswer:
         """POST /assistants."""
         given, now = parameters.assistant_parameters(_json(request)), self._driver.now()
-        body = objects.new_assistant(f"asst_{uuid.uuid4().hex}", now, given)
+        body = objects.new_assistant(new_id("asst"), now, given)
         await self._do(lambda: self._documents.add(Document("assistant", body["id"], "", now, body)))
         return WireAnswer(200, body)
 
@@ -92,10 +92,9 @@ class AssistantsService:
 
     async def _new_thread(self, given: Mapping[str, Any]) -> Body:
         now = self._driver.now()
-        body = objects.new_thread(f"thread_{uuid.uuid4().hex}", now, given)
+        body = objects.new_thread(new_id("thread"), now, given)
         messages = [
-            objects.new_message(f"msg_{uuid.uuid4().hex}", now, body["id"], message)
-            for message in given.get("messages") or ()
+            objects.new_message(new_id("msg"), now, body["id"], message) for message in given.get("messages") or ()
         ]
         stores = ((given.get("tool_resources") or {}).get("file_search") or {}).get("vector_stores") or ()
         files = [file_id for store in stores for file_id in store.get("file_ids") or ()]
@@ -155,7 +154,7 @@ class AssistantsService:
     async def create_message(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """POST /threads/{id}/messages."""
         given, now, thread_id = parameters.message_parameters(_json(request)), self._driver.now(), names[0]
-        message = objects.new_message(f"msg_{uuid.uuid4().hex}", now, thread_id, given)
+        message = objects.new_message(new_id("msg"), now, thread_id, given)
 
         def note(document: Document) -> None:
             hidden = document.body[HIDDEN]

@@ -6,12 +6,12 @@ import functools
 import importlib
 import json
 import threading
-import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
 from assistantguard._blocking import block_on
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.wire import Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.models.values import Value
 
@@ -43,9 +43,9 @@ class Desk(Value):
         """Return the path that the service knows a URL by; None where it does not serve it."""
         if _origin(url) != self.origin:
             return None
+        whole: str = url.path
         for base in self.bases:
-            path: str = url.path.removeprefix(base)
-            if url.path.startswith(f"{base}/") and self.service.serves(path):
+            if whole.startswith(f"{base}/") and self.service.serves(path := whole.removeprefix(base)):
                 return path
         return None
 
@@ -131,25 +131,22 @@ def _async_transport(http: Any) -> Any:
 
 
 def _asked(request: Any, path: str, body: bytes) -> WireRequest:
-    return WireRequest(
-        method=request.method.upper(),
-        path=path,
-        query=tuple(request.url.params.multi_items()),
-        headers={name.lower(): value for name, value in request.headers.items()},
-        body=body,
-    )
+    url = request.url
+    query = tuple(url.params.multi_items()) if url.query else ()
+    return WireRequest(request.method.upper(), path, query, dict(request.headers.items()), body)
 
 
 def _response(http: Any, answer: WireAnswer, stream_class: Any) -> Any:
-    headers = http.Headers(dict(answer.headers))
-    headers.setdefault("x-request-id", f"req_{uuid.uuid4().hex}")
+    content = b"" if answer.body is None else json.dumps(dict(answer.body)).encode()
+    headers = {"x-request-id": new_id("req")}
     if answer.events is not None:
-        headers.setdefault("content-type", "text/event-stream")
-        return http.Response(answer.status, headers=headers, stream=stream_class(answer.events))
-    if answer.body is None:
-        return http.Response(answer.status, headers=headers, content=b"")
-    headers.setdefault("content-type", "application/json")
-    return http.Response(answer.status, headers=headers, content=json.dumps(dict(answer.body)).encode())
+        headers["content-type"] = "text/event-stream"
+    elif answer.body is not None:
+        headers["content-type"] = "application/json"
+        headers["content-length"] = str(len(content))
+    headers.update((name.lower(), value) for name, value in answer.headers.items())
+    stream = http.ByteStream(content) if answer.events is None else stream_class(answer.events)
+    return http.Response(answer.status, headers=headers, stream=stream)
 
 
 def _failed(http: Any, error: Exception) -> Any:
