@@ -15,7 +15,7 @@ import openai
 from assistantguard._calling import ToolCalling, answered, is_async, limit_of, outputs_of_step
 from assistantguard._threads import in_thread
 from assistantguard._unwinding import Unwinding
-from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method
+from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method, is_object, object_of
 from assistantguard.models import ToolCall, ToolOutput
 
 __all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort", "AsyncioTurns"]
@@ -78,15 +78,26 @@ class AsyncioPort:
 
     async def listen(
         self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> AsyncioEvents:
-        """See `ClientPort.listen`."""
+    ) -> AsyncioEvents | HttpAnswer:
+        """See `ClientPort.listen`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
         deadline = time.monotonic() + timeout
         options = {"headers": {"Accept": "text/event-stream", **(headers or {})}, "timeout": timeout}
         with anyio.fail_after(timeout):
             work = self._client.post(
                 path, cast_to=object, body=body, options=options, stream=True, stream_cls=openai.AsyncStream[object]
             )
-            return AsyncioEvents(await Unwinding(work), deadline)
+            stream = await Unwinding(work)
+            response = stream.response
+            if not is_object(response.headers):
+                return AsyncioEvents(stream, deadline)
+            try:
+                return object_of(await Unwinding(response.aread()), response.headers)
+            finally:
+                await Unwinding(stream.close())
 
 
 class AsyncioEvents:

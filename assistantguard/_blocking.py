@@ -15,7 +15,7 @@ import openai
 from assistantguard._calling import ToolCalling, answered, limit_of, outputs_of_step
 from assistantguard._threads import FairLock, in_thread
 from assistantguard._watch import watch
-from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method
+from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method, is_object, object_of
 from assistantguard.models import ToolCall, ToolOutput
 
 __all__ = ["BlockingDriver", "BlockingEvents", "BlockingPort", "BlockingTurns", "block_on"]
@@ -121,14 +121,27 @@ class BlockingPort:
 
     async def listen(
         self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> BlockingEvents:
-        """See `ClientPort.listen`."""
+    ) -> BlockingEvents | HttpAnswer:
+        """See `ClientPort.listen`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
         deadline = time.monotonic() + timeout
         options = {"headers": {"Accept": "text/event-stream", **(headers or {})}, "timeout": timeout}
         stream = self._method("post")(
             path, cast_to=object, body=body, options=options, stream=True, stream_cls=openai.Stream[object]
         )
-        return BlockingEvents(stream, deadline)
+        response = stream.response
+        if not is_object(response.headers):
+            return BlockingEvents(stream, deadline)
+        with closing(stream), watch(response, deadline) as watched:
+            try:
+                return object_of(response.read(), response.headers)
+            except Exception as error:
+                if watched.late:
+                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
+                raise
 
 
 class BlockingEvents:

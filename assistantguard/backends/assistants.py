@@ -326,7 +326,11 @@ class AssistantsBackend(VectorStores):
     ) -> None:
         name = request.client_request_id
         if streamed:
-            begun.events = await self._routes.events(path, max(0.001, until - self._runs.until(0)), body, name)
+            told = await self._routes.events(path, max(0.001, until - self._runs.until(0)), body, name)
+            if isinstance(told, HttpAnswer):
+                begun.found = told
+            else:
+                begun.events = told
         else:
             begun.found = await self._routes.post(path, self._runs.left(until), body, name)
 

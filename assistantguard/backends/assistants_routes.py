@@ -44,8 +44,10 @@ class Routes:
         """Delete an object."""
         return await self._send("delete", path, timeout)
 
-    async def events(self, path: str, timeout: float, body: Mapping[str, Any], request_id: str = "") -> EventStream:
-        """Post, and read the events of the run that it begins or goes on with."""
+    async def events(
+        self, path: str, timeout: float, body: Mapping[str, Any], request_id: str = ""
+    ) -> EventStream | HttpAnswer:
+        """Post, and read the events of the run that it begins or goes on with; or the run, where that is the answer."""
         body = {**body, "stream": True}
         return await self._port.listen(path, timeout, body=body, headers=_headers(request_id))
 

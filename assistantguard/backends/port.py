@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from assistantguard.models.values import Value
 
-__all__ = ["END", "RAW_ANSWER", "ClientPort", "EventStream", "HttpAnswer", "Method"]
+__all__ = ["END", "RAW_ANSWER", "ClientPort", "EventStream", "HttpAnswer", "Method", "is_object", "object_of"]
 
 Method = Literal["get", "post", "delete"]
 
@@ -27,6 +28,19 @@ class HttpAnswer(Value):
     data: Any
     headers: Mapping[str, str] = field(default_factory=dict)
     """Names in any case."""
+
+
+def is_object(headers: Mapping[str, str]) -> bool:
+    """Whether an answer is a JSON document, and not events."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def object_of(body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+    """A JSON document that was read; its data are None where it is none."""
+    try:
+        return HttpAnswer(json.loads(body), headers)
+    except ValueError:
+        return HttpAnswer(None, headers)
 
 
 class EventStream(Protocol):
@@ -106,8 +120,10 @@ class ClientPort(Protocol):
 
     async def listen(
         self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> EventStream:
+    ) -> EventStream | HttpAnswer:
         """Post `body`, and read the events that it is answered with, as mappings of ``event`` and ``data``.
+
+        Servers that do not stream answer with an object, whatever they were asked for.
 
         Args:
             path: Such as ``"/threads"``.

@@ -244,7 +244,7 @@ class Driving:
         """Write down that a run has ended, once, and what it said."""
         recorder.discarded("run_cancelled" if ending.status == "cancelled" else "run_failed")
         added, recorder.added = recorder.added, []
-        usage = run.usage if run is not None and run.usage.requests else None
+        usage = None if run is None else run.usage  # nothing is known to be used where nothing was asked for
         answered = run is not None and run.answers > 0
         now = self._driver.now()
         live.body = recorder.run = await self.do(

@@ -1,4 +1,8 @@
-"""Run the whole matrix and print what came of it: ``python -m tests.matrix``."""
+"""Run the whole matrix and print what came of it: ``python -m tests.matrix``.
+
+With ``--dropin``, over the drop-in: the runs of an application that was written for the Assistants API, each polled
+from a process other than the one that created it.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +16,28 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
-from tests.matrix.runner import Result, run_named, warm_up
-from tests.matrix.table import CHOSEN, COMBINATIONS
+from tests.matrix import dropin_runner, dropin_table, runner, table
+from tests.matrix.runner import Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print; 1 where a promise was broken."""
-    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--only", default="", metavar="PATTERN", help="a regular expression that an id must match")
     parser.add_argument("--processes", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--quick", action="store_true", help="only what the test suite runs")
+    parser.add_argument("--dropin", action="store_true", help="over the drop-in, each run polled from another process")
     options = parser.parse_args(arguments)
-    chosen = [name for name in (CHOSEN if options.quick else COMBINATIONS) if re.search(options.only, name)]
+    over: Any = dropin_table if options.dropin else table
+    run: Any = dropin_runner if options.dropin else runner
+    chosen = [name for name in (over.CHOSEN if options.quick else over.COMBINATIONS) if re.search(options.only, name)]
     began = time.monotonic()
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.processes, spawning, warm_up) as pool:
-        results = list(pool.map(run_named, chosen, chunksize=4))
+    with ProcessPoolExecutor(options.processes, spawning, run.warm_up) as pool:
+        results = list(pool.map(run.run_named, chosen, chunksize=4))
     seconds = time.monotonic() - began
     failed = sorted((result for result in results if result.broken), key=lambda result: result.id)
     if options.json:
@@ -44,7 +52,7 @@ def _by_row(results: Iterable[Result]) -> dict[str, list[Result]]:
     rows: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         rows[result.row].append(result)
-    order = {combination.row.name: None for combination in COMBINATIONS.values()}
+    order = {row.name: None for row in table.ROWS}
     return {name: rows[name] for name in order if name in rows}
 
 

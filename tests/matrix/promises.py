@@ -14,7 +14,7 @@ from assistantguard.models import AttemptFailed, ReplyReady, TextDelta
 from tests.matrix.scene import Ending, Scene
 from tests.support.checks import check_requests, check_thread, user_texts
 
-__all__ = ["broken_at_once", "broken_at_the_end", "connections_left", "open_streams"]
+__all__ = ["asserted", "books", "broken_at_once", "broken_at_the_end", "connections_left", "open_streams"]
 
 _CLOSING = 30.0
 """Seconds in which a closed connection is noticed by the server."""
@@ -73,11 +73,11 @@ def _stream_told(scene: Scene, ending: Ending) -> Iterator[str]:
 
 def broken_at_the_end(scene: Scene) -> Iterator[str]:
     """Promises that hold when the next message was answered and the server has come to rest."""
-    yield from _books(scene)
+    yield from books(scene)
     yield from _sums(scene)
     yield from _holds(scene)
-    yield from _asserted("requests", lambda: check_requests(scene.sandbox))
-    yield from _asserted("thread", lambda: check_thread(scene.sandbox, scene.bot.default))
+    yield from asserted("requests", lambda: check_requests(scene.sandbox))
+    yield from asserted("thread", lambda: check_thread(scene.sandbox, scene.bot.default))
     twice = {order: count for order, count in scene.lookups.counts.items() if count > 1}
     if twice:
         yield f"a tool ran twice: {twice}"
@@ -93,7 +93,7 @@ def broken_at_the_end(scene: Scene) -> Iterator[str]:
         yield f"unfinished items stand in the conversation: {in_progress}"
 
 
-def _books(scene: Scene) -> Iterator[str]:
+def books(scene: Scene) -> Iterator[str]:
     """What was booked is what was billed; where the server did not say, it is marked and not below."""
     entries = scene.bot.ledger.entries()
     named = Counter(entry.response_id for entry in entries if entry.response_id is not None)
@@ -191,7 +191,7 @@ def connections_left(scene: Scene) -> int:
     return len(connections)
 
 
-def _asserted(what: str, check: Callable[[], None]) -> Iterator[str]:
+def asserted(what: str, check: Callable[[], None]) -> Iterator[str]:
     try:
         check()
     except AssertionError as error:

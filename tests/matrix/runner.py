@@ -22,7 +22,7 @@ from tests.matrix.shape import Combination
 from tests.matrix.table import COMBINATIONS
 from tests.support.world import COLOURS, World
 
-__all__ = ["Result", "run", "run_named", "warm_up"]
+__all__ = ["Result", "not_fired", "run", "run_named", "unraised", "warm_up"]
 
 _SLACK = 20.0
 """Seconds that a call may take beyond its deadline and its cleaning up: the machine may be busy."""
@@ -61,7 +61,7 @@ def run(combination: Combination) -> Result:
     broken: list[str] = []
     ended_in, seconds = "nothing", 0.0
     before = set(threading.enumerate())
-    with _unraised(broken), mock.patch.object(exchange, "_FIRST_PAUSE", 0.01):
+    with unraised(broken), mock.patch.object(exchange, "_FIRST_PAUSE", 0.01):
         try:
             with World(combination.way.colour) as world:
                 if world._loop is not None:
@@ -95,7 +95,7 @@ def _play(scene: Scene, broken: list[str]) -> tuple[str, float]:
     limit = (combination.deadline or RUN_TIMEOUT) + CLEANUP_TIMEOUT + _SLACK
     if ending.seconds > limit:
         broken.append(f"it took {ending.seconds:.1f} s of {limit:g}")
-    broken += _not_fired(scene, sandbox.faults_by_kind - fired)
+    broken += not_fired(combination, sandbox.faults_by_kind - fired)
     broken += promises.broken_at_once(scene, ending)
     in_use = promises.open_streams(scene.client)
     if in_use:
@@ -112,10 +112,10 @@ def _play(scene: Scene, broken: list[str]) -> tuple[str, float]:
     return ending.name, ending.seconds
 
 
-def _not_fired(scene: Scene, fired: Counter[str]) -> Iterator[str]:
+def not_fired(combination: Combination, fired: Counter[str]) -> Iterator[str]:
     """A row whose fault never happened shows nothing."""
-    row, transition, often = scene.combination.row, scene.combination.transition, scene.combination.often
-    fired -= Counter(fault.kind for fault in transition.leads(scene.way))
+    row, transition, often = combination.row, combination.transition, combination.often
+    fired -= Counter(fault.kind for fault in transition.leads(combination.way))
     for fault in row.faults(transition, often):
         if not fired[fault.kind]:
             yield f"the fault {fault.kind} did not happen"
@@ -132,7 +132,7 @@ def _go_on(scene: Scene, broken: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _unraised(broken: list[str]) -> Iterator[None]:
+def unraised(broken: list[str]) -> Iterator[None]:
     """Note warnings, and exceptions that nobody could catch."""
 
     def note(unraisable: Any) -> None:
