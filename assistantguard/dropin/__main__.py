@@ -1,4 +1,4 @@
-"""``python -m assistantguard.dropin``: print what is served; with ``boundary`` or ``differences`` a table of the README."""
+"""``python -m assistantguard.dropin``: print what is served; ``boundary``, ``differences``: tables of the README."""
 
 from __future__ import annotations
 

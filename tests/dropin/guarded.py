@@ -165,6 +165,6 @@ def answering(**options: Any) -> Callable[[Any], Answer]:
 def caller_for(world: World, sandbox: Sandbox, policies: Sequence[Policy], **options: Any) -> Caller:
     """A guarded client of the world's colour."""
     events: list[Event] = []
-    client = world.client(sandbox, max_retries=options.pop("max_retries", 0))
+    client: Any = world.client(sandbox, max_retries=options.pop("max_retries", 0))
     guarded = assistantguard.drop_in(client, policies=policies, guard_calls=True, sinks=[events.append], **options)
     return Caller(world, sandbox, guarded, events)
