@@ -61,6 +61,12 @@ class Call:
         assert isinstance(request, CallRequest)
         return request
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the server can be asked for the answer later."""
+        request = self.request
+        return request.dialect == "responses" and request.body.get("store") is not False
+
     def first_to_settle(self) -> bool:
         """Whether it was not settled before this was asked."""
         with self.lock:
@@ -216,10 +222,10 @@ class GuardedCalls:
                 self._open.pop(answer.id, None)
                 if call.request.dialect == "responses":
                     self._keep_context(answer.id, context_bound(answer, usage, sent.expectation))
-            if usage.estimated and call.request.dialect == "responses" and sent.run.open_response_id is not None:
-                self._late.append((call.books, sent.thread))
-            elif not usage.estimated:
+            if not usage.estimated:
                 call.books.close(sent.run)
+            elif sent.run.open_response_id is not None and call.is_stored:
+                self._late.append((call.books, sent.thread))
 
     def _keep_context(self, response_id: str, at_most: int) -> None:
         self._contexts[response_id] = Estimate(at_most, at_most, exact=False)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -12,10 +15,12 @@ import pytest
 
 from assistantguard import Budget
 from assistantguard.dropin.boundary import BOUNDARY
+from assistantguard.dropin.page import boundary
 from assistantguard.sandbox import Sandbox
 from tests.dropin.guarded import OUTPUT, UNKNOWN, WAYS, Caller, answering, caller_for
 from tests.support.world import MODEL, World
 
+README = Path(__file__).parents[2] / "README.md"
 CALLS = 4
 SILENT: dict[str, Any] = {"usage_reported": False}
 ENDINGS: dict[str, dict[str, Any]] = {
@@ -94,6 +99,13 @@ def test_a_model_that_nobody_knows_bills_no_more_than_the_budget(world: World, w
 def test_every_way_that_the_table_calls_bounded_is_run_here_or_with_a_server_of_its_own() -> None:
     said = {way for row in BOUNDARY for way in row.ways}
     assert said - {"responses.compact"} == set(WAYS)
+
+
+def test_the_readme_has_the_table_as_the_code_prints_it() -> None:
+    command = [sys.executable, "-W", "error", "-m", "assistantguard.dropin", "boundary"]
+    printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True).stdout
+    assert printed == boundary()
+    assert printed in README.read_text(encoding="utf-8"), "print it: python -m assistantguard.dropin boundary"
 
 
 def methods(resource: Any, path: str = "") -> Iterator[str]:
