@@ -62,7 +62,13 @@ class BlockingPort:
                 params["timeout"] = timeout
             return self._method(path)(*args, **params)
         deadline = time.monotonic() + timeout
-        with raw(*args, timeout=timeout, **params) as response, watch(response.http_response, deadline) as watched:
+        with raw(*args, timeout=timeout, **params) as response:
+            return self._parsed(response, timeout, deadline)
+
+    @staticmethod
+    def _parsed(response: Any, timeout: float, deadline: float) -> Any:
+        """Read an answer to its end, until `deadline` by `time.monotonic`."""
+        with watch(response.http_response, deadline) as watched:
             try:
                 return response.parse()
             except Exception as error:
@@ -110,13 +116,8 @@ class BlockingPort:
         params = {} if body is None else {"body": body}
         deadline = time.monotonic() + timeout
         answer = self._method(method)(path, cast_to=object, options=options, **params)
-        with closing(answer) as response, watch(response.http_response, deadline) as watched:
-            try:
-                return HttpAnswer(response.parse(), response.headers)
-            except Exception as error:
-                if watched.late:
-                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
-                raise
+        with closing(answer) as response:
+            return HttpAnswer(self._parsed(response, timeout, deadline), response.headers)
 
     async def listen(
         self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.backends import ResponsesBackend
@@ -28,6 +28,8 @@ __all__ = ["Engines", "Refusals", "Settings"]
 
 Refusals = Literal["failed", "incomplete", "raise"]
 _MOST_KEPT = 64
+_LIMITING = ("max_prompt_tokens", "max_completion_tokens", "truncation_strategy")
+"""What of a run makes its limits; see `limits_of`."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -67,29 +69,24 @@ class Engines:
         Raises:
             ConfigurationError: A policy cannot work with this assistant.
         """
-        limits = limits_of(run_body)
-        key = json.dumps(
-            [run_body[name] for name in ("model", "instructions", "tools")]
-            + [repr(assistant)]
-            + [run_body.get(name) for name in ("max_prompt_tokens", "max_completion_tokens", "truncation_strategy")]
-        )
+        key = repr((assistant, *map(run_body.get, _LIMITING)))
         engine = self._kept.pop(key, None)
         if engine is None:
-            engine = self._made(assistant, [] if limits is None else [limits])
+            engine = self._made(assistant, limits_of(run_body))
         self._kept[key] = engine
         if len(self._kept) > _MOST_KEPT:
             self._kept.pop(next(iter(self._kept)), None)
         return engine
 
-    def _made(self, assistant: Assistant, limits: Sequence[Policy]) -> Engine:
+    def _made(self, assistant: Assistant, limits: Policy | None) -> Engine:
         settings = self.settings
-        policies = PolicySet([*limits, *settings.policies])
+        policies = PolicySet(settings.policies if limits is None else [limits, *settings.policies])
         for policy in policies.policies:
             policy.check(assistant, settings.prices)
         schemas = Toolbox(assistant.tools).schemas
         session = Session(
             self._session_id,
-            replace(assistant, tools=()),
+            assistant,
             schemas,
             json.dumps(schemas) if schemas else "",
             policies,

@@ -39,7 +39,7 @@ class _Line(Protocol):
         """The bytes of a body as they were sent."""
         ...
 
-    def follow(self, response: Any, following: Following) -> Any:
+    def follow(self, response: Any, following: _Following) -> Any:
         """A body that is followed as it is read."""
         ...
 
@@ -102,7 +102,7 @@ class Metering:
                 with_its_usage, self._refuses_usage = None, True
                 response = await line.send(self._request(request, body, call.body))
             if response.is_success and _is_stream(response):
-                return self._followed(response, line, Following(calls, call, hides_usage=with_its_usage is not None))
+                return self._followed(response, line, _Following(calls, call, hides_usage=with_its_usage is not None))
             return await self._end(call, await self._hold(response, line), request)
         except Exception as error:
             await calls.failed(call, _connection_error(request, error))
@@ -114,7 +114,7 @@ class Metering:
     async def _look(self, response: Any, line: _Line, call: Call) -> Any:
         """Settle a call in the background by what the application reads of it."""
         if _is_stream(response):
-            return self._followed(response, line, Following(self._calls, call, hides_usage=False))
+            return self._followed(response, line, _Following(self._calls, call, hides_usage=False))
         held = await self._hold(response, line)
         answer = read_document(call.request, held.document)
         if answer is not None:
@@ -172,7 +172,7 @@ class Metering:
             content = b""
         return _Held(same, content)
 
-    def _followed(self, response: Any, line: _Line, following: Following) -> Any:
+    def _followed(self, response: Any, line: _Line, following: _Following) -> Any:
         """The same response, its body followed as it is read; a compressed one arrives as plain text."""
         headers = self._http.Headers(response.headers)
         if "content-encoding" in headers:
@@ -202,7 +202,7 @@ class _Held:
             return None
 
 
-class Following:
+class _Following:
     """Counts an answer as its bytes go by, and says where it ends.
 
     Args:
@@ -308,7 +308,7 @@ def _line(http: Any) -> Any:
     """The class of `_Line` over a blocking transport."""
 
     class Body(http.SyncByteStream):  # type: ignore[misc]  # known only at run time
-        def __init__(self, response: Any, following: Following) -> None:
+        def __init__(self, response: Any, following: _Following) -> None:
             self._response = response
             self._following = following
 
@@ -343,7 +343,7 @@ def _line(http: Any) -> Any:
             finally:
                 response.close()
 
-        def follow(self, response: Any, following: Following) -> Any:
+        def follow(self, response: Any, following: _Following) -> Any:
             return Body(response, following)
 
     return Line
@@ -354,7 +354,7 @@ def _async_line(http: Any) -> Any:
     """The class of `_Line` over an asynchronous transport."""
 
     class Body(http.AsyncByteStream):  # type: ignore[misc]  # known only at run time
-        def __init__(self, response: Any, following: Following) -> None:
+        def __init__(self, response: Any, following: _Following) -> None:
             self._response = response
             self._following = following
 
@@ -389,7 +389,7 @@ def _async_line(http: Any) -> Any:
             finally:
                 await response.aclose()
 
-        def follow(self, response: Any, following: Following) -> Any:
+        def follow(self, response: Any, following: _Following) -> Any:
             return Body(response, following)
 
     return Line

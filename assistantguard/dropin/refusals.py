@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.wire import WireAnswer
 from assistantguard.errors import AssistantGuardError, BudgetBusy, BudgetExceeded, ConfigurationError
 
@@ -48,13 +49,11 @@ def unreadable(path: str) -> WireAnswer:
 
 def cut_event(message: str) -> bytes:
     """The event that ends a stream which may not go on. The SDK raises an `openai.APIError` for it."""
-    error = _error(f"{message}: it was cut, and closed", "insufficient_quota", "output_limit_passed")
-    return f"event: error\ndata: {json.dumps({'type': 'error', 'error': error})}\n\n".encode()
+    told = f"{message}: it was cut, and closed"
+    error = ApiProblem(429, told, "insufficient_quota", code="output_limit_passed").body()
+    return f"event: error\ndata: {json.dumps({'type': 'error', **error})}\n\n".encode()
 
 
 def _answer(status: int, message: str, kind: str, code: str, **more: Any) -> WireAnswer:
-    return WireAnswer(status, {"error": {**_error(message, kind, code), **more}}, _FINAL)
-
-
-def _error(message: str, kind: str, code: str) -> dict[str, Any]:
-    return {"message": message, "type": kind, "param": None, "code": code}
+    error = ApiProblem(status, message, kind, code=code).body()["error"]
+    return WireAnswer(status, {"error": {**error, **more}}, _FINAL)

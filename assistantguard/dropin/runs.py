@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.dropin import problems
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.driving import Driving, Live
 from assistantguard.dropin.endings import Ending
 from assistantguard.dropin.recording import HIDDEN, shown
@@ -67,7 +67,7 @@ class Runs:
 
         try:
             loaded = await self._driving.do(create)
-        except problems.ApiProblem:
+        except ApiProblem:
             if not await self.end_active_if_due(thread_id):
                 raise
             loaded = await self._driving.do(create)

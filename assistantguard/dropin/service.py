@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.dropin import objects, parameters, problems
 from assistantguard.dropin.recording import HIDDEN, attach, parsed, shown
 from assistantguard.dropin.runs import Runs
@@ -47,10 +48,9 @@ class AssistantsService:
         try:
             handler, names = _route(request)
             return await handler(self, request, names)
-        except problems.ApiProblem as problem:
+        except (ApiProblem, DocumentUnknown) as error:
+            problem = problems.unknown_cursor(error.id) if isinstance(error, DocumentUnknown) else error
             return WireAnswer(problem.status, problem.body())
-        except DocumentUnknown as unknown:
-            return _refused(problems.unknown_cursor(unknown.id))
 
     # Assistants
 
@@ -171,7 +171,7 @@ class AssistantsService:
 
         try:
             await self._do(work)
-        except problems.ApiProblem:
+        except ApiProblem:
             if not await self.runs.end_active_if_due(thread_id):
                 raise
             await self._do(work)
@@ -316,15 +316,11 @@ def _of_run(run: Body, events: AsyncGenerator[tuple[str, Any], None] | None) -> 
     return WireAnswer(200, run, _POLL_AFTER) if events is None else WireAnswer(200, None, {}, events)
 
 
-def _refused(problem: problems.ApiProblem) -> WireAnswer:
-    return WireAnswer(problem.status, problem.body())
-
-
 def _json(request: WireRequest) -> Any:
     try:
         return parsed(request.body)
     except ValueError as error:
-        raise problems.invalid(None, f"We could not parse the JSON body of your request: {error}") from None
+        raise invalid(None, f"We could not parse the JSON body of your request: {error}") from None
 
 
 def _route(request: WireRequest) -> tuple[Handler, tuple[str, ...]]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.sandbox.problems import ApiError, invalid_type, rejected
-from assistantguard.sandbox.validation import array, boolean, check_body, enumeration, integer, metadata, number, obj
-from assistantguard.sandbox.validation import string as text
+from assistantguard._parameters import array, boolean, enumeration, integer, mapping, metadata, number
+from assistantguard._parameters import string as text
+from assistantguard._refusals import ApiProblem, invalid, wrong_type
+from assistantguard.sandbox.validation import check_body, obj
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from assistantguard.sandbox.validation import Check
+    from assistantguard._parameters import Check
 
 __all__ = ["ChatForm", "check_chat", "check_completion"]
 
 
-def _anything(value: Any, param: str) -> None:  # noqa: ARG001 - a check that accepts all
-    return
+def _anything(value: Any, param: str) -> Any:  # noqa: ARG001 - a check that accepts all
+    return value
 
 
 _COMMON: dict[str, Check] = {
@@ -31,19 +32,19 @@ _COMMON: dict[str, Check] = {
     "top_p": number(minimum=0, maximum=1),
     "presence_penalty": number(minimum=-2, maximum=2),
     "frequency_penalty": number(minimum=-2, maximum=2),
-    "logit_bias": obj(),
+    "logit_bias": mapping,
     "seed": integer(),
     "stop": _anything,
     "user": text(),
 }
 _CHAT: dict[str, Check] = {
     **_COMMON,
-    "messages": array(obj(), of="objects"),
+    "messages": array(mapping),
     "max_completion_tokens": integer(minimum=1),
-    "tools": array(obj(), of="tools", maximum=128),
+    "tools": array(mapping, of="tools", maximum=128),
     "tool_choice": _anything,
     "parallel_tool_calls": boolean,
-    "response_format": obj(),
+    "response_format": mapping,
     "reasoning_effort": enumeration("none", "minimal", "low", "medium", "high", "xhigh", "max"),
     "verbosity": enumeration("low", "medium", "high"),
     "logprobs": boolean,
@@ -71,14 +72,14 @@ def check_chat(body: Any) -> tuple[dict[str, Any], ChatForm]:
     """Check the body of `POST /chat/completions`; return the response that is asked for, and how it is told.
 
     Raises:
-        ApiError: 400, naming the parameter.
+        ApiProblem: 400, naming the parameter.
     """
     checked = check_body(body, _CHAT, required=("messages", "model"), not_nullable=("model", "messages"))
     _check_common(checked)
     if "max_tokens" in checked and "max_completion_tokens" in checked:
-        raise rejected(
-            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+        raise invalid(
             "max_tokens",
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
             "invalid_parameter_combination",
         )
     wanted: dict[str, Any] = {
@@ -103,13 +104,13 @@ def check_completion(body: Any) -> tuple[dict[str, Any], ChatForm]:
     """Check the body of `POST /completions`; as `check_chat`.
 
     Raises:
-        ApiError: 400, naming the parameter.
+        ApiProblem: 400, naming the parameter.
     """
     checked = check_body(body, _COMPLETION, required=("model", "prompt"), not_nullable=("model", "prompt"))
     _check_common(checked)
     prompt = checked["prompt"]
     if not isinstance(prompt, str):
-        raise ApiError(400, "Sandbox: only a prompt that is one text is served.", param="prompt")
+        raise ApiProblem(400, "Sandbox: only a prompt that is one text is served.", param="prompt")
     wanted = {
         "model": checked["model"],
         "input": prompt,
@@ -122,9 +123,9 @@ def check_completion(body: Any) -> tuple[dict[str, Any], ChatForm]:
 
 def _check_common(checked: Mapping[str, Any]) -> None:
     if "stream_options" in checked and not checked.get("stream"):
-        raise rejected("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
+        raise invalid("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled.")
     if checked.get("n", 1) != 1 or checked.get("best_of", 1) != 1:
-        raise ApiError(400, "Sandbox: only one answer for each request is served.", param="n")
+        raise ApiProblem(400, "Sandbox: only one answer for each request is served.", param="n")
 
 
 def _asks_usage(checked: Mapping[str, Any]) -> bool:
@@ -153,7 +154,7 @@ def _content(content: Any, *, assistant: bool) -> Any:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise invalid_type("messages.content", "one of a string or array of content parts", content)
+        raise wrong_type("messages.content", "one of a string or array of content parts", content)
     parts: list[dict[str, Any]] = []
     for part in content:
         kind = part.get("type")
@@ -191,10 +192,10 @@ class ChatForm:
         """The whole answer.
 
         Raises:
-            ApiError: 500: the response failed.
+            ApiProblem: 500: the response failed.
         """
         if response["status"] == "failed":
-            raise ApiError(500, response["error"]["message"], kind="server_error", code=response["error"]["code"])
+            raise ApiProblem(500, response["error"]["message"], kind="server_error", code=response["error"]["code"])
         said = "".join(_said(item) for item in response["output"])
         calls = [_call(item) for item in response["output"] if item["type"] == "function_call"]
         if self._kind == "text_completion":

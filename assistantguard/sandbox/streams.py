@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from assistantguard._connections import ABORT
 from assistantguard.sandbox.waiting import Stopped
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from assistantguard.sandbox.waiting import Signal, Watch
     from assistantguard.sandbox.work import Work
 
-__all__ = ["ABORT", "Dropped", "EventStream", "Gone", "Silent"]
+__all__ = ["Dropped", "EventStream", "Gone", "Silent"]
 
-ABORT = "assistantguard.abort"
-"""Name of the ASGI extension that closes the connection."""
 _LAST = {"response.completed", "response.failed", "response.incomplete"}
 
 

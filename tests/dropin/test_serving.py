@@ -14,8 +14,9 @@ import pytest
 from openai import AssistantEventHandler
 from typing_extensions import override
 
+from assistantguard._connections import ABORT
 from assistantguard.dropin.listening import Stop, serve
-from assistantguard.dropin.serving import ABORT, AssistantsApp, Keys, Limits
+from assistantguard.dropin.serving import AssistantsApp, Keys, Limits
 from assistantguard.dropin.wire import DONE, WireAnswer, WireRequest
 from assistantguard.errors import ConfigurationError, DatabaseUnavailable, PolicyRefused
 from assistantguard.policies import TokenCap

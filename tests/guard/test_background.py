@@ -204,8 +204,8 @@ def test_an_answer_that_never_ends_is_cancelled_at_the_deadline(world: World, st
     sandbox = world.sandbox(["Never.", "Here I am."], faults=[Fault.stuck(status, at=1)])
     bot = world.bot(sandbox, [RETRY], background=True)
     began = time.perf_counter()
-    outcome = bot.try_chat("Hello?", streamed=streamed, deadline=0.5)
-    assert time.perf_counter() - began < 5
+    outcome = bot.try_chat("Hello?", streamed=streamed, deadline=1.5)
+    assert time.perf_counter() - began < 20
     assert isinstance(outcome, RunTimedOut)
     assert outcome.run is not None
     assert outcome.run.status == "expired"
@@ -277,7 +277,7 @@ def test_an_answer_that_is_gone_while_it_is_polled_ends_in_a_reply_or_a_named_er
     faults = [Fault.cut(3, at=1), Fault.http(404, type="invalid_request_error", at=range(1, 20), endpoint=LOOK)]
     sandbox = world.sandbox([Answer(text=WORDS, delay=0.2), "Two.", "Three."], faults=faults)
     bot = world.bot(sandbox, [PATIENT], background=True, cleanup_timeout=3)
-    outcome = bot.try_chat("Hello?", streamed=streamed, deadline=10)
+    outcome = bot.try_chat("Hello?", streamed=streamed, deadline=60)
     assert isinstance(outcome, (Reply, RunFailed))
     check_holds(bot)
     sandbox.faults = []
