@@ -63,18 +63,7 @@ class BlockingPort:
             return self._method(path)(*args, **params)
         deadline = time.monotonic() + timeout
         with raw(*args, timeout=timeout, **params) as response:
-            return self._parsed(response, timeout, deadline)
-
-    @staticmethod
-    def _parsed(response: Any, timeout: float, deadline: float) -> Any:
-        """Read an answer to its end, until `deadline` by `time.monotonic`."""
-        with watch(response.http_response, deadline) as watched:
-            try:
-                return response.parse()
-            except Exception as error:
-                if watched.late:
-                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
-                raise
+            return _read(response.http_response, response.parse, timeout, deadline)
 
     def _method(self, path: str) -> Callable[..., Any]:
         method = self._methods.get(path)
@@ -117,7 +106,8 @@ class BlockingPort:
         deadline = time.monotonic() + timeout
         answer = self._method(method)(path, cast_to=object, options=options, **params)
         with closing(answer) as response:
-            return HttpAnswer(self._parsed(response, timeout, deadline), response.headers)
+            data = _read(response.http_response, response.parse, timeout, deadline)
+            return HttpAnswer(data, response.headers)
 
     async def listen(
         self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
@@ -135,13 +125,19 @@ class BlockingPort:
         response = stream.response
         if not is_object(response.headers):
             return BlockingEvents(stream, deadline)
-        with closing(stream), watch(response, deadline) as watched:
-            try:
-                return object_of(response.read(), response.headers)
-            except Exception as error:
-                if watched.late:
-                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
-                raise
+        with closing(stream):
+            return object_of(_read(response, response.read, timeout, deadline), response.headers)
+
+
+def _read(response: Any, read: Callable[[], T], timeout: float, deadline: float) -> T:
+    """Read an answer to its end, until `deadline` by `time.monotonic`."""
+    with watch(response, deadline) as watched:
+        try:
+            return read()
+        except Exception as error:
+            if watched.late:
+                raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
+            raise
 
 
 class BlockingEvents:

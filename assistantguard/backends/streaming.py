@@ -13,10 +13,10 @@ from assistantguard.engine.ports import ModelAnswer, Piece
 if TYPE_CHECKING:
     from assistantguard.backends.port import EventStream
 
-__all__ = ["ResponseStream", "next_event", "told_error"]
+__all__ = ["ENDS", "ResponseStream", "next_event", "told_error"]
 
 _SHOWN = frozenset({"response.output_text.delta", "response.refusal.delta"})
-_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
+ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 
 
 class ResponseStream:
@@ -60,7 +60,7 @@ class ResponseStream:
             response = get(event, "response")
             if response is not None:
                 self.response_id = get(response, "id") or self.response_id
-                if kind in _ENDS:
+                if kind in ENDS:
                     await self._events.finish()
                     return answer_of(response, self._request_id)
 

@@ -57,7 +57,7 @@ class DirectPort:
 
     async def listen(
         self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> EventStream:
+    ) -> EventStream | HttpAnswer:
         """See `ClientPort.listen`."""
         return await self._port.listen(path, timeout, body=body, headers=headers)
 

@@ -8,14 +8,14 @@ import json
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from assistantguard._blocking import block_on
 from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.wire import Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.models.values import Value
 
-__all__ = ["Desk", "view_of"]
+__all__ = ["Desk", "Watcher", "failed", "library_of", "response_of", "view_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -50,22 +50,31 @@ class Desk(Value):
         return None
 
 
+class Watcher(Protocol):
+    """Stands between a client and the transports that it sends requests with."""
+
+    def around(self, transport: Any, path: str) -> Any:
+        """Return what requests to a path are sent with: the transport itself, or something around it."""
+        ...
+
+
 def _origin(url: Any) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def view_of(http_client: Any, desk: Desk) -> Any:
+def view_of(http_client: Any, desk: Desk, watcher: Watcher | None = None) -> Any:
     """Return a view of an HTTP client that answers some requests itself.
 
     The view is of the same class and shares all of the client's state: what is set, opened or closed on one is so on
     the other, and hooks, authentication, redirects, proxies and mounts are the client's. Only the transport that it
-    sends a request with differs, and only where the desk serves the URL.
+    sends a request with differs, and only where the desk serves the URL or the watcher watches it.
 
     Args:
         http_client: An ``httpx`` or ``httpx2`` ``Client`` or ``AsyncClient``, or of a subclass.
         desk: What is answered, and by which service.
+        watcher: Watches what the desk does not answer.
     """
-    http = _library_of(type(http_client))
+    http = library_of(type(http_client))
     transport = (_async_transport if isinstance(http_client, http.AsyncClient) else _transport)(http)
 
     class View(type(http_client)):  # type: ignore[misc]  # known only at run time
@@ -75,7 +84,10 @@ def view_of(http_client: Any, desk: Desk) -> Any:
 
         def _transport_for_url(self, url: Any) -> Any:
             path = desk.path_of(url)
-            return http_client._transport_for_url(url) if path is None else transport(desk.service, path)  # noqa: SLF001 - the hook that httpx has for this
+            if path is not None:
+                return transport(desk.service, path)
+            inner = http_client._transport_for_url(url)  # noqa: SLF001 - the hook that httpx has for this
+            return inner if watcher is None else watcher.around(inner, url.path)
 
     View.__name__ = type(http_client).__name__
     View.__qualname__ = type(http_client).__qualname__
@@ -84,7 +96,7 @@ def view_of(http_client: Any, desk: Desk) -> Any:
     return view
 
 
-def _library_of(kind: type) -> Any:
+def library_of(kind: type) -> Any:
     """The library that an HTTP client is of: httpx, or httpx2."""
     roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
     return importlib.import_module(next(root for root in roots if root in {"httpx", "httpx2"}))
@@ -104,8 +116,8 @@ def _transport(http: Any) -> Any:
             try:
                 answer = block_on(self._service.handle(_asked(request, self._path, body)))
             except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
-                return _failed(http, error)
-            return _response(http, answer, _events_class(http))
+                return failed(http, error)
+            return response_of(http, answer, _events_class(http))
 
     return Transport
 
@@ -124,8 +136,8 @@ def _async_transport(http: Any) -> Any:
             try:
                 answer = await self._service.handle(_asked(request, self._path, body))
             except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
-                return _failed(http, error)
-            return _response(http, answer, _async_events_class(http))
+                return failed(http, error)
+            return response_of(http, answer, _async_events_class(http))
 
     return AsyncTransport
 
@@ -136,7 +148,8 @@ def _asked(request: Any, path: str, body: bytes) -> WireRequest:
     return WireRequest(request.method.upper(), path, query, dict(request.headers.items()), body)
 
 
-def _response(http: Any, answer: WireAnswer, stream_class: Any) -> Any:
+def response_of(http: Any, answer: WireAnswer, stream_class: Any = None) -> Any:
+    """The response of an HTTP library that gives this answer; its events are sent by the class given."""
     content = b"" if answer.body is None else json.dumps(dict(answer.body)).encode()
     headers = {"x-request-id": new_id("req")}
     if answer.events is not None:
@@ -149,7 +162,7 @@ def _response(http: Any, answer: WireAnswer, stream_class: Any) -> Any:
     return http.Response(answer.status, headers=headers, stream=stream)
 
 
-def _failed(http: Any, error: Exception) -> Any:
+def failed(http: Any, error: Exception) -> Any:
     """A response that raises this error when its status is asked for.
 
     What a transport raises the SDK takes for a lost connection: it sends the request again, and at last raises an

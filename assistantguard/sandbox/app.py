@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from assistantguard import tokens
 from assistantguard._refusals import ApiProblem
+from assistantguard.sandbox.chat import check_chat, check_completion
 from assistantguard.sandbox.conversations import Conversations
 from assistantguard.sandbox.effects import Change, Cut, Ending, Lost, Slow
 from assistantguard.sandbox.faults import FaultPlan
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from assistantguard.sandbox.billing import Billing
+    from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.effects import Effect
     from assistantguard.sandbox.faults import Fault
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
@@ -112,6 +114,7 @@ class Application:
         self.asgi = Starlette(
             routes=[
                 *self._response_routes(),
+                *self._chat_routes(),
                 *self._conversation_routes(),
                 *self._file_routes(),
                 *self._store_routes(),
@@ -161,6 +164,21 @@ class Application:
             self._route("DELETE", one, lambda call: served.delete(call.ids["id"])),
             self._route("POST", f"{one}/cancel", lambda call: served.cancel(call.ids["id"])),
             self._route("GET", f"{one}/input_items", lambda call: served.inputs(call.ids["id"], call.query)),
+        ]
+
+    def _chat_routes(self) -> list[Route]:
+        served = self._responses
+
+        def of(check: Callable[[Any], tuple[dict[str, Any], ChatForm]]) -> Handler:
+            def handle(call: _Call) -> Awaitable[Document]:
+                checked, form = check(call.body)
+                return served.chat(checked, form, call.request.receive)
+
+            return handle
+
+        return [
+            self._route("POST", "/chat/completions", of(check_chat)),
+            self._route("POST", "/completions", of(check_completion)),
         ]
 
     def _conversation_routes(self) -> list[Route]:

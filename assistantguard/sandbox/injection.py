@@ -49,6 +49,8 @@ def traits_of(endpoint: str, ids: Mapping[str, str], query: Mapping[str, str], b
         return Traits(endpoint=endpoint, stores=(ids["id"],))
     if endpoint == _RETRIEVE:
         return Traits(endpoint=endpoint, streamed=query.get("stream") == "true")
+    if path in {"/chat/completions", "/completions"}:
+        return Traits(endpoint=endpoint, streamed=isinstance(body, dict) and body.get("stream") is True)
     if not path.startswith("/responses") or not isinstance(body, dict):
         return Traits(endpoint=endpoint)
     making = endpoint == RESPONSES

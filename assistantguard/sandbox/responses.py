@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from assistantguard._parameters import query_integer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive
 
+    from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.context import Context
     from assistantguard.sandbox.script import Model
     from assistantguard.sandbox.state import State
@@ -100,6 +102,36 @@ class Responses:
         if background and self._background == "refused":
             raise invalid("background", "Background mode is not supported for this project. (sandbox)")
         background = background and self._background == "supported"
+        return await self._respond(checked, receive, background=background, instead=instead, change=change)
+
+    async def chat(
+        self, checked: dict[str, Any], form: ChatForm, receive: Receive
+    ) -> dict[str, Any] | EventStream | Gone:
+        """Answer `POST /chat/completions` or `POST /completions`. What fails there costs nothing.
+
+        Args:
+            checked: The response that is asked for.
+            form: How it is told.
+            receive: As for `create`.
+        """
+
+        def unbilled(answer: Answer) -> Answer:
+            return replace(answer, billed=False) if answer.status == "failed" else answer
+
+        made = await self._respond(checked, receive, background=False, instead=None, change=unbilled)
+        if isinstance(made, EventStream):
+            made.encode = form.encoded
+        return form.document(made) if isinstance(made, dict) else made
+
+    async def _respond(
+        self,
+        checked: dict[str, Any],
+        receive: Receive,
+        *,
+        background: bool,
+        instead: Answer | None,
+        change: Change | None,
+    ) -> dict[str, Any] | EventStream | Gone:
         context = make_context(self._state, checked)
         self._stores.use(searched_stores(checked))
         self._check(context)

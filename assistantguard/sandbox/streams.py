@@ -122,6 +122,8 @@ class EventStream(Response):
         del self.headers["content-length"]
         self.cut: Cut | None = None
         """How it goes wrong."""
+        self.encode: Callable[[dict[str, Any] | None], bytes] = _encoded
+        """How an event is sent."""
         self._events = events
         self._watch = watch
         self._signal = signal
@@ -145,7 +147,7 @@ class EventStream(Response):
                             self._work.unsay(event)
                         if not await self._go_wrong(write, scope, receive):
                             return
-                    await write(_encoded(event))
+                    await write(self.encode(event))
                     sent += event is not None
                     if self._is_due(sent, None) and not await self._go_wrong(write, scope, receive):
                         return
@@ -199,7 +201,7 @@ class EventStream(Response):
             else:
                 work.halt()
         if errs:
-            await write(_encoded(_error_event(cut, work)))
+            await write(self.encode(_error_event(cut, work)))
         self._watch.end()
         if cut.how == "drop":
             await _abort(scope, receive)
