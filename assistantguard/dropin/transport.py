@@ -178,7 +178,7 @@ def _async_transport(http: Any) -> Any:
 def _asked(request: Any, path: str, body: bytes) -> WireRequest:
     url = request.url
     query = tuple(url.params.multi_items()) if url.query else ()
-    return WireRequest(request.method.upper(), path, query, dict(request.headers.items()), body)
+    return WireRequest(request.method.upper(), path, query, request.headers, body)
 
 
 def _response(http: Any, answer: WireAnswer, stream_class: Any) -> Any:
