@@ -23,7 +23,9 @@ The figures:
   most under it, and after it. What is left over the idle level must be 0, but for what is there as long as the server:
   the workers of asyncio's pool, and a connection to the database for each of them and for the thread that renews
   leases, which comes and goes. Memory may grow by a tenth, or 16 MiB, from the first rest to the second.
-- ``runs_in_flight`` and ``holds_open`` in the database after the end, tokens billed and booked, which must be equal.
+- ``runs_in_flight`` and ``holds_open`` in the database after the end; tokens billed and booked: what
+  was booked without knowing (``tokens_estimated``), where a connection to the models failed, is all that may differ.
+- ``retries`` of requests to the models, which the server logs, and the lines that it wrote besides, which must be none.
 - ``exit_code``, and the seconds that the server took to end while requests hung on it; more than its grace is wrong.
 
 The exit code is 1 where anything is not as it must be.
@@ -159,6 +161,7 @@ class _Benchmark:
         changed = self._said(scene.victim) != [_SECRET]
         left_open = self._server.kinds() if rests[-1].descriptors > idle.descriptors else {}
         code, took = self._end(scene)
+        remarks = [line for line in self._server.remarks if not line.startswith("run.retried ")]
         allowed = max(rests[0].memory * _GROWTH, rests[0].memory + _GROWTH_BYTES)
         return {
             "clients": told(kinds),
@@ -180,8 +183,9 @@ class _Benchmark:
             **figures_of_database(self._database, self._sandbox.billing.calls, _MARK),
             "exit_code": -1 if code is None else code,
             "end_seconds": round(took, 2),
-            "remarks": len(self._server.remarks),
-            "details": [*tally.unanswered, *tally.unexpected, *tally.turns_failed, *self._server.remarks][:40]
+            "retries": len(self._server.remarks) - len(remarks),
+            "remarks": len(remarks),
+            "details": [*tally.unanswered, *tally.unexpected, *tally.turns_failed, *remarks][:40]
             + [f"{count} x {kind}" for kind, count in left_open.items()],
         }
 
