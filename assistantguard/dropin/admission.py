@@ -35,7 +35,7 @@ __all__ = ["Call", "GuardedCalls"]
 _ASK_LATE = 5.0
 """Seconds that asking for usage which was not told may hold up the next call."""
 _MOST_LATE = 64
-_MOST_OPEN = 10_000
+_MOST_OPEN = 1_000
 _MOST_CONTEXTS = 10_000
 _MODE = Mode(False, "the application made the call itself")
 _IN_BACKGROUND = Mode(True, "the application made the call itself, in the background")

@@ -79,7 +79,7 @@ def test_what_fails_is_a_server_error_and_costs_nothing() -> None:
         with pytest.raises(openai.InternalServerError):
             client.chat.completions.create(model=MODEL, messages=say())
         with pytest.raises(openai.APIError, match="failed to generate"):
-            [*client.chat.completions.create(model=MODEL, messages=say(), stream=True)]
+            list(client.chat.completions.create(model=MODEL, messages=say(), stream=True))
         assert sandbox.billing.totals.total_tokens == 0
 
 
