@@ -78,7 +78,7 @@ class Engines:
         self.settings = settings
         self._colour = colour
         self._backend = ResponsesBackend(DirectPort(colour.port(client), client))
-        self._session_id = uuid.uuid4().hex
+        self.session_id = uuid.uuid4().hex
         self._kept: dict[str, Engine] = {}
 
     def engine(self, run_body: Body, assistant_body: Body, thread_body: Body) -> Engine:
@@ -113,7 +113,7 @@ class Engines:
             policy.check(assistant, settings.prices)
         schemas = Toolbox(assistant.tools).schemas
         session = Session(
-            self._session_id,
+            self.session_id,
             assistant,
             schemas,
             json.dumps(schemas) if schemas else "",

@@ -113,7 +113,7 @@ class Opening:
             colour = BlockingColour(calling)
         inner = without_retries(client)
         engines = Engines(self.settings, colour, inner)
-        calls = GuardedCalls(self.settings, colour, inner, engines._session_id)  # noqa: SLF001 - one session
+        calls = GuardedCalls(self.settings, colour, inner, engines.session_id)
         http = library_of(type(client._client))  # noqa: SLF001 - the SDK shows it nowhere else
         metering = Metering(calls, http, is_async=isinstance(client, openai.AsyncOpenAI))
         return AssistantsService(engines, colour), metering
