@@ -21,10 +21,16 @@ _CLEANUP_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all workers of a database have in common."""
+    """What all workers of a database have in common, and after how long a killed one's work is taken over."""
 
     base_url: str
     database: str
+    lease_seconds: float = LEASE_SECONDS
+
+    @property
+    def run_timeout(self) -> float:
+        """Seconds that a turn may take."""
+        return max(RUN_TIMEOUT, 10 * self.lease_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,10 @@ class Task:
     mark: str
     text: str
     streamed: bool
+    hands_over: bool = False
+    """Whether the run that it is made by is for another worker to poll, where there are runs."""
+    begun_by: int | None = None
+    """The id of the process that began it, and that somebody else is to follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +55,18 @@ class Done:
     text: str | None
     """The reply; None where there is none."""
     error: str = ""
+    begun: bool = False
+    """Whether it is begun, and for another worker to follow."""
 
 
 def guard_options(setting: Setting) -> dict[str, Any]:
     """Arguments of every guard."""
     return {
         "policies": [TokenCap(run=100_000), ToolStepCeiling(6), TransientRetry(4)],
-        "run_timeout": RUN_TIMEOUT,
+        "run_timeout": setting.run_timeout,
         "cleanup_timeout": _CLEANUP_TIMEOUT,
         "ledger": setting.database,
-        "lease_seconds": LEASE_SECONDS,
+        "lease_seconds": setting.lease_seconds,
         "sinks": [],
     }
 

@@ -13,7 +13,7 @@ from assistantguard.dropin.translation import input_item
 from assistantguard.dropin.wire import DONE
 from assistantguard.engine.failing import stopped
 from assistantguard.engine.ports import AnswerTaken, ModelAnswer
-from assistantguard.errors import AssistantGuardError, RunFailed, RunStopped
+from assistantguard.errors import AssistantGuardError, LeaseLost, RunFailed, RunStopped
 from assistantguard.models import AttemptFailed, RunState, TextDelta, ThreadState
 from assistantguard.models.marks import text_of
 from assistantguard.storage.threads import Opened, Taken
@@ -43,6 +43,8 @@ class Live:
         self.rests = rests
         """Set when this leg is over."""
         self.cancelled = False
+        self.lost = False
+        """Whether another process drives it by now."""
         self.cancel: Callable[[], None] = lambda: None
         self.error: AssistantGuardError | None = None
         """What is to be raised, where the application asked for that."""
@@ -143,6 +145,11 @@ class Driving:
         try:
             await self._leg(live, recorder, loaded)
         except BaseException as error:
+            if live.lost or isinstance(error, LeaseLost):  # how it ends is for the other process to say
+                recorder.tell("error", {"message": str(error), "type": "server_error", "param": None, "code": None})
+                if not isinstance(error, Exception):
+                    raise
+                return
             ending = ending_of(error, cancelled=live.cancelled, on_refusal=self._settings.on_refusal)
             if isinstance(error, AssistantGuardError) and ending.raises:
                 live.error = error
@@ -194,7 +201,7 @@ class Driving:
                 await self._end(live, recorder, _ending_of_run(run, cancelled=live.cancelled), run)
         finally:
             if thread is not None:
-                await self._driver.protect(self._close(thread))
+                live.lost = not await self._driver.protect(self._close(thread))
 
     async def _run_of(self, engine: Engine, opened: Opened, loaded: Loaded) -> RunState:
         """The engine's run: a new one, or the one that was parked, with its outputs."""
@@ -278,9 +285,9 @@ class Driving:
         fresh.user = thread_body[HIDDEN]["user"]
         return await self._driver.blocking(lambda: leases.open(fresh.id, fresh.user, fresh), at_once=leases.in_process)
 
-    async def _close(self, thread: ThreadState) -> None:
+    async def _close(self, thread: ThreadState) -> bool:
         leases = self._settings.leases
-        await self._driver.blocking(lambda: leases.close(thread), at_once=leases.in_process)
+        return await self._driver.blocking(lambda: leases.close(thread), at_once=leases.in_process)
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do something with what is kept."""

@@ -147,8 +147,14 @@ class RunRecords:
         return count
 
     def park(self, run_body: Body, calls: Sequence[ToolCall], added: Sequence[Document], now: float) -> Body | None:
-        """A run waits for tool outputs; return None where it was cancelled meanwhile."""
+        """A run waits for tool outputs; return None where it was cancelled meanwhile.
+
+        Nothing happens to one that another process has parked already.
+        """
         with self.documents.together():
+            run = self.documents.get("run", run_body["id"])
+            if run is not None and run.body["status"] in ("requires_action", "queued"):
+                return run.body
             self.documents.add(*added)
             self._sent(run_body["thread_id"], run_body[HIDDEN]["sent"])
             return self._unless_cancelling(run_body["id"], lambda body: objects.run_requires(body, calls), now)

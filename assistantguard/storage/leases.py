@@ -86,16 +86,17 @@ class Leases:
             with self._lock:
                 self._fences.pop(thread.id, None)
 
-    def close(self, thread: ThreadState) -> None:
-        """Save a thread and end its lease. Without effect on one that was lost."""
+    def close(self, thread: ThreadState) -> bool:
+        """Save a thread and end its lease; return False, without effect, where it was lost."""
         with self._lock:
             fence = self._fences.pop(thread.id, None)
         if fence is None:
-            return
+            return True
         try:
             self.store.save(thread, None, fence, close=True)
         except LeaseLost:
-            return
+            return False
+        return True
 
     def delete(self, thread: ThreadState) -> None:
         """Delete a thread that was opened here.

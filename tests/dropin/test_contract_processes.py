@@ -5,13 +5,18 @@ Another process is another drop-in client on the same URL: nothing but the datab
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import openai
 import pytest
 
 from assistantguard import Budget
-from assistantguard.sandbox import FunctionCall, ToolCalls
+from assistantguard.events import RunSettled
+from assistantguard.ledger import open_ledger
+from assistantguard.sandbox import FunctionCall, ModelRequest, ToolCalls
+from assistantguard.storage import SqlThreads
+from assistantguard.storage.threads import Opened
 from tests.dropin.calling import LOOKUP, Gate
 from tests.dropin.conftest import MakeApplication
 from tests.support.clock import Clock
@@ -173,3 +178,37 @@ def test_what_was_deleted_is_gone_for_all_processes(app: MakeApplication) -> Non
     assert application.refusal(lambda: application.get(run), gone) == f"No run found with id '{run.id}'."
     message = application.refusal(lambda: application.texts(run.thread_id), gone)
     assert message == f"No thread found with id '{run.thread_id}'."
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_process_that_lost_its_thread_leaves_the_run_to_the_one_that_has_it(
+    app: MakeApplication, url: str, *, streamed: bool
+) -> None:
+    fences: list[int] = []
+
+    def taken_over(_: ModelRequest) -> str:
+        opened = threads.open(thread_id, "another process", 30.0, time.time() + 1_000)
+        assert isinstance(opened, Opened)
+        fences.append(opened.fence)
+        return "Hello"
+
+    application = app(taken_over, model_in_thread=True)
+    thread_id, assistant = application.thread("Hi"), application.assistant()
+    ledger = open_ledger(url)
+    threads = SqlThreads(ledger.database, content=True)
+    runs, where = application.beta.threads.runs, {"thread_id": thread_id, "assistant_id": assistant.id}
+    if streamed:
+        assert application.read(runs.create(**where, stream=True), lambda event: event.event == "error")
+    else:
+        runs.create(**where)
+        application.until(lambda: any(isinstance(event, RunSettled) for event in application.events))
+    threads.close(thread_id, "another process", *fences)
+    ledger.database.close()
+
+    other = application.other(lease_seconds=0.2)
+    (run,) = other.beta.threads.runs.list(thread_id).data
+    run = other.poll(run)
+
+    assert (run.status, run.last_error) == ("completed", None)
+    assert other.texts(thread_id) == [("user", "Hi"), ("assistant", "Hello")]
+    assert application.sandbox.billing.requests == 1

@@ -134,6 +134,8 @@ def _problems_of_event(name: str, data: Any) -> list[str]:
     if name == "done":
         return []
     found = _read(beta.AssistantStreamEvent, {"event": name, "data": data}, name)
+    if name == "error":
+        return found
     kind = data["object"]
     if kind in _SCHEMAS:
         return [*found, *_against(_SCHEMAS[kind], data, name)]
