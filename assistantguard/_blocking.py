@@ -62,13 +62,8 @@ class BlockingPort:
                 params["timeout"] = timeout
             return self._method(path)(*args, **params)
         deadline = time.monotonic() + timeout
-        with raw(*args, timeout=timeout, **params) as response, watch(response.http_response, deadline) as watched:
-            try:
-                return response.parse()
-            except Exception as error:
-                if watched.late:
-                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
-                raise
+        with raw(*args, timeout=timeout, **params) as response:
+            return _read(response.http_response, response.parse, timeout, deadline)
 
     def _method(self, path: str) -> Callable[..., Any]:
         method = self._methods.get(path)
@@ -110,13 +105,9 @@ class BlockingPort:
         params = {} if body is None else {"body": body}
         deadline = time.monotonic() + timeout
         answer = self._method(method)(path, cast_to=object, options=options, **params)
-        with closing(answer) as response, watch(response.http_response, deadline) as watched:
-            try:
-                return HttpAnswer(response.parse(), response.headers)
-            except Exception as error:
-                if watched.late:
-                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
-                raise
+        with closing(answer) as response:
+            data = _read(response.http_response, response.parse, timeout, deadline)
+            return HttpAnswer(data, response.headers)
 
     async def listen(
         self, path: str, timeout: float, /, *, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
@@ -134,13 +125,19 @@ class BlockingPort:
         response = stream.response
         if not is_object(response.headers):
             return BlockingEvents(stream, deadline)
-        with closing(stream), watch(response, deadline) as watched:
-            try:
-                return object_of(response.read(), response.headers)
-            except Exception as error:
-                if watched.late:
-                    raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
-                raise
+        with closing(stream):
+            return object_of(_read(response, response.read, timeout, deadline), response.headers)
+
+
+def _read(response: Any, read: Callable[[], T], timeout: float, deadline: float) -> T:
+    """Read an answer to its end, until `deadline` by `time.monotonic`."""
+    with watch(response, deadline) as watched:
+        try:
+            return read()
+        except Exception as error:
+            if watched.late:
+                raise TimeoutError(f"the answer did not end in {timeout:.3g} s") from error
+            raise
 
 
 class BlockingEvents:

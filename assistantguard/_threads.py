@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
 import threading
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-__all__ = ["FairLock", "in_thread"]
+__all__ = ["FairLock", "begin_in_thread", "in_thread"]
 
 T = TypeVar("T")
 
@@ -61,12 +62,27 @@ def in_thread(work: Callable[[], T]) -> Future[T]:
         else:
             future.set_result(result)
 
+    _give(run)
+    return future
+
+
+def begin_in_thread(work: Callable[[], object]) -> None:
+    """Run `work` as `in_thread` does where nobody waits for it: what it returns or raises is dropped."""
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        with contextlib.suppress(BaseException):
+            context.run(work)
+
+    _give(run)
+
+
+def _give(run: Callable[[], None]) -> None:
     try:
         worker = _idle.pop()
     except IndexError:
         worker = _Worker()
     worker.give(run)
-    return future
 
 
 if hasattr(os, "register_at_fork"):

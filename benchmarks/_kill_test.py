@@ -16,7 +16,7 @@ from typing import Any
 
 from assistantguard import AssistantGuard
 from assistantguard.ledger import Ledger
-from benchmarks._kill_worker import LEASE_SECONDS, Done, Setting, Task, guard_options, work
+from benchmarks._kill_worker import LEASE_SECONDS, MOST_OUTPUT, Done, Setting, Task, guard_options, work
 from benchmarks._postgres import PostgresServer
 from benchmarks._soak_guards import assistant, blocking_client
 from benchmarks._soak_model import Held, Plan, message_of, read_reply
@@ -286,7 +286,7 @@ class KillTest:
     def _look(self) -> tuple[dict[str, str | None], dict[str, int]]:
         """Where the threads are at the server, and what the books say, held against the bill."""
         with blocking_client(self._sandbox.base_url) as client:
-            guard = AssistantGuard(client, assistant(), **guard_options(self._setting))
+            guard = AssistantGuard(client, assistant(max_output_tokens=MOST_OUTPUT), **guard_options(self._setting))
             self._counts["recovered_at_the_end"] = guard.recover()
             places = {thread.name: guard.thread(thread.name).state.generation_id for thread in self._threads}
             booked = self._hold_books_against(self._sandbox.bill(), guard.ledger)

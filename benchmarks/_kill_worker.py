@@ -12,10 +12,12 @@ from typing import Any
 from assistantguard import AssistantGuard, AsyncAssistantGuard, TokenCap, ToolStepCeiling, TransientRetry
 from benchmarks._soak_guards import assistant, async_client, blocking_client
 
-__all__ = ["LEASE_SECONDS", "Done", "Setting", "Task", "guard_options", "work"]
+__all__ = ["LEASE_SECONDS", "MOST_OUTPUT", "Done", "Setting", "Task", "guard_options", "work"]
 
 LEASE_SECONDS = 1.5
 RUN_TIMEOUT = 20.0
+MOST_OUTPUT = 4_000
+"""Tokens. An answer names all turns of its thread, and must not be cut short."""
 _CLEANUP_TIMEOUT = 5.0
 
 
@@ -83,7 +85,7 @@ def work(connection: Connection, setting: Setting, *, asynchronous: bool, backgr
 def _work_blocking(connection: Connection, setting: Setting, options: dict[str, Any]) -> None:
     telling = threading.Lock()
     with blocking_client(setting.base_url) as client, ThreadPoolExecutor(8) as pool:
-        guard = AssistantGuard(client, assistant(), **options)
+        guard = AssistantGuard(client, assistant(max_output_tokens=MOST_OUTPUT), **options)
 
         def make(task: Task) -> None:
             thread = guard.thread(task.thread)
@@ -106,7 +108,7 @@ def _work_blocking(connection: Connection, setting: Setting, options: dict[str, 
 
 async def _work_async(connection: Connection, setting: Setting, options: dict[str, Any]) -> None:
     async with async_client(setting.base_url) as client:
-        guard = AsyncAssistantGuard(client, assistant(), **options)
+        guard = AsyncAssistantGuard(client, assistant(max_output_tokens=MOST_OUTPUT), **options)
 
         async def make(task: Task) -> None:
             thread = guard.thread(task.thread)

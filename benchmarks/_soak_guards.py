@@ -65,13 +65,13 @@ def look_up(mark: str, step: int, number: int) -> str:
     return f"Order {mark}: part {number} of step {step} was handed to the carrier."
 
 
-def assistant(model: str = MODEL) -> Assistant:
+def assistant(model: str = MODEL, max_output_tokens: int = 400) -> Assistant:
     """The assistant that answers. Its short answers keep an endless one short too."""
     return Assistant(
         model=model,
         instructions="You answer questions about orders. Look every order up first.",
         tools=[look_up],
-        max_output_tokens=400,
+        max_output_tokens=max_output_tokens,
     )
 
 

@@ -11,7 +11,7 @@ import tracemalloc
 from collections import Counter
 from pathlib import Path
 
-__all__ = ["MemoryWatch", "resident_bytes"]
+__all__ = ["MemoryWatch", "give_back", "resident_bytes"]
 
 _STATM = Path("/proc/self/statm")
 _SHOWN = 25
@@ -25,7 +25,7 @@ def resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Collect garbage, and have the C library return what is free to the system, where it can be told to."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
@@ -52,7 +52,7 @@ class MemoryWatch:
 
     def sample(self) -> None:
         """Measure."""
-        _give_back()
+        give_back()
         self.samples.append(resident_bytes())
         if self._counts is None:
             self._counts = _objects()

@@ -15,6 +15,7 @@ __all__ = [
     "TEXT",
     "TOOL_MARK",
     "CannedServer",
+    "chunked",
     "event_stream",
     "http_library",
     "message",
@@ -52,7 +53,7 @@ class CannedServer:
         self._conversation = json.dumps(
             {"id": "conv_1", "object": "conversation", "created_at": 1_790_000_000, "metadata": {}}
         ).encode()
-        self._body = _chunked(self._http, event_stream(DELTAS))
+        self._body = chunked(self._http, event_stream(DELTAS))
         self.requests = 0
         self.bodies: list[dict[str, Any]] | None = None
         """The bodies of model calls, where a list is put here."""
@@ -92,7 +93,7 @@ def http_library() -> Any:
     )
 
 
-def _chunked(http: Any, chunks: Sequence[bytes]) -> Any:
+def chunked(http: Any, chunks: Sequence[bytes]) -> Any:
     """A class of HTTP bodies that consist of these chunks, for both colours."""
 
     class Body(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[misc]  # known only at run time

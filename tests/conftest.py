@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from assistantguard import tokens
 from benchmarks._postgres import PostgresServer
@@ -26,6 +27,14 @@ _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
 _REAL_GETADDRINFO = socket.getaddrinfo
 _CLEARED = ("OPENAI_", "AZURE_OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "ASSISTANTGUARD_LEDGER")
+
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    derandomize=os.environ.get("HYPOTHESIS_PROFILE") != "ci",
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("unhurried")
 
 if threading.current_thread() is threading.main_thread():
     # A suite that was started in the background inherits an ignored SIGINT, and tests press Ctrl-C.

@@ -280,7 +280,7 @@ def test_the_sandbox_serves_until_it_is_interrupted() -> None:
             trust_env=False,
         )
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=20)
+        _, complaint = process.communicate(timeout=60)
 
     assert answer.json()["status"] == "completed"
     assert process.returncode == 0
@@ -315,7 +315,7 @@ def test_the_sandbox_takes_its_options() -> None:
             first, _ = (client.post("/responses", json=question).json() for _ in range(2))
             gone = client.get(f"/responses/{first['id']}")
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
     assert (refused.status_code, gone.status_code) == (400, 404)
 

@@ -161,6 +161,8 @@ def test_a_variable_without_keys_is_no_open_door(monkeypatch: pytest.MonkeyPatch
         (["--port", "70000"], "it must be at most 65535"),
         (["--max-body", "0"], "it must be at least 1"),
         (["--max-concurrent", "0"], "it must be at least 1"),
+        (["--read-seconds", "0"], "it must be at least 1"),
+        (["--write-seconds", "0"], "it must be at least 1"),
         (["--grace", "-1"], "it must be at least 0"),
         (["--on-refusal", "perhaps", "--port", "0"], "on_refusal"),
         (["--max-turns", "0"], "0"),

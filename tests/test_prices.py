@@ -339,9 +339,9 @@ def test_the_applications_decimal_context_does_not_round_a_cost() -> None:
 def test_a_cost_takes_under_15_microseconds() -> None:
     usage = Usage(123_457, 23_457, 1_234, 98_765)
     _BOOK.cost(usage, "gpt-6-luna")
-    fastest = min(_seconds_of(lambda: _BOOK.cost(usage, "gpt-6-luna"), 500) for _ in range(20))
+    spent = (_seconds_of(lambda: _BOOK.cost(usage, "gpt-6-luna"), 100) for _ in range(1_000))
 
-    assert fastest / 500 < 15e-6
+    assert any(seconds / 100 < 15e-6 for seconds in spent), "not once, however busy the machine is"
 
 
 def _seconds_of(work: Any, times: int) -> float:

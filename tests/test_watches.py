@@ -39,7 +39,7 @@ class Waiting(Policy):
         lock = threading.Lock()
         lock.acquire()
         threading.Timer(0.05, lock.release).start()
-        lock.acquire(timeout=5)
+        lock.acquire(timeout=60)
         return None
 
 
@@ -132,7 +132,7 @@ def test_a_task_that_is_left_is_seen_and_ended() -> None:
 
 
 def test_a_thread_that_is_left_is_seen_unless_it_is_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.support.watches._ENDING", 0.2)
+    monkeypatch.setattr("tests.support.watches._ENDING", 1.5)
     before = set(threading.enumerate())
     release = threading.Event()
     stays = threading.Thread(target=release.wait, name="stays")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.assistants_reading import ENDED, status_of
-from assistantguard.backends.port import END, HttpAnswer
-from assistantguard.backends.problems import StreamCutError, StreamErrorEvent
+from assistantguard.backends.port import HttpAnswer
 from assistantguard.backends.reading import get
+from assistantguard.backends.streaming import next_event, told_error
 from assistantguard.engine.ports import ModelAnswer, Piece
 
 if TYPE_CHECKING:
@@ -81,21 +80,12 @@ class RunEvents:
     async def next(self) -> Piece | ModelAnswer:
         """See `AnswerStream.next`."""
         while True:
-            try:
-                event = await self._events.next()
-            except json.JSONDecodeError as error:
-                raise StreamCutError("the stream broke off in a chunk that is no JSON") from error
-            if event is END:
-                raise StreamCutError("the stream ended before the run did")
+            event = await next_event(self._events)
             kind, data = get(event, "event"), get(event, "data")
             if not isinstance(kind, str) or kind == "error":
                 told = data if isinstance(data, dict) else event
-                message = get(told, "message")
-                if kind == "error" or message:
-                    code = get(told, "code")
-                    raise StreamErrorEvent(
-                        str(message or "the stream ended in an error"), str(code) if code else "server_error"
-                    )
+                if kind == "error" or get(told, "message"):
+                    raise told_error(told)
                 continue
             piece = self._piece(kind, data)
             if piece is not None:

@@ -141,11 +141,15 @@ class ResponsesBackend(VectorStores):
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
         """See `Backend.count_input`. A server that lacks the route is not asked again."""
-        if not self._counts_input:
-            return None
         params = _create_params(request)
         params.update(params.pop("extra_body", {}))
-        body = {key: value for key, value in params.items() if key in _COUNTED_PARAMS}
+        return await self.count_body(params, timeout)
+
+    async def count_body(self, body: Mapping[str, Any], timeout: float) -> int | None:
+        """As `count_input`, for the body of a request."""
+        if not self._counts_input:
+            return None
+        body = {key: value for key, value in body.items() if key in _COUNTED_PARAMS}
         try:
             counted = await self._port.call(
                 "post",
@@ -170,11 +174,13 @@ _COUNTED_PARAMS = frozenset(
         "input",
         "instructions",
         "conversation",
+        "previous_response_id",
         "tools",
         "tool_choice",
         "parallel_tool_calls",
         "reasoning",
         "text",
+        "truncation",
     }
 )
 """What ``/responses/input_tokens`` takes, of what ``/responses`` does."""

@@ -13,10 +13,10 @@ from assistantguard.engine.ports import ModelAnswer, Piece
 if TYPE_CHECKING:
     from assistantguard.backends.port import EventStream
 
-__all__ = ["ResponseStream"]
+__all__ = ["ENDS", "ResponseStream", "next_event", "told_error"]
 
 _SHOWN = frozenset({"response.output_text.delta", "response.refusal.delta"})
-_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
+ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 
 
 class ResponseStream:
@@ -43,12 +43,7 @@ class ResponseStream:
     async def next(self) -> Piece | ModelAnswer:
         """See `AnswerStream.next`."""
         while True:
-            try:
-                event = await self._events.next()
-            except json.JSONDecodeError as error:
-                raise StreamCutError("the stream broke off in a chunk that is no JSON") from error
-            if event is END:
-                raise StreamCutError("the stream ended before its answer")
+            event = await next_event(self._events)
             kind = get(event, "type")
             number = get(event, "sequence_number")
             known = False
@@ -61,13 +56,11 @@ class ResponseStream:
                     return self._piece(event, kind, delta)
                 continue
             if kind == "error":
-                code = get(event, "code")
-                message = get(event, "message") or "the stream ended in an error"
-                raise StreamErrorEvent(str(message), str(code) if code else "server_error")
+                raise told_error(event)
             response = get(event, "response")
             if response is not None:
                 self.response_id = get(response, "id") or self.response_id
-                if kind in _ENDS:
+                if kind in ENDS:
                     await self._events.finish()
                     return answer_of(response, self._request_id)
 
@@ -81,3 +74,24 @@ class ResponseStream:
     async def close(self) -> None:
         """See `AnswerStream.close`."""
         await self._events.close()
+
+
+async def next_event(events: EventStream) -> Any:
+    """Read the next event.
+
+    Raises:
+        StreamCutError: The stream ended, or broke off in the middle of one.
+    """
+    try:
+        event = await events.next()
+    except json.JSONDecodeError as error:
+        raise StreamCutError("the stream broke off in a chunk that is no JSON") from error
+    if event is END:
+        raise StreamCutError("the stream ended before its answer")
+    return event
+
+
+def told_error(event: Any) -> StreamErrorEvent:
+    """What an ``error`` event says."""
+    code, message = get(event, "code"), get(event, "message") or "the stream ended in an error"
+    return StreamErrorEvent(str(message), str(code) if code else "server_error")

@@ -49,6 +49,12 @@ def serve(
     max_concurrent: Annotated[
         int, typer.Option(help="Requests that are answered at once, streams among them.", callback=within(1))
     ] = 1000,
+    read_seconds: Annotated[
+        int, typer.Option(help="Seconds within which a request must have arrived.", callback=within(1))
+    ] = 30,
+    write_seconds: Annotated[
+        int, typer.Option(help="Seconds for which a reader may take nothing.", callback=within(1))
+    ] = 60,
     grace: Annotated[
         int, typer.Option(help="Seconds that runs have to end when the server stops.", callback=within(0))
     ] = 30,
@@ -100,7 +106,7 @@ def serve(
             keys=keys,
             host=host,
             port=port,
-            limits=Limits(max_body, max_concurrent),
+            limits=Limits(max_body, max_concurrent, read_seconds, write_seconds),
             grace=grace,
             policies=default_policies(
                 max_turns=max_turns,

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import openai
 
-from assistantguard.dropin.transport import Desk, view_of
+from assistantguard.dropin.transport import Desk, Watcher, view_of
 from assistantguard.dropin.wire import Service
 from assistantguard.errors import ConfigurationError
 
@@ -22,7 +22,9 @@ _LOST = ("_strict_response_validation", "_azure_endpoint", "_azure_deployment")
 """What `copy` of some releases of the SDK leaves behind."""
 
 
-def wrapped(client: T, service_for: Callable[[InnerClient], Service]) -> T:
+def wrapped(
+    client: T, service_for: Callable[[InnerClient], Service], watcher: Callable[[], Watcher | None] = lambda: None
+) -> T:
     """Return a client of the same class whose requests to some paths are answered by a service.
 
     It keeps the key, addresses, time limits, retries, headers and query of the client, and works through the same HTTP
@@ -32,6 +34,7 @@ def wrapped(client: T, service_for: Callable[[InnerClient], Service]) -> T:
     Args:
         client: The user's own. It stays as it is, and goes on to send every request to its server.
         service_for: Makes the service, given the user's client.
+        watcher: Makes what watches all other requests, once there is the service; None watches nothing.
 
     Raises:
         ConfigurationError: It is no client of the `openai` package, or cannot be copied.
@@ -42,7 +45,7 @@ def wrapped(client: T, service_for: Callable[[InnerClient], Service]) -> T:
             "give an OpenAI, AsyncOpenAI, AzureOpenAI or AsyncAzureOpenAI"
         )
     desk = Desk.below(client.base_url, service_for(client))
-    http_client = view_of(client._client, desk)  # noqa: SLF001 - the SDK shows it nowhere else
+    http_client = view_of(client._client, desk, watcher())  # noqa: SLF001 - the SDK shows it nowhere else
     try:
         copied: Any = client.copy(http_client=http_client)
     except TypeError as error:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from assistantguard._asyncio import AsyncioDriver, AsyncioPort
 from assistantguard._blocking import BlockingDriver, BlockingPort, block_on
 from assistantguard._calling import ToolCalling
-from assistantguard._threads import in_thread
+from assistantguard._threads import begin_in_thread
 from assistantguard.backends.port import ClientPort
 from assistantguard.engine.ports import Driver
 
@@ -68,14 +68,22 @@ class Colour(Protocol):
 
 
 class _BlockingSignal:
+    """A lock that is held until it happens: an event of `threading` is one lock for itself and one for each waiter."""
+
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._happened = False
 
     def set(self) -> None:
-        self._event.set()
+        if not self._happened:
+            self._happened = True
+            self._lock.release()
 
     async def wait(self, seconds: float) -> bool:
-        return self._event.wait(seconds)
+        if not self._happened and self._lock.acquire(timeout=seconds):
+            self._lock.release()  # the next one waits, too
+        return self._happened
 
 
 class _BlockingQueue:
@@ -101,7 +109,7 @@ class BlockingColour:
 
     def spawn(self, work: Work) -> Callable[[], None]:
         """See `Colour.spawn`. A thread cannot be cancelled from outside."""
-        in_thread(lambda: block_on(work()))
+        begin_in_thread(lambda: block_on(work()))
         return lambda: None
 
     def signal(self) -> Signal:

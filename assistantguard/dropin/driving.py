@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from assistantguard.dropin.endings import Ending, ending_of
 from assistantguard.dropin.recording import HIDDEN, Recorder
 from assistantguard.dropin.records import ENDED, Loaded
-from assistantguard.dropin.translation import assistant_for, input_item
+from assistantguard.dropin.translation import input_item
 from assistantguard.dropin.wire import DONE
 from assistantguard.engine.failing import stopped
 from assistantguard.engine.ports import AnswerTaken, ModelAnswer
@@ -262,10 +262,7 @@ class Driving:
         recorder.tell_run(live.body["status"])
 
     def _engine(self, loaded: Loaded) -> Engine:
-        hidden = loaded.thread[HIDDEN]
-        files, searches = hidden.get("code_files", ()), bool(hidden["files"])
-        assistant = assistant_for(loaded.run, loaded.assistant, loaded.thread, files=files, searches=searches)
-        return self._engines.engine(assistant, loaded.run)
+        return self._engines.engine(loaded.run, loaded.assistant, loaded.thread)
 
     def _recorder(self, run_body: Body, feed: Queue | None = None) -> Recorder:
         return Recorder(run_body, self._driver.now, None if feed is None else feed.put)

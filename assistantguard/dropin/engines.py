@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.backends import ResponsesBackend
+from assistantguard.dropin.direct import DirectPort
 from assistantguard.dropin.limits import limits_of
+from assistantguard.dropin.recording import HIDDEN
+from assistantguard.dropin.translation import assistant_for
 from assistantguard.engine import Engine, Session
 from assistantguard.policies import PolicySet
 from assistantguard.tools import Toolbox
@@ -26,8 +29,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Engines", "Refusals", "Settings"]
 
+Body = dict[str, Any]
 Refusals = Literal["failed", "incomplete", "raise"]
 _MOST_KEPT = 64
+_CONFIGURING = (
+    "model",
+    "instructions",
+    "tools",
+    "temperature",
+    "top_p",
+    "reasoning_effort",
+    "response_format",
+    "tool_choice",
+    "parallel_tool_calls",
+    "metadata",
+    "max_prompt_tokens",
+    "max_completion_tokens",
+    "truncation_strategy",
+)
+"""What `assistant_for` and `limits_of` read of a run."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -57,39 +77,44 @@ class Engines:
     def __init__(self, settings: Settings, colour: Colour, client: Any) -> None:
         self.settings = settings
         self._colour = colour
-        self._backend = ResponsesBackend(colour.port(client))
-        self._session_id = uuid.uuid4().hex
+        self._backend = ResponsesBackend(DirectPort(colour.port(client), client))
+        self.session_id = uuid.uuid4().hex
         self._kept: dict[str, Engine] = {}
 
-    def engine(self, assistant: Assistant, run_body: Mapping[str, Any]) -> Engine:
-        """An engine that answers as `assistant`, within the limits of the run.
+    def engine(self, run_body: Body, assistant_body: Body, thread_body: Body) -> Engine:
+        """An engine that answers as a run's assistant, within the limits of the run.
+
+        Args:
+            run_body: The run.
+            assistant_body: Its assistant.
+            thread_body: Its thread.
 
         Raises:
+            ApiProblem: See `assistant_for`.
             ConfigurationError: A policy cannot work with this assistant.
         """
-        limits = limits_of(run_body)
-        key = json.dumps(
-            [run_body[name] for name in ("model", "instructions", "tools")]
-            + [repr(assistant)]
-            + [run_body.get(name) for name in ("max_prompt_tokens", "max_completion_tokens", "truncation_strategy")]
-        )
+        hidden = thread_body[HIDDEN]
+        files, searches = hidden.get("code_files", ()), bool(hidden["files"])
+        resources = assistant_body.get("tool_resources"), thread_body.get("tool_resources")
+        key = repr((*map(run_body.get, _CONFIGURING), assistant_body.get("name"), resources, files, searches))
         engine = self._kept.pop(key, None)
         if engine is None:
-            engine = self._made(assistant, [] if limits is None else [limits])
+            assistant = assistant_for(run_body, assistant_body, thread_body, files=files, searches=searches)
+            engine = self._made(assistant, limits_of(run_body))
         self._kept[key] = engine
         if len(self._kept) > _MOST_KEPT:
             self._kept.pop(next(iter(self._kept)), None)
         return engine
 
-    def _made(self, assistant: Assistant, limits: Sequence[Policy]) -> Engine:
+    def _made(self, assistant: Assistant, limits: Policy | None) -> Engine:
         settings = self.settings
-        policies = PolicySet([*limits, *settings.policies])
+        policies = PolicySet(settings.policies if limits is None else [limits, *settings.policies])
         for policy in policies.policies:
             policy.check(assistant, settings.prices)
         schemas = Toolbox(assistant.tools).schemas
         session = Session(
-            self._session_id,
-            replace(assistant, tools=()),
+            self.session_id,
+            assistant,
             schemas,
             json.dumps(schemas) if schemas else "",
             policies,
@@ -100,5 +125,6 @@ class Engines:
             settings.cleanup_timeout,
             settings.background,
             settings.leases,
+            adds_file_search=False,
         )
         return Engine(session, self._colour.driver, self._backend)

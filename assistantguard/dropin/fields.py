@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from assistantguard.dropin.checks import (
+from assistantguard._parameters import (
     Check,
     Fields,
     array,
@@ -13,14 +13,13 @@ from assistantguard.dropin.checks import (
     integer,
     mapping,
     metadata,
-    missing,
     number,
     string,
     tagged,
     text_matching,
-    wrong_type,
 )
-from assistantguard.dropin.problems import invalid, not_served
+from assistantguard._refusals import invalid, missing, wrong_type
+from assistantguard.dropin.problems import not_served
 
 __all__ = [
     "CHANGED_ASSISTANT",

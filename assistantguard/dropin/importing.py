@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assistantguard import tokens
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin import objects, parameters
 from assistantguard.dropin.exported import Bad, Found
-from assistantguard.dropin.problems import ApiProblem
 from assistantguard.dropin.recording import HIDDEN, attach
 from assistantguard.dropin.translation import attached_files
 from assistantguard.models.values import Record

@@ -9,14 +9,15 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import openai
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from assistantguard._connections import AbortableProtocol
+from assistantguard.dropin.connections import close_stuck
 from assistantguard.dropin.opening import Opening
-from assistantguard.dropin.serving import ABORT, KEYS_VARIABLE, AssistantsApp, Keys, Limits, is_loopback
+from assistantguard.dropin.serving import KEYS_VARIABLE, AssistantsApp, Keys, Limits, is_loopback
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,20 +56,6 @@ class Stop:
             self._end = end
             if self._wanted:
                 end()
-
-
-class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a variable to the type checker
-    """Lets the application close its connection."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        served: ASGIApp = getattr(self, "app")  # noqa: B009 - the type checker cannot tell what it is
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[ABORT] = transport.abort
-            await served(scope, receive, send)
-
-        self.app = app
 
 
 class _Server(uvicorn.Server):
@@ -165,7 +152,7 @@ async def _run(
 ) -> None:
     config = uvicorn.Config(
         _announcing(app),
-        http=_Protocol,
+        http=AbortableProtocol,
         loop="asyncio",
         lifespan="off",
         ws="none",
@@ -186,7 +173,11 @@ async def _run(
         with _signals(server):
             stop.ends(end)
             on_start()
-            await server.serve(sockets=[listener])
+            closing = asyncio.ensure_future(close_stuck(server.server_state.connections, app.limits))
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                closing.cancel()
     finally:
         try:
             await opening.finish(max(0.0, server.over_at - loop.time()))

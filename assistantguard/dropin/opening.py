@@ -14,10 +14,13 @@ from assistantguard import tokens
 from assistantguard._calling import ToolCalling
 from assistantguard._checks import positive
 from assistantguard._core import background_mode, ledger_and_database, threads_beside, without_retries
+from assistantguard.dropin.admission import GuardedCalls
 from assistantguard.dropin.client import wrapped
 from assistantguard.dropin.colours import AsyncioColour, BlockingColour, Colour
 from assistantguard.dropin.engines import Engines, Settings
+from assistantguard.dropin.metering import Metering
 from assistantguard.dropin.service import AssistantsService
+from assistantguard.dropin.transport import library_of
 from assistantguard.errors import ConfigurationError
 from assistantguard.policies import Policy, default_policies
 from assistantguard.policies.checks import one_of
@@ -97,6 +100,10 @@ class Opening:
 
     def service(self, client: openai.OpenAI | openai.AsyncOpenAI) -> AssistantsService:
         """A service that works through this client, in its colour."""
+        return self.services(client)[0]
+
+    def services(self, client: openai.OpenAI | openai.AsyncOpenAI) -> tuple[AssistantsService, Metering]:
+        """As `service`, and what guards the calls that the application makes itself; they share a session."""
         calling = ToolCalling(Toolbox(()), _no_tools, None, None, 1)
         colour: Colour
         if isinstance(client, openai.AsyncOpenAI):
@@ -104,7 +111,12 @@ class Opening:
             self._colours.append(colour)
         else:
             colour = BlockingColour(calling)
-        return AssistantsService(Engines(self.settings, colour, without_retries(client)), colour)
+        inner = without_retries(client)
+        engines = Engines(self.settings, colour, inner)
+        calls = GuardedCalls(self.settings, colour, inner, engines.session_id)
+        http = library_of(type(client._client))  # noqa: SLF001 - the SDK shows it nowhere else
+        metering = Metering(calls, http, is_async=isinstance(client, openai.AsyncOpenAI))
+        return AssistantsService(engines, colour), metering
 
     async def finish(self, seconds: float) -> None:
         """Let the runs that tasks drive here end for so many seconds, and end the others as failed."""
@@ -122,6 +134,7 @@ def drop_in(
     policies: Sequence[Policy] | None = None,
     ledger: Ledger | str | None = None,
     user: Callable[[Mapping[str, str]], str | None] | None = None,
+    guard_calls: bool = False,
     on_refusal: Refusals = "failed",
     prices: Mapping[str, Price] | PriceBook | None = None,
     sinks: Sequence[Sink] | None = None,
@@ -142,6 +155,14 @@ def drop_in(
         ledger: Where the books, threads, messages and runs are kept: a `Ledger` or the URL of a database. None takes
             the URL in ``ASSISTANTGUARD_LEDGER``, or keeps them in memory, where no other process sees them.
         user: Whose budget a thread counts on, from its metadata; None takes ``metadata["user"]``.
+        guard_calls: Whether the same policies and the same books hold for the calls that the application makes on this
+            client itself: ``client.responses``, ``client.chat.completions`` and ``client.completions``, through
+            whichever entry point. Each is a turn of its own: reserved before it is sent, its ``max_output_tokens`` (or
+            ``max_completion_tokens``) lowered to what is left, booked by the usage that the server reports, and by an
+            estimate where it reports none; a stream that passes its limit is cut. One that is not allowed is answered
+            with a 429 (`openai.RateLimitError`, `code` ``"budget_exceeded"``) that the SDK does not try again, or with
+            the error itself where `on_refusal` is ``"raise"``. The README lists what is bounded, and what is not. Its
+            user is what `user` makes of its ``metadata``, else its ``safety_identifier``, else its ``user``.
         on_refusal: What becomes of a run that a cap or a budget does not allow: ``"failed"`` or ``"incomplete"`` with
             a ``last_error`` that says why, or ``"raise"``: the error itself where the run is polled or streamed.
         prices: As for `AssistantGuard`.
@@ -169,12 +190,16 @@ def drop_in(
         lease_seconds=lease_seconds,
     )
 
+    watchers: list[Metering] = []
+
     def service_for(inner: Any) -> AssistantsService:
-        service = opening.service(inner)
+        service, metering = opening.services(inner)
         weakref.finalize(service, opening.close)
+        if guard_calls:
+            watchers.append(metering)
         return service
 
-    return wrapped(client, service_for)
+    return wrapped(client, service_for, lambda: watchers.pop() if watchers else None)
 
 
 def _sinks(sinks: Sequence[Sink] | None, jsonl: Sink | None) -> list[Sink]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from assistantguard.dropin.boundary import BOUNDARY
 from assistantguard.dropin.surface import (
     ADDRESSES,
     FIELDS,
@@ -15,7 +16,7 @@ from assistantguard.dropin.surface import (
     ParameterRow,
 )
 
-__all__ = ["differences", "markdown"]
+__all__ = ["boundary", "differences", "markdown"]
 
 _HEAD = """\
 # What the drop-in serves
@@ -61,6 +62,11 @@ def differences() -> str:
         *((_field(row.name), row.verdict, row.note) for row in FIELDS),
     ]
     return _table(("What", "Verdict", "What differs, and what to do"), [row for row in rows if row[1] != SERVED])
+
+
+def boundary() -> str:
+    """The README's table of what `guard_calls` bounds."""
+    return _table(("Entry point", "Verdict", "How, and what to know"), [(r.entry, r.verdict, r.note) for r in BOUNDARY])
 
 
 def _addresses() -> tuple[str, str, str]:

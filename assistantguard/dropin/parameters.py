@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assistantguard.dropin.checks import enumeration, integer, parsed, wrong_type
+from assistantguard._parameters import enumeration, parsed, query_integer
 from assistantguard.dropin.fields import (
     CHANGED_ASSISTANT,
     CHANGED_METADATA,
@@ -41,7 +41,6 @@ __all__ = [
     "tool_outputs",
 ]
 
-_LIMIT = integer(minimum=1, maximum=100)
 _ORDER = enumeration("asc", "desc")
 
 
@@ -140,16 +139,8 @@ def tool_outputs(body: Any) -> tuple[list[dict[str, str]], bool]:
 def list_query(query: Sequence[tuple[str, str]]) -> ListQuery:
     """Check the query of a list. An empty text is as good as none, and other names are not looked at."""
     given = {name: text for name, text in query if text}
-    limit, order = 20, "desc"
-    if "limit" in given:
-        text = given["limit"]
-        try:
-            limit = int(text)
-        except ValueError:
-            raise wrong_type("limit", "an integer", text) from None
-        _LIMIT(limit, "limit")
-    if "order" in given:
-        order = _ORDER(given["order"], "order")
+    limit = query_integer(given.get("limit"), "limit", 20, minimum=1, maximum=100)
+    order = _ORDER(given.get("order", "desc"), "order")
     return ListQuery(limit, order == "desc", given.get("after"), given.get("before"), given.get("run_id"))
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from assistantguard._refusals import ApiProblem
 
 __all__ = [
-    "ApiProblem",
     "cannot_cancel",
-    "invalid",
     "messages_locked",
     "not_found",
     "not_served",
@@ -19,37 +18,6 @@ __all__ = [
     "wrong_method",
     "wrong_outputs",
 ]
-
-
-class ApiProblem(Exception):
-    """An answer other than 2xx.
-
-    Attributes:
-        status: HTTP status.
-        message: What the application reads.
-        kind: The error's ``type``.
-        param: The parameter that is wrong, or None.
-        code: The error's ``code``, or None.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        kind: str = "invalid_request_error",
-        param: str | None = None,
-        code: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.kind = kind
-        self.param = param
-        self.code = code
-
-    def body(self) -> dict[str, Any]:
-        """The JSON document to send."""
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
 def not_found(kind: str, id: str) -> ApiProblem:  # noqa: A002  the wire's own word
@@ -107,17 +75,6 @@ def wrong_method(method: str, path: str) -> ApiProblem:
     return ApiProblem(
         405, f"Not allowed to {method} on {path} (HINT: Perhaps you meant to use a different HTTP method?)"
     )
-
-
-def invalid(param: str | None, message: str, code: str | None = None) -> ApiProblem:
-    """400 for a parameter that the API does not accept.
-
-    Args:
-        param: Its name, with dots and indices for a nested one; None for the body itself.
-        message: What is wrong with it.
-        code: The error's ``code``, where there is one.
-    """
-    return ApiProblem(400, message, param=param, code=code)
 
 
 def not_served(what: str, mend: str) -> ApiProblem:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.reading import get
 from assistantguard.dropin import objects
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.translation import attached_files, text_content
 from assistantguard.storage.documents import Document
 
@@ -112,8 +112,8 @@ class Recorder:
 
     def _begin_message(self) -> None:
         now, run = self._now(), self.run
-        message_id = f"msg_{uuid.uuid4().hex}"
-        step = objects.message_step(f"step_{uuid.uuid4().hex}", now, run, message_id, status="in_progress")
+        message_id = new_id("msg")
+        step = objects.message_step(new_id("step"), now, run, message_id, status="in_progress")
         message = objects.new_message(
             message_id,
             now,
@@ -159,7 +159,7 @@ class Recorder:
     def _add_calls(self, calls: list[Body], *, usage: Usage | None, waits: bool = False) -> None:
         """Write down a step of tool calls; with `waits` it stays in progress until their outputs come."""
         now, run = self._now(), self.run
-        empty = objects.tool_calls_step(f"step_{uuid.uuid4().hex}", now, run, [], status="in_progress")
+        empty = objects.tool_calls_step(new_id("step"), now, run, [], status="in_progress")
         for word in ("created", "in_progress"):
             self.tell(f"thread.run.step.{word}", empty)
         step = {**empty, "step_details": {"type": "tool_calls", "tool_calls": calls}}
@@ -255,10 +255,13 @@ def parsed(body: bytes) -> Any:
         ValueError: It is no JSON, or too deep.
     """
     try:
-        return json.loads(body, parse_constant=_no_constant) if body.strip() else None
+        return _decode(body.decode(json.detect_encoding(body), "surrogatepass")) if body.strip() else None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.dropin import objects, problems
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.recording import HIDDEN, attach, requires_action_of, with_outputs
 from assistantguard.models import ToolOutput
 from assistantguard.models.values import Record
@@ -59,7 +59,7 @@ class RunRecords:
             if assistant is None:
                 raise problems.not_found("assistant", parameters["assistant_id"])
             added = [
-                objects.new_message(f"msg_{uuid.uuid4().hex}", now, thread_id, message)
+                objects.new_message(new_id("msg"), now, thread_id, message)
                 for message in parameters.get("additional_messages") or ()
             ]
 
@@ -156,7 +156,7 @@ class RunRecords:
             if run is not None and run.body["status"] in ("requires_action", "queued"):
                 return run.body
             self.documents.add(*added)
-            self._sent(run_body)
+            self._sent(run_body["thread_id"], run_body[HIDDEN]["sent"])
             return self._unless_cancelling(run_body["id"], lambda body: objects.run_requires(body, calls), now)
 
     def end(
@@ -179,12 +179,13 @@ class RunRecords:
             usage: What it used, where that is known.
             answered: Whether the model has read the messages that it carried.
         """
-        first = False
+        first = waits = False
 
         def note(document: Document) -> None:
-            nonlocal first
+            nonlocal first, waits
             body = document.body
             first = body["status"] not in ENDED
+            waits = body["status"] not in ("queued", "in_progress")
             if first:
                 reason = ending.incomplete_reason
                 ended = objects.run_ended(
@@ -198,14 +199,13 @@ class RunRecords:
                 return run_body
             if first:
                 self.documents.add(*added)
-                if answered:
-                    self._sent(run_body)
-                self._release(document.parent, document.id)
-                word = ending.status if ending.status in ("cancelled", "expired") else "failed"
-                self._end_waiting_step(
-                    document.id,
-                    lambda body: {**objects.step_ended(body, word, now), "usage": body.get("usage")},
-                )
+                self._release(document.parent, document.id, run_body[HIDDEN]["sent"] if answered else ())
+                if waits:
+                    word = ending.status if ending.status in ("cancelled", "expired") else "failed"
+                    self._end_waiting_step(
+                        document.id,
+                        lambda body: {**objects.step_ended(body, word, now), "usage": body.get("usage")},
+                    )
         return document.body
 
     def mark_cancelling(self, thread_id: str, run_id: str, now: float) -> tuple[str, Body]:
@@ -290,24 +290,25 @@ class RunRecords:
         found = (self.documents.get("message", message_id, thread_id) for message_id in sent)
         return [document.body for document in found if document is not None]
 
-    def _sent(self, run_body: Body) -> None:
-        """The model has read the messages that the run carried."""
-        sent = set(run_body[HIDDEN]["sent"])
-        if not sent:
-            return
+    def _sent(self, thread_id: str, message_ids: Sequence[str]) -> None:
+        """The model has read these messages."""
+        if message_ids:
+            self.documents.change("thread", thread_id, lambda document: _note_sent(document, message_ids))
 
-        def note(document: Document) -> None:
-            hidden = document.body[HIDDEN]
-            hidden["unsent"] = [message_id for message_id in hidden["unsent"] if message_id not in sent]
+    def _release(self, thread_id: str, run_id: str, sent: Sequence[str]) -> None:
+        """The thread is free again, and the model has read these messages."""
 
-        self.documents.change("thread", run_body["thread_id"], note)
-
-    def _release(self, thread_id: str, run_id: str) -> None:
         def note(document: Document) -> None:
             if document.body[HIDDEN]["active"] == run_id:
                 document.body[HIDDEN]["active"] = None
+            _note_sent(document, sent)
 
         self.documents.change("thread", thread_id, note)
+
+
+def _note_sent(thread: Document, message_ids: Sequence[str]) -> None:
+    hidden = thread.body[HIDDEN]
+    hidden["unsent"] = [message_id for message_id in hidden["unsent"] if message_id not in message_ids]
 
 
 def _touched(body: Body, before: Body, now: float) -> Body:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from assistantguard._refusals import invalid
 from assistantguard.dropin.fields import MOST_INSTRUCTIONS
-from assistantguard.dropin.problems import invalid
 from assistantguard.models.tools import ToolCall
 from assistantguard.models.usage import Usage
 

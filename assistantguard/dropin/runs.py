@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.dropin import problems
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.driving import Driving, Live
 from assistantguard.dropin.endings import Ending
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.recording import HIDDEN, shown
 from assistantguard.dropin.records import ENDED, RESTS, Loaded, RunRecords
 from assistantguard.dropin.wire import DONE
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from assistantguard.dropin.colours import Colour
     from assistantguard.dropin.engines import Engines
 
-__all__ = ["Runs"]
+__all__ = ["Events", "Runs"]
 
 Body = dict[str, Any]
 Events = AsyncGenerator[tuple[str, Any], None]
+"""A run's events: their names and what they tell."""
 _LONG_POLL = 20.0
 """Seconds for which a poll waits for the run to come to rest."""
 _LOOK = 0.05
@@ -60,14 +61,14 @@ class Runs:
         Raises:
             ApiProblem: The thread or the assistant is not there, or a run of the thread is active.
         """
-        now, run_id = self._driver.now(), f"run_{uuid.uuid4().hex}"
+        now, run_id = self._driver.now(), new_id("run")
 
         def create() -> Loaded:
             return self._records.create(thread_id, run_id, parameters, now)
 
         try:
             loaded = await self._driving.do(create)
-        except problems.ApiProblem:
+        except ApiProblem:
             if not await self.end_active_if_due(thread_id):
                 raise
             loaded = await self._driving.do(create)
@@ -104,6 +105,8 @@ class Runs:
                     await live.rests.wait(left)
                 if live.error is not None:
                     raise live.error
+                if live.body["status"] in ENDED:
+                    return shown(live.body)
             body = await self._current(await self._get(thread_id, run_id))
             if body["status"] in RESTS or self._driver.now() >= until:
                 return shown(body)

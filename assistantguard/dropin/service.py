@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.dropin import objects, parameters, problems
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.recording import HIDDEN, attach, parsed, shown
-from assistantguard.dropin.runs import Runs
+from assistantguard.dropin.runs import Events, Runs
 from assistantguard.dropin.translation import attached_files
 from assistantguard.dropin.wire import WireAnswer, WireRequest
 from assistantguard.storage.documents import Document, DocumentUnknown
@@ -47,17 +49,16 @@ class AssistantsService:
         try:
             handler, names = _route(request)
             return await handler(self, request, names)
-        except problems.ApiProblem as problem:
+        except (ApiProblem, DocumentUnknown) as error:
+            problem = problems.unknown_cursor(error.id) if isinstance(error, DocumentUnknown) else error
             return WireAnswer(problem.status, problem.body())
-        except DocumentUnknown as unknown:
-            return _refused(problems.unknown_cursor(unknown.id))
 
     # Assistants
 
     async def create_assistant(self, request: WireRequest, _: tuple[str, ...]) -> WireAnswer:
         """POST /assistants."""
         given, now = parameters.assistant_parameters(_json(request)), self._driver.now()
-        body = objects.new_assistant(f"asst_{uuid.uuid4().hex}", now, given)
+        body = objects.new_assistant(new_id("asst"), now, given)
         await self._do(lambda: self._documents.add(Document("assistant", body["id"], "", now, body)))
         return WireAnswer(200, body)
 
@@ -91,10 +92,9 @@ class AssistantsService:
 
     async def _new_thread(self, given: Mapping[str, Any]) -> Body:
         now = self._driver.now()
-        body = objects.new_thread(f"thread_{uuid.uuid4().hex}", now, given)
+        body = objects.new_thread(new_id("thread"), now, given)
         messages = [
-            objects.new_message(f"msg_{uuid.uuid4().hex}", now, body["id"], message)
-            for message in given.get("messages") or ()
+            objects.new_message(new_id("msg"), now, body["id"], message) for message in given.get("messages") or ()
         ]
         stores = ((given.get("tool_resources") or {}).get("file_search") or {}).get("vector_stores") or ()
         files = [file_id for store in stores for file_id in store.get("file_ids") or ()]
@@ -147,14 +147,14 @@ class AssistantsService:
         thread_given, run_given = parameters.thread_and_run_parameters(_json(request))
         await self._get("assistant", run_given["assistant_id"])
         thread = await self._new_thread(thread_given)
-        return await self._create_run(thread["id"], run_given, [("thread.created", thread)])
+        return await self._create_run(request, thread["id"], run_given, [("thread.created", thread)])
 
     # Messages
 
     async def create_message(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """POST /threads/{id}/messages."""
         given, now, thread_id = parameters.message_parameters(_json(request)), self._driver.now(), names[0]
-        message = objects.new_message(f"msg_{uuid.uuid4().hex}", now, thread_id, given)
+        message = objects.new_message(new_id("msg"), now, thread_id, given)
 
         def note(document: Document) -> None:
             hidden = document.body[HIDDEN]
@@ -171,7 +171,7 @@ class AssistantsService:
 
         try:
             await self._do(work)
-        except problems.ApiProblem:
+        except ApiProblem:
             if not await self.runs.end_active_if_due(thread_id):
                 raise
             await self._do(work)
@@ -223,12 +223,14 @@ class AssistantsService:
 
     async def create_run(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """POST /threads/{id}/runs."""
-        return await self._create_run(names[0], parameters.run_parameters(_json(request)), ())
+        return await self._create_run(request, names[0], parameters.run_parameters(_json(request)), ())
 
-    async def _create_run(self, thread_id: str, given: Mapping[str, Any], before: Any) -> WireAnswer:
+    async def _create_run(
+        self, request: WireRequest, thread_id: str, given: Mapping[str, Any], before: Any
+    ) -> WireAnswer:
         streamed = bool(given.get("stream"))
         run, events = await self.runs.create(thread_id, given, streamed=streamed, before=before)
-        return _of_run(run, events)
+        return _of_run(request, run, events)
 
     async def list_runs(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """GET /threads/{id}/runs."""
@@ -254,7 +256,8 @@ class AssistantsService:
     async def submit_tool_outputs(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """POST /threads/{id}/runs/{id}/submit_tool_outputs."""
         outputs, streamed = parameters.tool_outputs(_json(request))
-        return _of_run(*await self.runs.submit(names[0], names[1], outputs, streamed=streamed))
+        run, events = await self.runs.submit(names[0], names[1], outputs, streamed=streamed)
+        return _of_run(request, run, events)
 
     async def list_steps(self, request: WireRequest, names: tuple[str, ...]) -> WireAnswer:
         """GET /threads/{id}/runs/{id}/steps."""
@@ -308,23 +311,37 @@ class AssistantsService:
 
 def _shown_step(request: WireRequest) -> Callable[[Mapping[str, Any]], Body]:
     """How the request wants steps: what file searches found is told only where it asks for it."""
-    asks = any(name in {"include", "include[]"} and value == _FOUND for name, value in request.query)
-    return shown if asks else objects.without_found
+    return shown if _asks_for_found(request) else objects.without_found
 
 
-def _of_run(run: Body, events: AsyncGenerator[tuple[str, Any], None] | None) -> WireAnswer:
-    return WireAnswer(200, run, _POLL_AFTER) if events is None else WireAnswer(200, None, {}, events)
+def _asks_for_found(request: WireRequest) -> bool:
+    return any(name in {"include", "include[]"} and value == _FOUND for name, value in request.query)
 
 
-def _refused(problem: problems.ApiProblem) -> WireAnswer:
-    return WireAnswer(problem.status, problem.body())
+def _of_run(request: WireRequest, run: Body, events: Events | None) -> WireAnswer:
+    if events is None:
+        return WireAnswer(200, run, _POLL_AFTER)
+    searches = any(tool["type"] == "file_search" for tool in run["tools"])
+    return WireAnswer(200, None, {}, _without_found(events) if searches and not _asks_for_found(request) else events)
+
+
+async def _without_found(events: Events) -> Events:
+    """Events whose steps do not tell what file searches found."""
+    async with aclosing(events):
+        async for word, data in events:
+            if word == "thread.run.step.delta":
+                yield word, {**data, "delta": objects.without_found(data["delta"])}
+            elif word.startswith("thread.run.step."):
+                yield word, objects.without_found(data)
+            else:
+                yield word, data
 
 
 def _json(request: WireRequest) -> Any:
     try:
         return parsed(request.body)
     except ValueError as error:
-        raise problems.invalid(None, f"We could not parse the JSON body of your request: {error}") from None
+        raise invalid(None, f"We could not parse the JSON body of your request: {error}") from None
 
 
 def _route(request: WireRequest) -> tuple[Handler, tuple[str, ...]]:

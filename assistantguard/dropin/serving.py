@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from assistantguard.dropin.problems import ApiProblem
+from assistantguard._connections import ABORT
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.wire import DONE, Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.errors import AssistantGuardError, ConfigurationError, Refused
 from assistantguard.models.values import Value
@@ -25,10 +26,8 @@ from assistantguard.models.values import Value
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-__all__ = ["ABORT", "KEYS_VARIABLE", "AssistantsApp", "Keys", "Limits", "is_loopback", "keys_in_file", "keys_in_text"]
+__all__ = ["KEYS_VARIABLE", "AssistantsApp", "Keys", "Limits", "is_loopback", "keys_in_file", "keys_in_text"]
 
-ABORT = "assistantguard.abort"
-"""The extension of a scope with a function that closes the connection, whatever is still to be sent."""
 BASE = "/v1"
 """What the service's own paths are below."""
 KEYS_VARIABLE = "ASSISTANTGUARD_SERVER_KEYS"
@@ -49,9 +48,9 @@ class Limits(Value):
     max_concurrent: int = 1000
     """Requests that are answered at once, streams and waiting polls among them; 1 or more."""
     read_seconds: float = 30.0
-    """Seconds within which a request's body must have arrived."""
+    """Seconds within which the head of a request must have arrived, and then its body."""
     write_seconds: float = 60.0
-    """Seconds for which a reader of a stream may take nothing."""
+    """Seconds for which a reader may take nothing."""
 
 
 class Keys:
@@ -117,7 +116,8 @@ class AssistantsApp:
     def __init__(self, service: Service, keys: Keys, limits: Limits | None = None) -> None:
         self._service = service
         self._keys = keys
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
+        """What it takes upon itself."""
         self.running = 0
         """Requests that are being answered now."""
 
@@ -157,7 +157,7 @@ class AssistantsApp:
         if path is None:
             await _send(send, WireAnswer(200, {"status": "ok"}))
             return
-        if self.running >= self._limits.max_concurrent:
+        if self.running >= self.limits.max_concurrent:
             message = f"The server answers {self.running:,} requests already. Please try again."
             await _send(send, _refusal(503, message, "server_error", "overloaded", {"retry-after": _RETRY_AFTER}))
             return
@@ -219,21 +219,21 @@ class AssistantsApp:
         Raises:
             ApiProblem: It is too large, no JSON by its own account, or does not arrive.
         """
-        most = self._limits.max_body
+        most = self.limits.max_body
         told = request.headers.get("content-length", "")
         pieces: list[bytes] = []
         size = int(told) if told.isdecimal() and len(told) < 20 else 0
         if size <= most:
             size = 0
             try:
-                with anyio.fail_after(self._limits.read_seconds):
+                with anyio.fail_after(self.limits.read_seconds):
                     async for piece in request.stream():
                         size += len(piece)
                         if size > most:
                             break
                         pieces.append(piece)
             except TimeoutError:
-                message = f"The body of the request did not arrive within {self._limits.read_seconds:g} seconds."
+                message = f"The body of the request did not arrive within {self.limits.read_seconds:g} seconds."
                 raise ApiProblem(408, message, code="timeout") from None
         if size > most:
             message = f"The body of the request is too large: the most that this server takes are {most:,} bytes."
@@ -259,8 +259,9 @@ class AssistantsApp:
             try:
                 await send(_start(answer.status, headers))
                 async for piece in _pieces(events):
-                    with anyio.fail_after(self._limits.write_seconds):
+                    with anyio.fail_after(self.limits.write_seconds):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    await asyncio.sleep(0)  # a reader that has left is noticed before the next piece
                 await send({"type": "http.response.body", "body": b""})
             except TimeoutError:
                 abort: Callable[[], None] | None = request.scope.get("extensions", {}).get(ABORT)

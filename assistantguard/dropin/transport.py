@@ -6,16 +6,16 @@ import functools
 import importlib
 import json
 import threading
-import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from assistantguard._blocking import block_on
+from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.wire import Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.models.values import Value
 
-__all__ = ["Desk", "view_of"]
+__all__ = ["Desk", "Watcher", "failed", "library_of", "response_of", "view_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -43,29 +43,38 @@ class Desk(Value):
         """Return the path that the service knows a URL by; None where it does not serve it."""
         if _origin(url) != self.origin:
             return None
+        whole: str = url.path
         for base in self.bases:
-            path: str = url.path.removeprefix(base)
-            if url.path.startswith(f"{base}/") and self.service.serves(path):
+            if whole.startswith(f"{base}/") and self.service.serves(path := whole.removeprefix(base)):
                 return path
         return None
+
+
+class Watcher(Protocol):
+    """Stands between a client and the transports that it sends requests with."""
+
+    def around(self, transport: Any, path: str) -> Any:
+        """Return what requests to a path are sent with: the transport itself, or something around it."""
+        ...
 
 
 def _origin(url: Any) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def view_of(http_client: Any, desk: Desk) -> Any:
+def view_of(http_client: Any, desk: Desk, watcher: Watcher | None = None) -> Any:
     """Return a view of an HTTP client that answers some requests itself.
 
     The view is of the same class and shares all of the client's state: what is set, opened or closed on one is so on
     the other, and hooks, authentication, redirects, proxies and mounts are the client's. Only the transport that it
-    sends a request with differs, and only where the desk serves the URL.
+    sends a request with differs, and only where the desk serves the URL or the watcher watches it.
 
     Args:
         http_client: An ``httpx`` or ``httpx2`` ``Client`` or ``AsyncClient``, or of a subclass.
         desk: What is answered, and by which service.
+        watcher: Watches what the desk does not answer.
     """
-    http = _library_of(type(http_client))
+    http = library_of(type(http_client))
     transport = (_async_transport if isinstance(http_client, http.AsyncClient) else _transport)(http)
 
     class View(type(http_client)):  # type: ignore[misc]  # known only at run time
@@ -75,8 +84,18 @@ def view_of(http_client: Any, desk: Desk) -> Any:
 
         def _transport_for_url(self, url: Any) -> Any:
             path = desk.path_of(url)
-            return http_client._transport_for_url(url) if path is None else transport(desk.service, path)  # noqa: SLF001 - the hook that httpx has for this
+            if path is not None:
+                return transport(desk.service, path)
+            inner = http_client._transport_for_url(url)  # noqa: SLF001 - the hook that httpx has for this
+            return inner if watcher is None else watcher.around(inner, url.path)
 
+        def build_request(self, method: str, url: Any, **given: Any) -> Any:
+            url = http.URL(url)
+            quick = plain and desk.path_of(url) is not None
+            request = _request(http, self, method, url, **given) if quick else None
+            return super().build_request(method, url, **given) if request is None else request
+
+    plain = type(http_client).build_request is http.Client.build_request
     View.__name__ = type(http_client).__name__
     View.__qualname__ = type(http_client).__qualname__
     view: Any = object.__new__(View)
@@ -84,7 +103,45 @@ def view_of(http_client: Any, desk: Desk) -> Any:
     return view
 
 
-def _library_of(kind: type) -> Any:
+def _request(
+    http: Any,
+    client: Any,
+    method: str,
+    url: Any,
+    *,
+    headers: Any = None,
+    content: Any = None,
+    timeout: Any = None,
+    **more: Any,
+) -> Any:
+    """The request that a client's ``build_request`` makes; None where it is to do more than the SDK asks for."""
+    known = isinstance(headers, list) and isinstance(content, (bytes, type(None))) and isinstance(timeout, http.Timeout)
+    if not known or client.params or any(more.values()):
+        return None
+    own = {name.lower() for name, _ in headers}
+    of_client = [(name.decode("latin-1").lower(), name, value) for name, value in client.headers.raw]
+    if not _MADE_HERE.isdisjoint([*own, *(name for name, _, _ in of_client)]):
+        return None
+    made = {"Host": url.netloc}
+    if content or method.upper() == "POST":
+        made["Content-Length"] = str(len(content or b""))
+    kept = [(name, value) for lower, name, value in of_client if lower not in own]
+    request = http.Request(
+        method,
+        url,
+        headers=[*made.items(), *kept, *headers],
+        cookies=client.cookies,
+        stream=http.ByteStream(content or b""),
+        extensions={"timeout": timeout.as_dict()},
+    )
+    request.read()
+    return request
+
+
+_MADE_HERE = frozenset({"host", "content-length", "transfer-encoding"})
+
+
+def library_of(kind: type) -> Any:
     """The library that an HTTP client is of: httpx, or httpx2."""
     roots = (base.__module__.partition(".")[0] for base in kind.__mro__)
     return importlib.import_module(next(root for root in roots if root in {"httpx", "httpx2"}))
@@ -104,8 +161,8 @@ def _transport(http: Any) -> Any:
             try:
                 answer = block_on(self._service.handle(_asked(request, self._path, body)))
             except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
-                return _failed(http, error)
-            return _response(http, answer, _events_class(http))
+                return failed(http, error)
+            return response_of(http, answer, _events_class(http))
 
     return Transport
 
@@ -124,35 +181,33 @@ def _async_transport(http: Any) -> Any:
             try:
                 answer = await self._service.handle(_asked(request, self._path, body))
             except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
-                return _failed(http, error)
-            return _response(http, answer, _async_events_class(http))
+                return failed(http, error)
+            return response_of(http, answer, _async_events_class(http))
 
     return AsyncTransport
 
 
 def _asked(request: Any, path: str, body: bytes) -> WireRequest:
-    return WireRequest(
-        method=request.method.upper(),
-        path=path,
-        query=tuple(request.url.params.multi_items()),
-        headers={name.lower(): value for name, value in request.headers.items()},
-        body=body,
-    )
+    url = request.url
+    query = tuple(url.params.multi_items()) if url.query else ()
+    return WireRequest(request.method.upper(), path, query, request.headers, body)
 
 
-def _response(http: Any, answer: WireAnswer, stream_class: Any) -> Any:
-    headers = http.Headers(dict(answer.headers))
-    headers.setdefault("x-request-id", f"req_{uuid.uuid4().hex}")
+def response_of(http: Any, answer: WireAnswer, stream_class: Any = None) -> Any:
+    """The response of an HTTP library that gives this answer; its events are sent by the class given."""
+    content = b"" if answer.body is None else json.dumps(dict(answer.body)).encode()
+    headers = {"x-request-id": new_id("req")}
     if answer.events is not None:
-        headers.setdefault("content-type", "text/event-stream")
-        return http.Response(answer.status, headers=headers, stream=stream_class(answer.events))
-    if answer.body is None:
-        return http.Response(answer.status, headers=headers, content=b"")
-    headers.setdefault("content-type", "application/json")
-    return http.Response(answer.status, headers=headers, content=json.dumps(dict(answer.body)).encode())
+        headers["content-type"] = "text/event-stream"
+    elif answer.body is not None:
+        headers["content-type"] = "application/json"
+        headers["content-length"] = str(len(content))
+    headers.update((name.lower(), value) for name, value in answer.headers.items())
+    stream = http.ByteStream(content) if answer.events is None else stream_class(answer.events)
+    return http.Response(answer.status, headers=headers, stream=stream)
 
 
-def _failed(http: Any, error: Exception) -> Any:
+def failed(http: Any, error: Exception) -> Any:
     """A response that raises this error when its status is asked for.
 
     What a transport raises the SDK takes for a lost connection: it sends the request again, and at last raises an

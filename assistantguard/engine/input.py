@@ -41,7 +41,7 @@ def model_request(thread: ThreadState, run: RunState, session: Session) -> Model
     assistant = session.assistant
     tools = session.tools
     if thread.vector_store_id is not None:
-        tools = _with_vector_store(tools, thread.vector_store_id)
+        tools = _with_vector_store(tools, thread.vector_store_id, adds=session.adds_file_search)
     metadata = assistant.metadata
     if len(metadata) < _MOST_METADATA:
         metadata = {**metadata, "assistantguard_run": run.id}
@@ -61,8 +61,10 @@ def model_request(thread: ThreadState, run: RunState, session: Session) -> Model
     )
 
 
-def _with_vector_store(tools: Sequence[Mapping[str, Any]], vector_store_id: str) -> list[Mapping[str, Any]]:
-    """The tools with file search over the thread's store: in the file search tool that is there, or in one more."""
+def _with_vector_store(
+    tools: Sequence[Mapping[str, Any]], vector_store_id: str, *, adds: bool
+) -> list[Mapping[str, Any]]:
+    """The tools with file search over the thread's store: in the one that is there, or in one more where it `adds`."""
     out: list[Mapping[str, Any]] = []
     found = False
     for tool in tools:
@@ -71,7 +73,7 @@ def _with_vector_store(tools: Sequence[Mapping[str, Any]], vector_store_id: str)
             out.append({**tool, "vector_store_ids": [*tool.get("vector_store_ids", ()), vector_store_id]})
         else:
             out.append(tool)
-    return out if found else [*out, {"type": "file_search", "vector_store_ids": [vector_store_id]}]
+    return out if found or not adds else [*out, {"type": "file_search", "vector_store_ids": [vector_store_id]}]
 
 
 def output_item(output: ToolOutput) -> dict[str, Any]:

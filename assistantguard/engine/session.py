@@ -41,3 +41,5 @@ class Session:
     """Whether requests are made in the background; None leaves it to `Modes`."""
     states: States = field(default_factory=NoStates)
     """Where threads and runs are kept."""
+    adds_file_search: bool = True
+    """Whether a thread's files are searched also where the assistant has no file search; else they lie unused."""

@@ -17,12 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from assistantguard import tokens
+from assistantguard._refusals import ApiProblem
+from assistantguard.sandbox.chat import check_chat, check_completion
 from assistantguard.sandbox.conversations import Conversations
 from assistantguard.sandbox.effects import Change, Cut, Ending, Lost, Slow
 from assistantguard.sandbox.faults import FaultPlan
 from assistantguard.sandbox.files import Files
 from assistantguard.sandbox.injection import Injection, open_call_in, traits_of
-from assistantguard.sandbox.problems import ApiError
 from assistantguard.sandbox.request_log import RateWindow, RecordedRequest, recorded
 from assistantguard.sandbox.responses import Responses
 from assistantguard.sandbox.streams import Dropped, EventStream, Gone, Silent
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from assistantguard.sandbox.billing import Billing
+    from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.effects import Effect
     from assistantguard.sandbox.faults import Fault
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
@@ -112,6 +114,7 @@ class Application:
         self.asgi = Starlette(
             routes=[
                 *self._response_routes(),
+                *self._chat_routes(),
                 *self._conversation_routes(),
                 *self._file_routes(),
                 *self._store_routes(),
@@ -161,6 +164,21 @@ class Application:
             self._route("DELETE", one, lambda call: served.delete(call.ids["id"])),
             self._route("POST", f"{one}/cancel", lambda call: served.cancel(call.ids["id"])),
             self._route("GET", f"{one}/input_items", lambda call: served.inputs(call.ids["id"], call.query)),
+        ]
+
+    def _chat_routes(self) -> list[Route]:
+        served = self._responses
+
+        def of(check: Callable[[Any], tuple[dict[str, Any], ChatForm]]) -> Handler:
+            def handle(call: _Call) -> Awaitable[Document]:
+                checked, form = check(call.body)
+                return served.chat(checked, form, call.request.receive)
+
+            return handle
+
+        return [
+            self._route("POST", "/chat/completions", of(check_chat)),
+            self._route("POST", "/completions", of(check_completion)),
         ]
 
     def _conversation_routes(self) -> list[Route]:
@@ -246,8 +264,8 @@ class Application:
                 record.body = _parsed(raw, request.headers.get("content-type", ""))
                 document = await self._handle(request, record, handler)
                 record.status = None if isinstance(document, (Dropped, Gone, Silent)) else 200
-            except ApiError as problem:
-                record.status, document = problem.status, problem.body
+            except ApiProblem as problem:
+                record.status, document = problem.status, problem.body()
                 headers = problem.headers
             except ClientDisconnect:  # it left before its request was read
                 return Gone()
@@ -284,13 +302,13 @@ class Application:
                 with self._injection.during(effect):
                     answer = handler(call)
                 document = answer if isinstance(answer, (dict, bytes, Response)) else await answer
-            except ApiError:
+            except ApiProblem:
                 if not isinstance(effect, Lost):
                     raise
                 document = {}
             instead = await self._injection.after(effect, traits, document, closing)
         except Stopped:
-            raise ApiError(
+            raise ApiProblem(
                 503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing"
             ) from None
         if instead is not None:
@@ -302,14 +320,14 @@ class Application:
     def _authenticate(self, authorization: str | None) -> None:
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
-            raise ApiError(
+            raise ApiProblem(
                 401,
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
             )
         if self._api_key is not None and key.strip() != self._api_key:
             shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) > 11 else "*" * len(key)
-            raise ApiError(
+            raise ApiProblem(
                 401,
                 f"Incorrect API key provided: {shown}. This is a sandbox; its key is in `sandbox.api_key`.",
                 code="invalid_api_key",
@@ -322,7 +340,7 @@ def _parsed(raw: bytes, content_type: str) -> Any:
     try:
         return json.loads(raw)
     except ValueError:
-        raise ApiError(
+        raise ApiProblem(
             400,
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)",
@@ -343,7 +361,7 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         message = f"Not allowed to {request.method} on {request.url.path}."
-        problem = ApiError(405, message, code="method_not_supported")
+        problem = ApiProblem(405, message, code="method_not_supported")
     else:
-        problem = ApiError(404, f"Invalid URL ({request.method} {request.url.path})")
-    return _answered(problem.status, problem.body, {})
+        problem = ApiProblem(404, f"Invalid URL ({request.method} {request.url.path})")
+    return _answered(problem.status, problem.body(), {})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from assistantguard._refusals import invalid
 from assistantguard.sandbox.counting import FRAME, REQUEST, text_tokens
 from assistantguard.sandbox.items import as_items
 from assistantguard.sandbox.parameters import conversation_id, tools_segment
-from assistantguard.sandbox.problems import rejected
 from assistantguard.sandbox.script import ModelRequest
 from assistantguard.sandbox.state import Chain
 
@@ -71,7 +71,7 @@ def make_context(state: State, body: dict[str, Any]) -> Context:
     """Look up what a checked body refers to, and count it.
 
     Raises:
-        ApiError: 400 or 404: an item, a conversation or an earlier response is wrong or not there.
+        ApiProblem: 400 or 404: an item, a conversation or an earlier response is wrong or not there.
     """
     conversation: ConversationState | None = None
     wanted = conversation_id(body)
@@ -102,9 +102,9 @@ def _chain(state: State, previous: str | None) -> Chain:
         return Chain(None, ())
     stored = state.responses.get(previous)
     if stored is None:
-        raise rejected(
-            f"Previous response with id '{previous}' not found.",
+        raise invalid(
             "previous_response_id",
+            f"Previous response with id '{previous}' not found.",
             "previous_response_not_found",
         )
     return stored.context

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from assistantguard._parameters import array, metadata
 from assistantguard.sandbox.items import as_items
 from assistantguard.sandbox.paging import page
 from assistantguard.sandbox.state import ConversationState
-from assistantguard.sandbox.validation import array, check_body, metadata
+from assistantguard.sandbox.validation import check_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from assistantguard._parameters import Check
     from assistantguard.sandbox.state import Item, State
-    from assistantguard.sandbox.validation import Check
 
 __all__ = ["Conversations"]
 

@@ -5,24 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from assistantguard._parameters import enumeration, integer, string
+from assistantguard._refusals import ApiProblem, invalid, missing, wrong_type
 from assistantguard.sandbox.paging import page
-from assistantguard.sandbox.problems import (
-    ApiError,
-    invalid_type,
-    missing,
-    not_found,
-    rejected,
-    script_problem,
-)
-from assistantguard.sandbox.validation import check_fields, enumeration, integer, string
+from assistantguard.sandbox.problems import not_found, script_problem
+from assistantguard.sandbox.validation import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
 
+    from assistantguard._parameters import Check
     from assistantguard.sandbox.state import State
-    from assistantguard.sandbox.validation import Check
 
 __all__ = ["Files", "StoredFile"]
 
@@ -89,7 +84,7 @@ class Files:
         """Return a file.
 
         Raises:
-            ApiError: 404 where there is none of that id, or it has expired.
+            ApiProblem: 404 where there is none of that id, or it has expired.
         """
         found = self._files.get(file_id)
         if found is None or (found.expires_at is not None and found.expires_at <= self._state.now()):
@@ -108,7 +103,7 @@ class Files:
                 "uploads need the package 'python-multipart'; run: pip install 'assistantguard[sandbox]'",
             ) from None
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise rejected("Expected a multipart/form-data body with a 'file' part.", None)
+            raise invalid(None, "Expected a multipart/form-data body with a 'file' part.")
         async with request.form() as form:
             fields = {name: value for name, value in form.items() if name != "file"}
             upload = form.get("file")
@@ -116,7 +111,7 @@ class Files:
                 raise missing("file")
             check_fields(fields, _FORM, required=("purpose",))
             if not isinstance(upload, UploadFile):
-                raise invalid_type("file", "a file", upload)
+                raise wrong_type("file", "a file", upload)
             content = await upload.read()
             filename = upload.filename or "upload"
         created = self._state.now()
@@ -146,7 +141,7 @@ class Files:
         """Answer `GET /files/{id}/content`."""
         file = self.get(file_id)
         if file.purpose in _NOT_DOWNLOADED:
-            raise ApiError(400, f"Not allowed to download files of purpose: {file.purpose}")
+            raise ApiProblem(400, f"Not allowed to download files of purpose: {file.purpose}")
         return file.content
 
     def delete(self, file_id: str) -> dict[str, Any]:

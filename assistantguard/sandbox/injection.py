@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from assistantguard._refusals import ApiProblem
 from assistantguard.sandbox.effects import RESPONSES, Embed, Expire, Lost, Refusal, Slow, Tamper, Traits
-from assistantguard.sandbox.problems import ApiError
 from assistantguard.sandbox.state import Item
 from assistantguard.sandbox.streams import Dropped, EventStream, Silent
 
@@ -49,6 +49,8 @@ def traits_of(endpoint: str, ids: Mapping[str, str], query: Mapping[str, str], b
         return Traits(endpoint=endpoint, stores=(ids["id"],))
     if endpoint == _RETRIEVE:
         return Traits(endpoint=endpoint, streamed=query.get("stream") == "true")
+    if path in {"/chat/completions", "/completions"}:
+        return Traits(endpoint=endpoint, streamed=isinstance(body, dict) and body.get("stream") is True)
     if not path.startswith("/responses") or not isinstance(body, dict):
         return Traits(endpoint=endpoint)
     making = endpoint == RESPONSES
@@ -65,7 +67,7 @@ def open_call_in(state: State, conversation_id: str) -> str:
     """Add a function call without an output to a conversation, and return its call id.
 
     Raises:
-        ApiError: 404 where there is none of that id.
+        ApiProblem: 404 where there is none of that id.
     """
     call_id = state.ids.make("call_")
     data = {
@@ -96,11 +98,11 @@ class Injection:
         """Let happen what comes before the work. An answer stands in the place of the work.
 
         Raises:
-            ApiError: The refusal.
+            ApiProblem: The refusal.
             Stopped: The sandbox closes.
         """
         if isinstance(effect, Refusal):
-            raise ApiError(
+            raise ApiProblem(
                 effect.status,
                 effect.message,
                 kind=effect.type,

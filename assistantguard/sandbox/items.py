@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.sandbox.problems import ApiError, invalid_type, invalid_value, missing, rejected
+from assistantguard._parameters import array, enumeration, mapping, string
+from assistantguard._refusals import ApiProblem, invalid, missing, unsupported, wrong_type
 from assistantguard.sandbox.state import Item
-from assistantguard.sandbox.validation import array, check_fields, enumeration, obj, string
+from assistantguard.sandbox.validation import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from assistantguard._parameters import Check
     from assistantguard.sandbox.state import Ids
-    from assistantguard.sandbox.validation import Check
 
 __all__ = ["as_items", "normalised"]
 
@@ -69,7 +70,7 @@ _INPUT_CONTENT = ("input_text", "input_image", "input_file", "scoped_content", "
 
 _STATUS = enumeration("in_progress", "completed", "incomplete")
 _TEXT = string(maximum=10_485_760)
-_ANY_OBJECT = obj()
+_ANY_OBJECT = mapping
 
 
 def _anything(value: Any, param: str) -> None:  # noqa: ARG001 - a check that accepts all
@@ -160,17 +161,17 @@ _PREFIXES = {
 
 def _parts(value: Any, param: str, allowed: Sequence[str]) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise invalid_type(param, "one of a string or array of content parts", value)
+        raise wrong_type(param, "one of a string or array of content parts", value)
     parts: list[dict[str, Any]] = []
     for position, part in enumerate(value):
         name = f"{param}[{position}]"
         if not isinstance(part, dict):
-            raise invalid_type(name, "an object", part)
+            raise wrong_type(name, "an object", part)
         kind = part.get("type", "")
         if kind not in _CONTENT_TYPES:
-            raise invalid_value(f"{name}.type", str(kind), _CONTENT_TYPES)
+            raise unsupported(f"{name}.type", str(kind), _CONTENT_TYPES)
         if kind not in allowed:
-            raise invalid_value(name, kind, allowed)
+            raise unsupported(name, kind, allowed)
         fields, required = _PARTS.get(kind, ({}, ()))
         if fields:
             check_fields(part, fields, required=required, nullable=_NULLABLE_IN_PART, prefix=f"{name}.")
@@ -193,7 +194,7 @@ def _shown_part(part: Mapping[str, Any]) -> dict[str, Any]:
 def _message(value: dict[str, Any], param: str) -> dict[str, Any]:
     role = value.get("role", "")
     if role not in _ROLES:
-        raise invalid_value(param, str(role), _ROLES)
+        raise unsupported(param, str(role), _ROLES)
     if "content" not in value:
         raise missing(f"{param}.content")
     assistant = role == "assistant"
@@ -245,13 +246,13 @@ def normalised(value: Any, param: str, ids: Ids) -> dict[str, Any]:
     """Check one input item and return it as the API stores it, with an id and a status.
 
     Raises:
-        ApiError: 400, naming the place.
+        ApiProblem: 400, naming the place.
     """
     if not isinstance(value, dict):
-        raise invalid_type(param, "an input item", value)
+        raise wrong_type(param, "an input item", value)
     kind = value.get("type", "message")
     if kind not in ITEM_TYPES:
-        raise invalid_value(param, kind if isinstance(kind, str) else "", ITEM_TYPES)
+        raise unsupported(param, kind if isinstance(kind, str) else "", ITEM_TYPES)
     shape = _SHAPES.get(kind)
     if shape is None:
         shown = dict(value)
@@ -283,13 +284,13 @@ def as_items(
         param: Name used in errors.
 
     Raises:
-        ApiError: 400 where the input is malformed, 404 where a referenced item does not exist.
+        ApiProblem: 400 where the input is malformed, 404 where a referenced item does not exist.
     """
     if isinstance(value, str):
         _TEXT(value, param)
         value = [{"role": "user", "content": value}]
     if not isinstance(value, list):
-        raise invalid_type(param, "one of a string or array of input items", value)
+        raise wrong_type(param, "one of a string or array of input items", value)
     items: list[Item] = []
     seen: set[str] = set()
     for position, one in enumerate(value):
@@ -297,14 +298,14 @@ def as_items(
         if isinstance(one, dict) and one.get("type") == "item_reference":
             item = known(str(one.get("id")))
             if item is None:
-                raise ApiError(404, f"Item with id '{one.get('id')}' not found.", param=param)
+                raise ApiProblem(404, f"Item with id '{one.get('id')}' not found.", param=param)
         else:
             item = Item.of(normalised(one, name, ids))
         item_id = item.data["id"]
         if item_id in seen or taken(item_id):
-            raise rejected(
-                f"Duplicate item found with id {item_id}. Remove duplicate items from your input and try again.",
+            raise invalid(
                 param,
+                f"Duplicate item found with id {item_id}. Remove duplicate items from your input and try again.",
             )
         seen.add(item_id)
         items.append(item)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from assistantguard._parameters import enumeration, query_integer
 from assistantguard.sandbox.problems import not_found
-from assistantguard.sandbox.validation import enumeration, query_integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,9 +31,9 @@ def page(
         maximum: Largest `limit`.
 
     Raises:
-        ApiError: 400 for a limit or an order that is none, 404 for a cursor that is not in the list.
+        ApiProblem: 400 for a limit or an order that is none, 404 for a cursor that is not in the list.
     """
-    limit = query_integer(query, "limit", default, minimum=1, maximum=maximum)
+    limit = query_integer(query.get("limit"), "limit", default, minimum=1, maximum=maximum)
     order = query.get("order", "desc")
     _ORDER(order, "order")
     listed = documents if order == "asc" else documents[::-1]

@@ -5,27 +5,26 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.sandbox.billing import knows_cache_options
-from assistantguard.sandbox.counting import TOOL, compact, text_tokens
-from assistantguard.sandbox.problems import invalid_type, invalid_value, missing, rejected
-from assistantguard.sandbox.validation import (
+from assistantguard._parameters import (
     array,
     boolean,
-    check_body,
-    check_fields,
     enumeration,
     integer,
+    mapping,
     metadata,
     number,
-    obj,
     string,
     text_matching,
 )
+from assistantguard._refusals import invalid, missing, unsupported, wrong_type
+from assistantguard.sandbox.billing import knows_cache_options
+from assistantguard.sandbox.counting import TOOL, compact, text_tokens
+from assistantguard.sandbox.validation import check_body, check_fields, obj
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from assistantguard.sandbox.validation import Check
+    from assistantguard._parameters import Check
 
 __all__ = ["check_create", "check_input_tokens", "conversation_id", "tools_segment"]
 
@@ -65,9 +64,9 @@ _FUNCTION: dict[str, Check] = {
     "type": string(),
     "name": _NAME,
     "description": string(),
-    "parameters": obj(),
+    "parameters": mapping,
     "strict": boolean,
-    "output_schema": obj(),
+    "output_schema": mapping,
     "defer_loading": boolean,
     "allowed_callers": array(string(), of="strings"),
     "async": boolean,
@@ -76,32 +75,32 @@ _FILE_SEARCH: dict[str, Check] = {
     "type": string(),
     "vector_store_ids": array(string(), of="strings"),
     "max_num_results": integer(minimum=1, maximum=50),
-    "filters": obj(),
-    "ranking_options": obj(),
+    "filters": mapping,
+    "ranking_options": mapping,
 }
 
 
 def _schema(schema: dict[str, Any], name: str, param: str) -> None:
     if schema and schema.get("type") != "object":
-        raise rejected(
+        raise invalid(
+            f"{param}.parameters",
             f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"', "
             f"got 'type: \"{schema.get('type')}\"'.",
-            f"{param}.parameters",
             "invalid_function_parameters",
         )
     properties = schema.get("properties", {})
     if not isinstance(properties, dict):
-        raise rejected(
-            f"Invalid schema for function '{name}': {properties!r} is not of type 'object'.",
+        raise invalid(
             f"{param}.parameters",
+            f"Invalid schema for function '{name}': {properties!r} is not of type 'object'.",
             "invalid_function_parameters",
         )
     absent = [key for key in schema.get("required", ()) if key not in properties]
     if absent:
-        raise rejected(
+        raise invalid(
+            f"{param}.parameters",
             f"Invalid schema for function '{name}': In context=(), 'required' names '{absent[0]}', "
             "which is not in 'properties'.",
-            f"{param}.parameters",
             "invalid_function_parameters",
         )
 
@@ -113,21 +112,21 @@ def _strict_schema(schema: dict[str, Any], name: str, param: str) -> None:
     elif set(schema.get("required", ())) != set(schema.get("properties", {})):
         problem = "'required' is required to be supplied and to be an array including every key in properties."
     if problem:
-        raise rejected(
-            f"Invalid schema for function '{name}': In context=(), {problem}",
+        raise invalid(
             f"{param}.parameters",
+            f"Invalid schema for function '{name}': In context=(), {problem}",
             "invalid_function_parameters",
         )
 
 
 def _tool(value: Any, param: str) -> None:
     if not isinstance(value, dict):
-        raise invalid_type(param, "an object", value)
+        raise wrong_type(param, "an object", value)
     kind = value.get("type")
     if kind is None:
         raise missing(f"{param}.type")
     if kind not in _TOOL_TYPES:
-        raise invalid_value(f"{param}.type", str(kind), _TOOL_TYPES)
+        raise unsupported(f"{param}.type", str(kind), _TOOL_TYPES)
     if kind == "function":
         nullable = ("description", "parameters", "strict", "output_schema", "allowed_callers")
         check_fields(value, _FUNCTION, required=("name",), nullable=nullable, prefix=f"{param}.")
@@ -147,7 +146,7 @@ def _tools(value: Any, param: str) -> None:
     for tool in value:
         name = tool.get("name") if tool["type"] == "function" else None
         if name in names:
-            raise rejected(f"Tool names must be unique. '{name}' is given more than once.", param)
+            raise invalid(param, f"Tool names must be unique. '{name}' is given more than once.")
         if name is not None:
             names.add(name)
 
@@ -157,7 +156,7 @@ def _tool_choice(value: Any, param: str) -> None:
         enumeration("none", "auto", "required")(value, param)
         return
     if not isinstance(value, dict):
-        raise invalid_type(param, "one of an object or 'none', 'auto', or 'required'", value)
+        raise wrong_type(param, "one of an object or 'none', 'auto', or 'required'", value)
     if "type" not in value:
         raise missing(f"{param}.type")
     if value["type"] in {"function", "custom"} and "name" not in value:
@@ -169,18 +168,18 @@ def _conversation(value: Any, param: str) -> None:
         string(minimum=1)(value, param)
         return
     if not isinstance(value, dict):
-        raise invalid_type(param, "one of a string or object", value)
+        raise wrong_type(param, "one of a string or object", value)
     check_fields(value, {"id": string(minimum=1)}, required=("id",), prefix=f"{param}.")
 
 
 def _input(value: Any, param: str) -> None:
     if not isinstance(value, (str, list)):
-        raise invalid_type(param, "one of a string or array of input items", value)
+        raise wrong_type(param, "one of a string or array of input items", value)
 
 
 def _format(value: Any, param: str) -> None:
     if not isinstance(value, dict):
-        raise invalid_type(param, "an object", value)
+        raise wrong_type(param, "an object", value)
     enumeration("json_object", "text", "json_schema")(value.get("type", ""), f"{param}.type")
     if value["type"] == "json_schema":
         for name in ("name", "schema"):
@@ -206,8 +205,8 @@ _CREATE: dict[str, Check] = {
     "input": _input,
     "conversation": _conversation,
     "previous_response_id": string(minimum=1),
-    "prompt": obj(),
-    "moderation": obj(),
+    "prompt": mapping,
+    "moderation": mapping,
     "include": array(enumeration(*_INCLUDE), of="strings"),
     "tools": _tools,
     "tool_choice": _tool_choice,
@@ -219,7 +218,7 @@ _CREATE: dict[str, Check] = {
     "stream": boolean,
     "stream_options": obj({"include_obfuscation": boolean}),
     "background": boolean,
-    "background_options": obj(),
+    "background_options": mapping,
     "max_output_tokens": integer(minimum=16),
     "max_tool_calls": integer(minimum=1),
     "reasoning": _REASONING,
@@ -241,9 +240,9 @@ _CREATE: dict[str, Check] = {
     "store": boolean,
     "service_tier": enumeration("auto", "default", "flex", "scale", "priority", "fast", "ultrafast"),
     "top_logprobs": integer(minimum=0, maximum=20),
-    "context_management": array(obj()),
-    "access_programs": obj(),
-    "image": obj(),
+    "context_management": array(mapping),
+    "access_programs": mapping,
+    "image": mapping,
 }
 _COUNT: dict[str, Check] = {
     "model": string(minimum=1),
@@ -263,10 +262,10 @@ _COUNT: dict[str, Check] = {
 
 def _exclusive(body: dict[str, Any]) -> None:
     if "conversation" in body and "previous_response_id" in body:
-        raise rejected(
+        raise invalid(
+            None,
             "Mutually exclusive parameters: 'conversation' and 'previous_response_id'. "
             "Ensure you are only providing one of: 'previous_response_id' or 'conversation'.",
-            None,
             "mutually_exclusive_parameters",
         )
 
@@ -275,30 +274,30 @@ def check_create(body: Any) -> dict[str, Any]:
     """Check the body of `POST /responses`, and return it without the parameters that are null.
 
     Raises:
-        ApiError: 400, naming the parameter.
+        ApiProblem: 400, naming the parameter.
     """
     checked = check_body(body, _CREATE, required=("model",), not_nullable=("model", "tools"))
     _exclusive(checked)
     if not any(name in checked for name in ("input", "conversation", "previous_response_id", "prompt")):
-        raise rejected(
-            "One of 'input' or 'previous_response_id' or 'prompt' or 'conversation' must be provided.",
+        raise invalid(
             "input",
+            "One of 'input' or 'previous_response_id' or 'prompt' or 'conversation' must be provided.",
             "missing_required_parameter",
         )
     if checked.get("store") is False and checked.get("background"):
-        raise rejected("Background mode requires 'store' to be true.", "store")
+        raise invalid("store", "Background mode requires 'store' to be true.")
     if "prompt_cache_options" in checked and not knows_cache_options(checked["model"]):
-        raise rejected(
-            "Unsupported parameter: 'prompt_cache_options' is not supported with this model.",
+        raise invalid(
             "prompt_cache_options",
+            "Unsupported parameter: 'prompt_cache_options' is not supported with this model.",
         )
     choice = checked.get("tool_choice")
     if choice == "required" and not checked.get("tools"):
-        raise rejected("Tool choice 'required' must be specified with 'tools' parameter.", "tool_choice")
+        raise invalid("tool_choice", "Tool choice 'required' must be specified with 'tools' parameter.")
     if isinstance(choice, dict) and choice["type"] == "function":
         names = [tool.get("name") for tool in checked.get("tools", ())]
         if choice["name"] not in names:
-            raise rejected(f"Tool choice 'function' not found in 'tools' parameter: '{choice['name']}'.", "tool_choice")
+            raise invalid("tool_choice", f"Tool choice 'function' not found in 'tools' parameter: '{choice['name']}'.")
     return checked
 
 
@@ -306,7 +305,7 @@ def check_input_tokens(body: Any) -> dict[str, Any]:
     """Check the body of `POST /responses/input_tokens`, and return it without the parameters that are null.
 
     Raises:
-        ApiError: 400, naming the parameter.
+        ApiProblem: 400, naming the parameter.
     """
     checked = check_body(body, _COUNT)
     _exclusive(checked)

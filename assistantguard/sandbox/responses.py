@@ -6,19 +6,21 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from assistantguard._parameters import query_integer
+from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.errors import ConfigurationError
 from assistantguard.sandbox.billing import Billing, PromptCache
 from assistantguard.sandbox.context import make_context
 from assistantguard.sandbox.output import searched_stores
 from assistantguard.sandbox.paging import page
 from assistantguard.sandbox.parameters import check_create, check_input_tokens
-from assistantguard.sandbox.problems import ApiError, rejected, script_problem
+from assistantguard.sandbox.problems import script_problem
 from assistantguard.sandbox.script import Answer, Script, as_answer
 from assistantguard.sandbox.state import check_pairs
 from assistantguard.sandbox.streams import EventStream, Gone
-from assistantguard.sandbox.validation import query_integer
 from assistantguard.sandbox.waiting import Signal, Stopped, Watch
 from assistantguard.sandbox.work import Shop, Work
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive
 
+    from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.context import Context
     from assistantguard.sandbox.script import Model
     from assistantguard.sandbox.state import State
@@ -97,8 +100,38 @@ class Responses:
         checked = check_create(body)
         background = bool(checked.get("background"))
         if background and self._background == "refused":
-            raise rejected("Background mode is not supported for this project. (sandbox)", "background")
+            raise invalid("background", "Background mode is not supported for this project. (sandbox)")
         background = background and self._background == "supported"
+        return await self._respond(checked, receive, background=background, instead=instead, change=change)
+
+    async def chat(
+        self, checked: dict[str, Any], form: ChatForm, receive: Receive
+    ) -> dict[str, Any] | EventStream | Gone:
+        """Answer `POST /chat/completions` or `POST /completions`. What fails there costs nothing.
+
+        Args:
+            checked: The response that is asked for.
+            form: How it is told.
+            receive: As for `create`.
+        """
+
+        def unbilled(answer: Answer) -> Answer:
+            return replace(answer, billed=False) if answer.status == "failed" else answer
+
+        made = await self._respond(checked, receive, background=False, instead=None, change=unbilled)
+        if isinstance(made, EventStream):
+            made.encode = form.encoded
+        return form.document(made) if isinstance(made, dict) else made
+
+    async def _respond(
+        self,
+        checked: dict[str, Any],
+        receive: Receive,
+        *,
+        background: bool,
+        instead: Answer | None,
+        change: Change | None,
+    ) -> dict[str, Any] | EventStream | Gone:
         context = make_context(self._state, checked)
         self._stores.use(searched_stores(checked))
         self._check(context)
@@ -164,7 +197,7 @@ class Responses:
         if isinstance(self._model, Script) and instead is None:
             try:
                 instead = self._scripted(self._model, work)
-            except ApiError:
+            except ApiProblem:
                 self._state.responses.pop(work.id, None)
                 self._end(work)
                 raise
@@ -187,7 +220,7 @@ class Responses:
                     work.signal.check()
         except Stopped:
             work.halt()
-        except ApiError as problem:
+        except ApiProblem as problem:
             work.fail("server_error", str(problem))
         finally:
             self._end(work)
@@ -195,9 +228,9 @@ class Responses:
     def _reader(self, response_id: str, after: int, receive: Receive) -> EventStream:
         log = self._state.response(response_id).log
         if log is None:
-            raise rejected(
-                "Sandbox: only a response that was created with 'background' and 'stream' can be streamed again.",
+            raise invalid(
                 "stream",
+                "Sandbox: only a response that was created with 'background' and 'stream' can be streamed again.",
             )
         signal = Signal()
         watch = Watch(receive, lambda: signal.stop("gone"))
@@ -209,7 +242,7 @@ class Responses:
             await asyncio.sleep(0)  # in process a client that asks without a pause would never let the work go on
         stored = self._state.read_response(response_id)
         if query.get("stream") == "true":
-            after = query_integer(query, "starting_after", -1, minimum=-1, maximum=1_000_000_000)
+            after = query_integer(query.get("starting_after"), "starting_after", -1, minimum=-1, maximum=1_000_000_000)
             return self._reader(response_id, after, receive)
         return stored.document
 
@@ -217,7 +250,7 @@ class Responses:
         """Answer `POST /responses/{id}/cancel`. A response that has ended stays as it is."""
         stored = self._state.response(response_id)
         if not stored.background:
-            raise rejected("Cannot cancel a synchronous response.", None)
+            raise invalid(None, "Cannot cancel a synchronous response.")
         work = self._active.get(response_id)
         if work is not None:
             work.signal.stop("cancelled")
@@ -269,5 +302,5 @@ class Responses:
 
 def _nobody_reads(stopped: Stopped) -> Gone:
     if stopped.reason == "closing":
-        raise ApiError(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
+        raise ApiProblem(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
     return Gone()

@@ -10,14 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from assistantguard.sandbox.streams import ABORT
+from assistantguard._connections import AbortableProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["BackgroundServer", "config"]
 
@@ -30,27 +27,13 @@ MODEL_THREADS = 256
 """How many functions that answer may block at once."""
 
 
-class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a variable to the type checker
-    """Lets the application close its connection."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        served: ASGIApp = getattr(self, "app")  # noqa: B009 - the type checker cannot tell what it is
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            scope.setdefault("extensions", {})[ABORT] = transport.abort
-            await served(scope, receive, send)
-
-        self.app = app
-
-
 def config(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Config:
     """Return a quiet configuration: no log lines, no lifespan, no signal handlers of its own."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=_Protocol,
+        http=AbortableProtocol,
         loop="asyncio",
         lifespan="off",
         ws="none",

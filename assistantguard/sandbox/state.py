@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.sandbox.counting import item_key, item_tokens
-from assistantguard.sandbox.problems import ApiError, locked, not_found, rejected
+from assistantguard.sandbox.problems import locked, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +82,7 @@ class Chain:
         return [item for part in reversed(parts) for item in part]
 
 
-def check_pairs(items: Sequence[Item]) -> ApiError | None:
+def check_pairs(items: Sequence[Item]) -> ApiProblem | None:
     """Return what is wrong with a whole context: an open call, an orphaned output, a broken reasoning pair."""
     open_calls: dict[str, None] = {}
     present = {item.data.get("id") for item in items}
@@ -97,29 +98,29 @@ def check_pairs(items: Sequence[Item]) -> ApiError | None:
         elif kind == "reasoning" and item.followed_by is not None:
             following = items[position + 1].data["id"] if position + 1 < len(items) else None
             if following != item.followed_by:
-                return rejected(
-                    f"Item '{item.data['id']}' of type 'reasoning' was provided without its required following item.",
+                return invalid(
                     "input",
+                    f"Item '{item.data['id']}' of type 'reasoning' was provided without its required following item.",
                 )
         if item.needs is not None and item.needs not in present:
-            return rejected(
+            return invalid(
+                "input",
                 f"Item '{item.data['id']}' of type '{kind}' was provided without its required 'reasoning' item: "
                 f"'{item.needs}'.",
-                "input",
             )
     for call_id in open_calls:
         return open_call(call_id)
     return None
 
 
-def open_call(call_id: str) -> ApiError:
+def open_call(call_id: str) -> ApiProblem:
     """Make the 400 for a function call that nothing answers."""
-    return rejected(f"No tool output found for function call {call_id}.", "input")
+    return invalid("input", f"No tool output found for function call {call_id}.")
 
 
-def orphaned_output(call_id: str) -> ApiError:
+def orphaned_output(call_id: str) -> ApiProblem:
     """Make the 400 for an output without its call."""
-    return rejected(f"No tool call found for function call output with call_id {call_id}.", "input")
+    return invalid("input", f"No tool call found for function call output with call_id {call_id}.")
 
 
 @dataclass(slots=True, eq=False)
@@ -174,7 +175,7 @@ class ConversationState:
         """Delete one item.
 
         Raises:
-            ApiError: 404 where there is none of that id.
+            ApiProblem: 404 where there is none of that id.
         """
         item = self.item(item_id)
         self.items.remove(item)
@@ -187,7 +188,7 @@ class ConversationState:
         """Return one item.
 
         Raises:
-            ApiError: 404 where there is none of that id.
+            ApiProblem: 404 where there is none of that id.
         """
         if item_id in self.ids:
             for item in reversed(self.items):
@@ -275,7 +276,7 @@ class State:
         """Forget a response, and what was to happen to it when it is read.
 
         Raises:
-            ApiError: 404 where there is none of that id.
+            ApiProblem: 404 where there is none of that id.
         """
         self.response(response_id)
         del self.responses[response_id]
@@ -303,7 +304,7 @@ class State:
         """Return a response that a client reads, and let happen what is due by the number of reads.
 
         Raises:
-            ApiError: 404 where there is none of that id.
+            ApiProblem: 404 where there is none of that id.
         """
         stored = self.response(response_id)
         for one in list(self._later):
@@ -319,7 +320,7 @@ class State:
         """Return a conversation.
 
         Raises:
-            ApiError: 404 where there is none of that id.
+            ApiProblem: 404 where there is none of that id.
         """
         found = self.conversations.get(conversation_id)
         if found is None:
@@ -330,7 +331,7 @@ class State:
         """Return a stored response.
 
         Raises:
-            ApiError: 404 where there is none of that id.
+            ApiProblem: 404 where there is none of that id.
         """
         found = self.responses.get(response_id)
         if found is None:

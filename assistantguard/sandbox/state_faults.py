@@ -33,7 +33,7 @@ class StateFaults(Scheduled):
         """
         effect: Effect
         if seconds is None:
-            error = locked().body["error"]
+            error = locked().body()["error"]
             effect = Refusal(400, error["message"], error["type"], error["code"], error["param"])
         else:
             effect = Tamper("lock", seconds)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from assistantguard._connections import ABORT
 from assistantguard.sandbox.waiting import Stopped
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from assistantguard.sandbox.waiting import Signal, Watch
     from assistantguard.sandbox.work import Work
 
-__all__ = ["ABORT", "Dropped", "EventStream", "Gone", "Silent"]
+__all__ = ["Dropped", "EventStream", "Gone", "Silent"]
 
-ABORT = "assistantguard.abort"
-"""Name of the ASGI extension that closes the connection."""
 _LAST = {"response.completed", "response.failed", "response.incomplete"}
 
 
@@ -123,6 +122,8 @@ class EventStream(Response):
         del self.headers["content-length"]
         self.cut: Cut | None = None
         """How it goes wrong."""
+        self.encode: Callable[[dict[str, Any] | None], bytes] = _encoded
+        """How an event is sent."""
         self._events = events
         self._watch = watch
         self._signal = signal
@@ -146,7 +147,7 @@ class EventStream(Response):
                             self._work.unsay(event)
                         if not await self._go_wrong(write, scope, receive):
                             return
-                    await write(_encoded(event))
+                    await write(self.encode(event))
                     sent += event is not None
                     if self._is_due(sent, None) and not await self._go_wrong(write, scope, receive):
                         return
@@ -200,7 +201,7 @@ class EventStream(Response):
             else:
                 work.halt()
         if errs:
-            await write(_encoded(_error_event(cut, work)))
+            await write(self.encode(_error_event(cut, work)))
         self._watch.end()
         if cut.how == "drop":
             await _abort(scope, receive)

@@ -6,34 +6,27 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
+from assistantguard._parameters import array, boolean, enumeration, integer, mapping, metadata, string
+from assistantguard._refusals import invalid
 from assistantguard.sandbox.paging import page
-from assistantguard.sandbox.problems import not_found, rejected
+from assistantguard.sandbox.problems import not_found
 from assistantguard.sandbox.stores import Store, StoreFile, counts
-from assistantguard.sandbox.validation import (
-    array,
-    boolean,
-    check_body,
-    enumeration,
-    integer,
-    metadata,
-    obj,
-    string,
-)
+from assistantguard.sandbox.validation import check_body, obj
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from assistantguard._parameters import Check
     from assistantguard.sandbox.billing import Billing
     from assistantguard.sandbox.files import Files
     from assistantguard.sandbox.state import State
     from assistantguard.sandbox.stores import Embedding
-    from assistantguard.sandbox.validation import Check
 
 __all__ = ["VectorStores"]
 
 
 def _attributes(value: Any, param: str) -> None:
-    obj()(value, param)
+    mapping(value, param)
     for key, one in value.items():
         if not isinstance(one, (str, int, float, bool)):
             string()(one, f"{param}.{key}")
@@ -44,7 +37,7 @@ _EXPIRES_AFTER = obj(
     required=("anchor", "days"),
 )
 _FILE_IDS = array(string(), of="strings", maximum=500)
-_CHUNKING = obj()
+_CHUNKING = mapping
 _CREATE: dict[str, Check] = {
     "file_ids": _FILE_IDS,
     "name": string(),
@@ -67,9 +60,9 @@ _BATCH: dict[str, Check] = {
 }
 _SEARCH: dict[str, Check] = {
     "query": lambda value, param: (string() if isinstance(value, str) else array(string(), of="strings"))(value, param),
-    "filters": obj(),
+    "filters": mapping,
     "max_num_results": integer(minimum=1, maximum=50),
-    "ranking_options": obj(),
+    "ranking_options": mapping,
     "rewrite_query": boolean,
 }
 _CHUNKS = {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}}
@@ -102,7 +95,7 @@ class VectorStores:
     def _living(self, store_id: str) -> Store:
         store = self._store(store_id)
         if store.expired(self._state.now()):
-            raise rejected(f"Vector store '{store_id}' has expired.", "vector_store_id", "vector_store_expired")
+            raise invalid("vector_store_id", f"Vector store '{store_id}' has expired.", "vector_store_expired")
         return store
 
     @contextlib.contextmanager
@@ -129,7 +122,7 @@ class VectorStores:
         """Mark stores as used by a response.
 
         Raises:
-            ApiError: 404 for a store that does not exist, 400 for one that has expired.
+            ApiProblem: 404 for a store that does not exist, 400 for one that has expired.
         """
         for store_id in store_ids:
             if store_id not in self._stores:
@@ -247,7 +240,7 @@ class VectorStores:
         store = self._living(store_id)
         checked = check_body(body, _BATCH)
         if ("file_ids" in checked) == ("files" in checked):
-            raise rejected("Provide exactly one of 'file_ids' and 'files'.", "file_ids")
+            raise invalid("file_ids", "Provide exactly one of 'file_ids' and 'files'.")
         shared = {name: checked[name] for name in ("attributes", "chunking_strategy") if name in checked}
         entries = checked.get("files") or [{"file_id": one, **shared} for one in checked.get("file_ids", ())]
         added = [self._add(store, entry).id for entry in entries]

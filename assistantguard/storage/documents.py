@@ -31,6 +31,7 @@ __all__ = [
     "Page",
     "can_be_kept",
     "check_document",
+    "check_mark",
     "check_page_limit",
     "document_of",
     "json_text",
@@ -240,24 +241,35 @@ def check_document(document: Document) -> None:
     Raises:
         ConfigurationError: It cannot.
     """
-    for name, text, most in (
-        ("kind", document.kind, LONGEST_KIND),
-        ("id", document.id, LONGEST_ID),
-        ("parent", document.parent, LONGEST_ID),
-        ("mark", document.mark, LONGEST_ID),
-    ):
-        if len(text) > most:
-            raise ConfigurationError(
-                f"the {name} of a document, {text[:40]!r}…, has {len(text):,} characters, at most {most} are allowed:"
-                " shorten it"
-            )
-        if not can_be_kept(text):
-            raise ConfigurationError(
-                f"the {name} of a document is {text!r}: NUL and lone surrogates cannot be kept, leave them out"
-            )
+    _check("kind", document.kind, LONGEST_KIND)
+    _check("id", document.id, LONGEST_ID)
+    _check("parent", document.parent, LONGEST_ID)
+    check_mark(document)
     if not document.kind or not document.id:
         raise ConfigurationError(
             f"a document has the kind {document.kind!r} and the id {document.id!r}: neither may be empty, give both"
+        )
+
+
+def check_mark(document: Document) -> None:
+    """See to it that the mark of a document can be kept, where the rest of what it is found by is kept already.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if document.mark:
+        _check("mark", document.mark, LONGEST_ID)
+
+
+def _check(name: str, text: str, most: int) -> None:
+    if len(text) > most:
+        raise ConfigurationError(
+            f"the {name} of a document, {text[:40]!r}…, has {len(text):,} characters, at most {most} are allowed:"
+            " shorten it"
+        )
+    if not can_be_kept(text):
+        raise ConfigurationError(
+            f"the {name} of a document is {text!r}: NUL and lone surrogates cannot be kept, leave them out"
         )
 
 

@@ -18,6 +18,7 @@ from assistantguard.storage.documents import (
     DocumentUnknown,
     Page,
     check_document,
+    check_mark,
     check_page_limit,
     document_of,
     json_text,
@@ -72,7 +73,7 @@ class MemoryDocuments:
                 return None
             document = document_of(row)
             work(document)
-            check_document(document)
+            check_mark(document)
             rows.set(row[-1], (*row[:4], json_text(document.body), document.mark, row[-1]))
             return document
 

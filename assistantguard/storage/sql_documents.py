@@ -16,6 +16,7 @@ from assistantguard.storage.documents import (
     Page,
     can_be_kept,
     check_document,
+    check_mark,
     check_page_limit,
     document_of,
     json_text,
@@ -98,7 +99,7 @@ class SqlDocuments:
                 return document_of(row)
             document = document_of(row)
             work(document)
-            check_document(document)
+            check_mark(document)
             text = json_text(document.body)
             tried.append((row, (*row[:4], text, document.mark, row[6])))
             if row != tried[-1][1]:

@@ -162,7 +162,7 @@ class Application:
         assert body["type"] == "invalid_request_error"
         return str(body["message"])
 
-    def until(self, holds: Callable[[], object], gives_up: float = 20.0) -> None:
+    def until(self, holds: Callable[[], object], gives_up: float = 60.0) -> None:
         """Wait for something that a run brings about."""
         give_up_at = time.monotonic() + gives_up
         while not holds():

@@ -145,6 +145,25 @@ def test_a_file_search_is_told_as_a_step_of_its_own(app: MakeApplication) -> Non
     kinds = [event.data.type for event in events if event.event == "thread.run.step.completed"]
     assert sorted(kinds) == ["message_creation", "tool_calls"]
     assert events[-1].event == "thread.run.completed"
+    assert _contents_found(events) == [None, None]
+
+
+def test_a_stream_tells_what_a_file_search_found_where_it_is_asked_for(app: MakeApplication) -> None:
+    application = app([Answer("Five days.", file_search=[FileSearch("refunds", results=["Five."])])])
+    store = application.wait(application.client.vector_stores.create())
+    assistant = application.assistant(
+        tools=[{"type": "file_search"}], tool_resources={"file_search": {"vector_store_ids": [store.id]}}
+    )
+
+    events = application.read(
+        application.beta.threads.runs.stream(
+            thread_id=application.thread("How long?"),
+            assistant_id=assistant.id,
+            include=["step_details.tool_calls[*].file_search.results[*].content"],
+        )
+    )
+
+    assert _contents_found(events) == ["Five.", "Five."]
 
 
 def test_a_stream_that_is_left_early_does_not_end_the_run(app: MakeApplication) -> None:
@@ -211,7 +230,7 @@ def _read_and_cancel(application: Application, thread_id: str, assistant: Any, g
             for event in stream:
                 events.append(event)
                 if event.event == "thread.run.in_progress":
-                    assert gate.asked.wait(20)
+                    assert gate.asked.wait(60)
                     runs.cancel(event.data.id, thread_id=thread_id)
                     gate.open.set()
         return events
@@ -222,7 +241,7 @@ def _read_and_cancel(application: Application, thread_id: str, assistant: Any, g
             async for event in stream:
                 events.append(event)
                 if event.event == "thread.run.in_progress":
-                    with anyio.fail_after(20):
+                    with anyio.fail_after(60):
                         while not gate.asked.is_set():  # noqa: ASYNC110 - it is set in another thread
                             await anyio.sleep(0.005)
                     await runs.cancel(event.data.id, thread_id=thread_id)
@@ -244,3 +263,13 @@ def _without_repeats(names: Sequence[str]) -> list[str]:
 
 def _count(heard: Sequence[tuple[str, Any]], name: str) -> int:
     return sum(one == name for one, _ in heard)
+
+
+def _contents_found(events: Sequence[Any]) -> list[str | None]:
+    """What the searches found, as a delta and the whole step tell it."""
+    steps = [event.data.delta for event in events if event.event == "thread.run.step.delta"]
+    steps += [event.data for event in events if event.event == "thread.run.step.completed"]
+    details = [step.to_dict()["step_details"] for step in steps]
+    searches = [each["tool_calls"][0]["file_search"] for each in details if each["type"] == "tool_calls"]
+    contents = [search["results"][0].get("content") for search in searches]
+    return [content[0]["text"] if content else None for content in contents]

@@ -248,6 +248,23 @@ def test_files_are_searched_wherever_they_were_attached(app: MakeApplication, pl
     assert (tool["type"], len(tool["vector_store_ids"]), tool["max_num_results"]) == ("file_search", 1, 20)
 
 
+def test_files_are_not_searched_by_a_run_without_the_tool(app: MakeApplication) -> None:
+    application = app([Answer("Five days.", file_search=[FileSearch("refunds")]), "Hello."])
+    uploaded = application.client.files.create(file=("terms.txt", b"Refunds take five days."), purpose="assistants")
+    tools: Any = [{"type": "file_search"}]
+    attachments = [{"file_id": application.wait(uploaded).id, "tools": tools}]
+    thread_id = application.thread()
+    application.say(thread_id, "How long do refunds take?", attachments=attachments)
+    application.run(thread_id, application.assistant(tools=tools))
+    application.say(thread_id, "Hello")
+
+    assert application.run(thread_id, application.assistant()).status == "completed"
+
+    with_tool, without = application.requests()
+    assert [tool["type"] for tool in with_tool["tools"]] == ["file_search"]
+    assert not without.get("tools")
+
+
 def test_what_a_file_search_found_is_shown_where_it_is_asked_for(app: MakeApplication) -> None:
     application = app([Answer("Five days.", file_search=[FileSearch("refunds")])])
     client = application.client

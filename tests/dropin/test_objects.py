@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin import objects, parameters
-from assistantguard.dropin.problems import ApiProblem
 from assistantguard.dropin.translation import content_annotation, refusal_content, text_content
 from assistantguard.models import ToolCall, Usage
 from tests.dropin.samples import (

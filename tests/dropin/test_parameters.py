@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin import parameters
 from assistantguard.dropin.parameters import ListQuery
-from assistantguard.dropin.problems import ApiProblem
 from tests.dropin.samples import ASSISTANT
 from tests.support.contract import contract_problems
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.dropin import problems
-from assistantguard.dropin.problems import ApiProblem
 from tests.support.contract import contract_problems
 
 LOCKED = (
@@ -58,7 +58,7 @@ ALL: list[tuple[ApiProblem, int, str, str | None, str | None]] = [
         None,
         None,
     ),
-    (problems.invalid("limit", "No."), 400, "No.", "limit", None),
+    (invalid("limit", "No."), 400, "No.", "limit", None),
     (
         problems.not_served("The moon is not served", "take the sun"),
         400,

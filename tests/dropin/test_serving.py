@@ -14,8 +14,9 @@ import pytest
 from openai import AssistantEventHandler
 from typing_extensions import override
 
+from assistantguard._connections import ABORT
 from assistantguard.dropin.listening import Stop, serve
-from assistantguard.dropin.serving import ABORT, AssistantsApp, Keys, Limits
+from assistantguard.dropin.serving import AssistantsApp, Keys, Limits
 from assistantguard.dropin.wire import DONE, WireAnswer, WireRequest
 from assistantguard.errors import ConfigurationError, DatabaseUnavailable, PolicyRefused
 from assistantguard.policies import TokenCap
@@ -57,7 +58,7 @@ class Slow:
 
     def __call__(self, request: ModelRequest) -> str:
         self.asked.set()
-        assert self.may_answer.wait(30)
+        assert self.may_answer.wait(60)
         return "At last."
 
 
@@ -140,10 +141,10 @@ def test_a_grace_lets_a_run_end_and_its_caller_know(slow: Slow, tmp_path: Path) 
 
             polling = threading.Thread(target=poll)
             polling.start()
-            assert slow.asked.wait(30)
+            assert slow.asked.wait(60)
             served.stop()
             slow.may_answer.set()
-            polling.join(30)
+            polling.join(60)
             served.ended()
             with pytest.raises(openai.APIConnectionError):
                 client.beta.threads.retrieve(thread_id)
@@ -158,7 +159,7 @@ def test_when_the_grace_is_over_runs_end_as_failed_and_polls_are_told(slow: Slow
         with serving(sandbox, ledger=url, grace=0) as served, served.client() as client:
             assistant_id, thread_id = begun(client)
             run = client.beta.threads.runs.create(thread_id=thread_id, assistant_id=assistant_id)
-            assert slow.asked.wait(30)
+            assert slow.asked.wait(60)
             served.stop()
             served.ended()
         slow.may_answer.set()
@@ -458,7 +459,7 @@ def exchange(application: AssistantsApp, method: str, path: str, headers: Any) -
 
 
 async def until(ready: Callable[[], object]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not ready():  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.005)
 
@@ -508,10 +509,27 @@ def test_a_reader_that_leaves_between_two_events_is_noticed() -> None:
     asyncio.run(run())
 
 
+def test_a_reader_that_leaves_is_noticed_while_there_is_more_to_send() -> None:
+    class Leaves(Exchange):
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            self.left.set()
+
+    async def run() -> None:
+        stub, one = Stub().streams(*[("thread.message.delta", {})] * 500), Leaves()
+        application = app(stub)
+        await one.run(application)
+        assert len(one.sent) < 10
+        assert application.running == 0
+        assert stub.sent[-1] == "closed"
+
+    asyncio.run(run())
+
+
 def test_a_reader_that_takes_nothing_is_cut_off_and_holds_nobody_up() -> None:
     async def run() -> None:
         stub = Stub().streams(*events_of_a_run("Hello"))
-        application = app(stub, write_seconds=0.2)
+        application = app(stub, write_seconds=1.5)
         stuck, other = Exchange(takes=2), Exchange()
         task = asyncio.ensure_future(stuck.run(application))
         await until(lambda: len(stuck.sent) == 2)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from openai.types import responses
 from pydantic import TypeAdapter
 
+from assistantguard._refusals import ApiProblem
 from assistantguard.dropin import objects, parameters
-from assistantguard.dropin.problems import ApiProblem
 from assistantguard.dropin.translation import (
     assistant_for,
     attached_files,

@@ -128,6 +128,36 @@ def test_the_client_is_of_the_same_class_and_keeps_what_it_was_made_with(upstrea
         assert getattr(found, name) == getattr(client, name), name
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "given"),
+    [
+        ("post", "/threads", {"content": b"{}"}),
+        ("post", "/threads", {}),
+        ("post", "/threads", {"json": {"metadata": {}}}),
+        ("get", "/threads/thread_1", {}),
+        ("get", "/assistants", {"params": {"limit": "3"}}),
+        ("delete", "/threads/thread_1", {}),
+        ("post", "/responses", {"content": b"{}"}),
+    ],
+)
+def test_a_request_to_the_service_is_built_as_the_client_itself_builds_it(
+    upstream: Upstream, stub: Stub, method: str, path: str, given: dict[str, Any]
+) -> None:
+    own = {"X-Own": "1", "Accept": "text/plain"}
+    client = upstream.client(http_client=upstream.http_client(headers=own, cookies={"tenant": "a"}))
+    found = wrapped(client, lambda _: stub)
+    headers = [("accept", "application/json"), ("x-twice", "1"), ("X-Twice", "2")]
+    first, second = (
+        each._client.build_request(
+            method=method, url=f"{BASE}{path}", headers=headers, timeout=upstream.http.Timeout(3.0), **given
+        )
+        for each in (client, found)
+    )
+    assert (first.method, first.url, first.content) == (second.method, second.url, second.content)
+    assert first.extensions == second.extensions
+    assert first.headers == second.headers
+
+
 def test_azure_clients_keep_their_deployment_version_and_token_provider(upstream: Upstream, stub: Stub) -> None:
     upstream.answers = lambda _: upstream.http.Response(200, json=response(message("Hello")))
 
@@ -420,7 +450,7 @@ def test_a_stream_that_another_thread_closes_is_closed_by_its_reader() -> None:
     class Waits:
         async def __anext__(self) -> Any:
             reached.set()
-            assert go_on.wait(30)
+            assert go_on.wait(60)
             return "thread.run.created", RUN
 
         async def aclose(self) -> None:
@@ -436,11 +466,11 @@ def test_a_stream_that_another_thread_closes_is_closed_by_its_reader() -> None:
             read: list[str] = []
             reader = threading.Thread(target=lambda: read.extend(event.event for event in stream))
             reader.start()
-            assert reached.wait(30)
+            assert reached.wait(60)
             stream.close()
             assert not ended.is_set()
             go_on.set()
-            reader.join(30)
+            reader.join(60)
     assert ended.is_set()
     assert read == ["thread.run.created"]
 

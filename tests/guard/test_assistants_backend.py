@@ -33,6 +33,8 @@ from assistantguard import (
     TransientRetry,
     VectorStoreReuse,
 )
+from assistantguard._asyncio import AsyncioDriver
+from assistantguard._blocking import BlockingDriver
 from assistantguard.events import RequestSettled, RunCancelled, ThreadHealed, UsageCorrected
 from assistantguard.models import TextDelta
 from tests.support.assistants_server import AssistantsServer, Calls, Ends, Says, ServerWays
@@ -244,19 +246,29 @@ def test_an_unknown_status_is_waited_for_and_named_at_the_deadline(opened: Opene
     assert bot.chat("Hello").text == "Late."
     server.acts.append(Says("Never.", ("paused_by_operator",) * 10_000))
     with pytest.raises(RunTimedOut) as caught:
-        bot.chat("Hello", deadline=0.4)
+        bot.chat("Hello", deadline=1.5)
     assert "paused_by_operator" in str(caught.value.__cause__)
     assert server.statuses[-1] == "cancelled"
 
 
-def test_the_pause_between_two_questions_is_the_servers(opened: Opened) -> None:
-    def looks(ways: ServerWays) -> int:
-        bot, server = opened(Says("Fine.", ("in_progress",) * 10_000), ways=ways)
-        with pytest.raises(RunTimedOut):
-            bot.chat("Hello", deadline=0.6)
-        return sum(1 for method, path, _, _ in server.requests if method == "GET" and path.split("/")[-2] == "runs")
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(5, [0.005] * 4), (5_000, [5.0] * 4), (3_600_000, [10.0] * 4), (None, [0.05, 0.075, 0.1125, 0.16875])],
+    ids=["5 ms", "5 s", "an hour", "nothing"],
+)
+def test_the_pause_between_two_questions_is_the_servers(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: list[float]
+) -> None:
+    bot, _ = opened(Says("Fine.", ("in_progress",) * 4), ways=ServerWays(poll_after_ms=asked))
+    pauses: list[float] = []
 
-    assert looks(ServerWays(poll_after_ms=5)) > looks(ServerWays()) > looks(ServerWays(poll_after_ms=5_000))
+    async def note(_: Any, seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(BlockingDriver, "sleep", note)
+    monkeypatch.setattr(AsyncioDriver, "sleep", note)
+    assert bot.chat("Hello").text == "Fine."
+    assert pauses[-4:] == pytest.approx(expected)
 
 
 def test_a_ceiling_cancels_a_run_that_waits_for_outputs(opened: Opened) -> None:
@@ -285,7 +297,7 @@ def test_where_cancelling_is_refused_the_calls_are_answered_first(opened: Opened
 def test_a_run_that_does_not_end_is_cancelled_at_the_deadline(opened: Opened) -> None:
     bot, server = opened(Says("Never.", ("in_progress",) * 10_000))
     with pytest.raises(RunTimedOut):
-        bot.chat("Hello", deadline=0.5)
+        bot.chat("Hello", deadline=1.5)
     assert server.statuses == ["cancelled"]
     assert not bot.ledger.open_holds()
     assert bot.chat("Hello").text == "Fine."

@@ -108,7 +108,7 @@ def test_a_callback_that_blocks_holds_no_turn_up(world: World) -> None:
     done: list[Any] = []
 
     def mail(event: BudgetWarned) -> None:
-        assert release.wait(10)
+        assert release.wait(60)
         done.append(event)
 
     bot = world.bot(world.sandbox(), [Budget("application", messages=2, warn_at=(0.5,), on_warning=mail)])

@@ -182,7 +182,7 @@ def test_a_cap_that_requests_in_flight_hold_is_busy_and_not_exceeded(world: Worl
 
 def test_a_request_waits_for_what_others_hold(world: World) -> None:
     slow = SlowModel()
-    bot, sandbox = busy_bot(world, slow, 5.0)
+    bot, sandbox = busy_bot(world, slow, 60.0)
     releaser = threading.Timer(0.3, slow.release.set)
     with slow.released_after():
         releaser.start()
@@ -190,7 +190,7 @@ def test_a_request_waits_for_what_others_hold(world: World) -> None:
         first, second = while_slow(bot, slow, bot.thread(), bot.thread())
         releaser.join()
     assert (first.text, second.text) == ("Done: Slowly: one", "Done: Quickly: two")
-    assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < 30
     check_all(bot, sandbox)
 
 

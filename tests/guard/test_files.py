@@ -132,22 +132,22 @@ def test_a_file_that_failed_is_told_and_its_store_not_used(world: World, stopped
 
 
 def test_a_slow_store_is_waited_for(world: World) -> None:
-    bot, sandbox = start(world, embedding=Embedding(seconds=0.25))
+    bot, sandbox = start(world, embedding=Embedding(seconds=2))
     bot.attach_files(upload(world, bot, "returns"))
     (created,) = bot.all(VectorStoreCreated)
-    assert created.seconds >= 0.25
-    assert 1 < paths(sandbox, "GET /vector_stores/{id}") < 6
+    assert created.seconds >= 2
+    assert 1 < paths(sandbox, "GET /vector_stores/{id}") < 8
 
 
 def test_a_store_that_is_not_ready_in_time_is_told_and_used_later(world: World) -> None:
-    bot, sandbox = start(world, VectorStoreReuse(timeout=0.2), embedding=Embedding(seconds=30))
+    bot, sandbox = start(world, VectorStoreReuse(timeout=0.2), embedding=Embedding(seconds=300))
     files = upload(world, bot, "returns")
     began = time.perf_counter()
     with pytest.raises(VectorStoreFailed, match=r"not ready after 0\.2 s.*timeout"):
         bot.attach_files(files)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 30
     assert bot.chat("Hello").text
-    sandbox.advance(60)
+    sandbox.advance(600)
     assert bot.attach_files(files)
     assert sandbox.billing.vector_stores_created == 1
 

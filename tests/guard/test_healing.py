@@ -283,9 +283,9 @@ def test_a_message_that_is_too_long_by_itself_ends_in_a_named_error(world: World
 def test_what_a_late_answer_left_behind_does_not_stand_twice(world: World) -> None:
     slow = SlowModel()
     sandbox = world.sandbox(slow, model_in_thread=True)
-    bot = world.bot(sandbox, [TransientRetry(100, wait=tenacity.wait_fixed(0.02))], run_timeout=0.3)
+    bot = world.bot(sandbox, [TransientRetry(100, wait=tenacity.wait_fixed(0.02))])
     with slow.released_after(), pytest.raises(AssistantGuardError):
-        bot.chat("Slowly: where is order 1?")
+        bot.chat("Slowly: where is order 1?", deadline=1.5)
     slow.wait_until_answered(sandbox)
     # The user asks the same again; the server has meanwhile put the first asking into the conversation.
     slow.release.set()
@@ -299,9 +299,9 @@ def test_a_first_conversation_that_is_lost_is_replaced(world: World) -> None:
     slow = SlowModel()
     sandbox = world.sandbox(slow, model_in_thread=True)
     retry = TransientRetry(100, wait=tenacity.wait_fixed(0.02))
-    bot = world.bot(sandbox, [retry], run_timeout=0.3)
+    bot = world.bot(sandbox, [retry])
     with slow.released_after(), pytest.raises(AssistantGuardError):
-        bot.chat("Slowly: where is order 1?")
+        bot.chat("Slowly: where is order 1?", deadline=1.5)
     slow.wait_until_answered(sandbox)
     world.wait(bot.guard.client.conversations.delete(conversation(bot)))
     bot.default.state.suspect = True
@@ -313,9 +313,9 @@ def test_what_landed_late_is_held_for(world: World) -> None:
     sandbox = world.sandbox(slow, model_in_thread=True)
     assistant = Assistant(model=MODEL, max_output_tokens=16)
     policies = [TransientRetry(100, wait=tenacity.wait_fixed(0.02)), TokenCap(session=100_000, counting="never")]
-    bot = world.bot(sandbox, policies, assistant=assistant, run_timeout=0.3)
+    bot = world.bot(sandbox, policies, assistant=assistant)
     with slow.released_after(), pytest.raises(AssistantGuardError):
-        bot.chat("Slowly: " + "please tell me more " * 200)
+        bot.chat("Slowly: " + "please tell me more " * 200, deadline=1.5)
     slow.wait_until_answered(sandbox)
     assert bot.chat("Are you there?").text
     check_holds(bot)

@@ -81,7 +81,7 @@ class Interrupt:
         self._thread.join()
 
     def _press(self) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not self._ready() and time.monotonic() < until:
             time.sleep(0.005)
         time.sleep(self._wait)
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_a_run_and_leaves_books_and_thread_whole(
     def at_work() -> bool:
         return bool(paths(sandbox, GET_RESPONSE if background and not streamed else "POST /responses"))
 
-    with Interrupt(at_work, 0.15), pytest.raises(KeyboardInterrupt):
+    with Interrupt(at_work, 1.0), pytest.raises(KeyboardInterrupt):
         bot.chat("Slowly", streamed=streamed)
     check_left(bot, sandbox, background=background, nameless=int(not background and not streamed))
 
@@ -120,7 +120,7 @@ def test_ctrl_c_in_the_body_of_a_stream(blocking: World) -> None:
 
 def test_a_second_ctrl_c_ends_the_clean_up_and_the_next_turn_makes_it_good(blocking: World) -> None:
     sandbox = blocking.sandbox(slow_words)
-    bot = blocking.bot(sandbox, [RETRY], background=True, cleanup_timeout=10)
+    bot = blocking.bot(sandbox, [RETRY], background=True, cleanup_timeout=30)
     sandbox.inject(Fault.silent(at=1, endpoint=CANCEL))
     began = time.perf_counter()
     with (
@@ -129,7 +129,7 @@ def test_a_second_ctrl_c_ends_the_clean_up_and_the_next_turn_makes_it_good(block
         pytest.raises(KeyboardInterrupt),
     ):
         bot.chat("Slowly")
-    assert time.perf_counter() - began < 8
+    assert time.perf_counter() - began < 28
     check_holds(bot)
     assert [event.status for event in bot.all(RunSettled)] == ["cancelled"]
     sandbox.faults = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -22,10 +21,19 @@ from assistantguard.events import RunCancelled, RunStarted
 from assistantguard.sandbox import Fault, FunctionCall
 from tests.support.checks import check_all, check_holds, check_thread, paths
 from tests.support.dripping import Drip, DrippingServer
-from tests.support.slow import slow_words
+from tests.support.slow import slow_words, until
+from tests.support.waiting import wait_until
 from tests.support.world import World
 
 RETRY = TransientRetry(3, wait=tenacity.wait_none())
+
+
+DEADLINE = 1.5
+"""Seconds in which a turn gets to where it is stuck, also where the machine stands still for a second."""
+
+
+HICCUPS = 15
+"""Seconds for which the machine may stand still, all in all."""
 
 
 PATIENT = TransientRetry(200, wait=tenacity.wait_fixed(0.05))
@@ -72,8 +80,8 @@ def test_a_server_that_goes_silent_costs_no_more_than_the_deadline_and_the_clean
     bot.chat("Hello")
     sandbox.faults = [Fault.silent(at=EVERY, endpoint=endpoint) for endpoint in endpoints]
     began = time.perf_counter()
-    outcome = bot.try_chat("Slowly", streamed=streamed, deadline=0.5)
-    assert time.perf_counter() - began < 0.5 + 0.8 + 1.5
+    outcome = bot.try_chat("Slowly", streamed=streamed, deadline=DEADLINE)
+    assert time.perf_counter() - began < DEADLINE + 0.8 + HICCUPS
     assert isinstance(outcome, RunTimedOut)
     check_holds(bot)
     assert (silence == "everything" and at_once) or paths(sandbox, "POST /responses") == 2
@@ -87,10 +95,10 @@ def test_a_server_that_goes_silent_costs_no_more_than_the_deadline_and_the_clean
 @MODES
 def test_a_stream_of_comments_without_end_stops_at_the_deadline(world: World, *, background: bool) -> None:
     sandbox = world.sandbox(slow_words, faults=[Fault.endless("comments", at=1)])
-    bot = world.bot(sandbox, [RETRY], background=background, cleanup_timeout=2)
+    bot = world.bot(sandbox, [RETRY], background=background, cleanup_timeout=5)
     began = time.perf_counter()
-    outcome = bot.try_chat("Hello", streamed=True, deadline=0.5)
-    assert time.perf_counter() - began < 4
+    outcome = bot.try_chat("Hello", streamed=True, deadline=DEADLINE)
+    assert time.perf_counter() - began < DEADLINE + 5 + HICCUPS
     assert isinstance(outcome, RunTimedOut)
     assert paths(sandbox, CANCEL) == int(background)
     assert bot.chat("Are you there?").text == "Done: Are you there?"
@@ -112,7 +120,7 @@ def test_a_server_that_drips_costs_no_more_than_the_deadline_and_the_clean_up(
         bot = world.bot(nowhere, [RETRY], client=client, cleanup_timeout=0.5)
         began = time.perf_counter()
         outcome = bot.try_chat("Hello", streamed=streamed, deadline=0.5)
-        assert time.perf_counter() - began < 3
+        assert time.perf_counter() - began < 0.5 + 0.5 + HICCUPS
         world.wait(client.close())
     assert isinstance(outcome, RunTimedOut)
     assert not bot.ledger.open_holds()
@@ -121,9 +129,9 @@ def test_a_server_that_drips_costs_no_more_than_the_deadline_and_the_clean_up(
 @WAYS_TO_ASK
 def test_the_shorter_of_deadline_and_run_timeout_ends_a_turn_and_is_named(world: World, *, streamed: bool) -> None:
     for run_timeout, deadline, named in (
-        (0.8, 60.0, "run_timeout"),
-        (60.0, 0.8, "deadline"),
-        (0.8, None, "run_timeout"),
+        (DEADLINE, 180.0, "run_timeout"),
+        (180.0, DEADLINE, "deadline"),
+        (DEADLINE, None, "run_timeout"),
     ):
         sandbox = world.sandbox(slow_words)
         bot = world.bot(sandbox, [RETRY], run_timeout=run_timeout)
@@ -131,7 +139,7 @@ def test_the_shorter_of_deadline_and_run_timeout_ends_a_turn_and_is_named(world:
         assert isinstance(outcome, RunTimedOut)
         assert outcome.policy == named
         assert named in str(outcome)
-        assert "0.8" in str(outcome) or "0.79" in str(outcome)
+        assert "1.5" in str(outcome) or "1.49" in str(outcome)
         (cancelled,) = bot.all(RunCancelled)
         assert cancelled.policy == named
         assert bot.chat("Are you there?", streamed=streamed).text == "Done: Are you there?"
@@ -144,25 +152,25 @@ def test_a_deadline_covers_tools_and_the_waits_between_attempts(world: World, *,
 
     def wait_long(order: str) -> str:
         """Find an order."""
-        release.wait(10)
+        release.wait(60)
         return order
 
     sandbox = world.sandbox([FunctionCall("wait_long", {"order": "1"}), "Never said.", "Here I am."])
     bot = world.bot(sandbox, [RETRY], tools=[wait_long])
     began = time.perf_counter()
     try:
-        outcome = bot.try_chat("Where is it?", streamed=streamed, deadline=0.3)
+        outcome = bot.try_chat("Where is it?", streamed=streamed, deadline=DEADLINE)
     finally:
         release.set()
-    assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < DEADLINE + HICCUPS
     assert isinstance(outcome, RunTimedOut)
     assert bot.chat("Are you there?").text
     check_all(bot, sandbox)
     sandbox = world.sandbox(slow_words, faults=[Fault.rate_limit(at=EVERY)])
     bot = world.bot(sandbox, [TransientRetry(500, wait=tenacity.wait_fixed(0.05))])
     began = time.perf_counter()
-    outcome = bot.try_chat("Hello", streamed=streamed, deadline=0.3)
-    assert time.perf_counter() - began < 4
+    outcome = bot.try_chat("Hello", streamed=streamed, deadline=DEADLINE)
+    assert time.perf_counter() - began < DEADLINE + HICCUPS
     assert isinstance(outcome, AssistantGuardError)
     assert paths(sandbox, "POST /responses") > 1
 
@@ -172,17 +180,20 @@ def test_a_turn_waits_for_its_thread_no_longer_than_its_deadline(world: World) -
     bot = world.bot(sandbox, [RETRY])
     bot.chat("Hello")
 
+    def is_taken() -> bool:
+        return len(bot.all(RunStarted)) == 2
+
     def waiting(**how: Any) -> Callable[[], Any]:
         if world.is_async:
 
             async def later() -> Any:
-                await asyncio.sleep(0.1)
+                await until(is_taken)
                 return await asking(**how)
 
             return later
 
         def later_in_a_thread() -> Any:
-            time.sleep(0.1)
+            wait_until(is_taken)
             return asking(**how)
 
         return later_in_a_thread
@@ -211,6 +222,4 @@ def test_asking_for_late_usage_does_not_use_a_turns_time_up(world: World) -> Non
         sandbox.faults = [Fault.no_usage(at=1), Fault.server_error(at=EVERY, endpoint=GET_RESPONSE)]
         bot.chat(f"Hello {number}")
     sandbox.faults = [Fault.silent(at=EVERY, endpoint=GET_RESPONSE)]
-    began = time.perf_counter()
-    assert bot.chat("Are you there?", deadline=3).text == "Done: Are you there?"
-    assert time.perf_counter() - began < 3
+    assert bot.chat("Are you there?", deadline=HICCUPS).text == "Done: Are you there?"

@@ -273,9 +273,12 @@ def test_a_deadline_that_is_no_number_of_seconds_is_refused_at_the_call(world: W
         bot.guard.stream("Hello?", deadline=deadline)
 
 
+WORDS = " ".join(["one two three four five six seven eight"] * 3)
+
+
 def slow_words(request: ModelRequest) -> Answer | str:
     if request.last_user_text.startswith("Slowly"):
-        return Answer(text="one two three four five six seven eight", pace=0.05)
+        return Answer(text=WORDS, pace=0.3)
     return f"Done: {request.last_user_text}"
 
 
@@ -342,7 +345,7 @@ def test_a_stream_left_between_its_tools_leaves_no_call_open(world: World, kind:
 
 
 def test_an_abandoned_turn_that_the_server_still_works_on_leaves_nothing_behind(world: World) -> None:
-    sandbox = world.sandbox([Answer(text="one two three four five six", pace=0.2), "Two.", "Three."])
+    sandbox = world.sandbox([Answer(text="one two three four five six " * 4, pace=0.3), "Two.", "Three."])
     sandbox.inject(Fault.unstoppable(at=1))
     bot = world.bot(sandbox, [TransientRetry(200, wait=tenacity.wait_fixed(0.05))])
     bot.stream("Hello?", until=lambda event: isinstance(event, TextDelta))
@@ -362,7 +365,7 @@ def test_a_stream_holds_its_thread_until_it_ends_and_no_other(world: World) -> N
     assert bot.chat("Hello", other).text == "Done: Hello"
     refused = bot.try_chat("Are you there?", deadline=0.1)
     assert "waited for earlier turns" in str(refused)
-    assert world.wait(stream.until_done()).text == "one two three four five six seven eight"
+    assert world.wait(stream.until_done()).text == WORDS
     assert bot.chat("Are you there?").text == "Done: Are you there?"
     check_all(bot, sandbox, bot.default, other)
 
@@ -435,7 +438,7 @@ def test_many_streams_of_one_guard_go_on_side_by_side(world: World) -> None:
     threads = [bot.thread(f"user {number}") for number in range(8)]
     streams = [thread.stream(f"Slowly {index}") for index, thread in enumerate(threads)]
     replies = bot.at_once(*(stream.until_done for stream in streams))
-    assert [reply.text for reply in replies] == ["one two three four five six seven eight"] * 8
+    assert [reply.text for reply in replies] == [WORDS] * 8
     check_all(bot, sandbox, *threads)
 
 

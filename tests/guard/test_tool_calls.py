@@ -263,7 +263,7 @@ def test_a_whole_step_can_be_answered_at_once(world: World, name: str) -> None:
 
 
 def test_the_calls_of_a_step_run_side_by_side(world: World) -> None:
-    meeting = threading.Barrier(3, timeout=5)
+    meeting = threading.Barrier(3, timeout=60)
 
     def lookup(order: str) -> str:
         """Find an order."""
@@ -283,7 +283,7 @@ def test_async_tools_of_a_step_run_side_by_side() -> None:
     async def lookup(order: str) -> str:
         """Find an order."""
         running.append(order)
-        for _ in range(5_000):
+        for _ in range(60_000):
             if len(running) == 3:
                 break
             await asyncio.sleep(0.001)

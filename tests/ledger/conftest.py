@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from assistantguard import MemoryLedger
-from assistantguard.ledger import Ledger, SqlLedger, open_ledger
-from tests.support.databases import DIALECTS, fresh_url
-
-Open = Callable[[], Ledger]
+from assistantguard.ledger import Ledger
+from tests.support.databases import DIALECTS, Open, opened_again
 
 
 @pytest.fixture(params=("memory", *DIALECTS))
 def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the books once more: as another process would, or, in memory, as another part of the same."""
-    if request.param == "memory":
-        books = MemoryLedger()
-        yield lambda: books
-        return
-    opened: list[SqlLedger] = []
-    with fresh_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
-
-        def open_again() -> Ledger:
-            opened.append(open_ledger(url))
-            return opened[-1]
-
+    """Opens the books once more."""
+    with opened_again(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as open_again:
         yield open_again
-        for ledger in opened:
-            ledger.database.close()
 
 
 @pytest.fixture

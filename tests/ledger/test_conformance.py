@@ -12,7 +12,7 @@ from assistantguard import Usage
 from assistantguard.ledger import Balance, Ledger, LedgerRefusal
 from assistantguard.ledger.base import KEPT_SECONDS
 from tests.ledger.books import claim, entry, estimate, tokens
-from tests.ledger.conftest import Open
+from tests.support.databases import Open
 
 
 def test_an_account_begins_empty(ledger: Ledger) -> None:

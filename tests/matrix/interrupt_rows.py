@@ -140,13 +140,13 @@ def _out_of_time() -> Iterator[Row]:
         Transition("in a tool", "*"),
     )
     yield Row("deadline passes", places, late, deadline=SHORT, call=_with_slow_tool)
-    yield Row("run_timeout passes", places, late, call=_with_slow_tool, options={"run_timeout": 1.0})
+    yield Row("run_timeout passes", places, late, call=_with_slow_tool, options={"run_timeout": 3.0})
 
 
 def _with_slow_tool(scene: Scene) -> Reply:
     """A turn whose tool does not end, where it is about the tool."""
     if scene.combination.transition.name == "in a tool":
-        scene.in_tool = lambda: time.sleep(2.0)
+        scene.in_tool = lambda: time.sleep(6.0)
     try:
         return scene.turn(scene.combination.transition.message, scene.combination.deadline)
     finally:

@@ -19,7 +19,7 @@ from tests.matrix.scene import Scene
 
 __all__ = ["anyio_scope", "cancelled", "cancelled_for_ever", "ctrl_c", "ctrl_c_twice", "dropped", "left", "own_error"]
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 def ctrl_c(scene: Scene) -> Reply:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Answered", "BackingOff", "Emitted", "InTool", "Moment", "Sending", "Told", "Waiting"]
 
 Strike = Callable[[], None]
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 _MIDDLE = 0.05
 """Seconds after which a wait has begun for sure."""
 

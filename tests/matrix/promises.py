@@ -16,7 +16,7 @@ from tests.support.checks import check_requests, check_thread, user_texts
 
 __all__ = ["asserted", "books", "broken_at_once", "broken_at_the_end", "connections_left", "open_streams"]
 
-_CLOSING = 5.0
+_CLOSING = 30.0
 """Seconds in which a closed connection is noticed by the server."""
 
 

@@ -18,7 +18,7 @@ __all__ = ["response_rows"]
 PAID = tuple(transition for transition in TRANSITIONS if transition.matters == "paid")
 STREAMED = only(streamed=True)
 _FOREVER = range(1, 10_000)
-_LATE = 0.8
+_LATE = 4.0
 """Seconds, past the deadline of a turn that gets `SHORT`."""
 
 Ends = Callable[[Transition, Often, Way], frozenset[str]]

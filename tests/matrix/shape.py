@@ -76,7 +76,7 @@ class Transition:
     stays: frozenset[str] | None = None
     """What it ends in when a fault that would pass does not; None is the fault's own error."""
     stays_deadline: float | None = None
-    """Seconds that the turn gets then, where it would be tried until the run's end."""
+    """Seconds that the turn gets where it is tried until the run's end."""
     late: frozenset[str] = frozenset({"RunTimedOut"})
     """What the call ends in when it is out of time."""
     matters: Literal["paid", "appends", "needed", "little"] = "needed"
@@ -142,6 +142,6 @@ class Combination:
     @property
     def deadline(self) -> float | None:
         """Seconds that the call gets."""
-        if self.often == "stays" and self.transition.stays_deadline is not None:
+        if self.often == "stays" and self.transition.stays_deadline is not None and "RunTimedOut" in self.ends:
             return self.transition.stays_deadline
         return self.transition.deadline or self.row.deadline

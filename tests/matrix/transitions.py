@@ -29,7 +29,7 @@ CONVERSATIONS = "POST /conversations"
 ITEMS = "/conversations/{id}/items"
 ITEM = "DELETE /conversations/{id}/items/{item_id}"
 STORES = "/vector_stores"
-SHORT = 0.7
+SHORT = 1.7
 """Seconds that a turn gets where its story is about time."""
 
 
@@ -120,7 +120,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         ways=only(streamed=False, background=True),
         matters="little",
         stays=frozenset({"RunTimedOut"}),
-        stays_deadline=1.0,
+        stays_deadline=SHORT,
     ),
     Transition(
         "resume the stream",
@@ -129,7 +129,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         leads=lambda _: [Fault.cut(3, at=1)],
         matters="little",
         stays=frozenset({"RunTimedOut"}),
-        stays_deadline=1.0,
+        stays_deadline=SHORT,
     ),
     Transition(
         "look the answer up",
@@ -209,9 +209,9 @@ TRANSITIONS: tuple[Transition, ...] = (
         ways=PLAIN_WAYS,
         prepare=_broken_by_others,
         call=lambda scene: scene.world.wait(scene.bot.guard.heal()),
-        deadline=2.0,
+        deadline=3.0,
         late=frozenset({"RunTimedOut", "RetriesExhausted"}),
-        options=lambda: {"run_timeout": 2.0},
+        options=lambda: {"run_timeout": 3.0},
         refused=frozenset({"Reply"}),
         refused_again=False,
         leaves=True,
@@ -222,9 +222,9 @@ TRANSITIONS: tuple[Transition, ...] = (
         ways=PLAIN_WAYS,
         prepare=_broken_by_others,
         call=lambda scene: scene.world.wait(scene.bot.guard.heal()),
-        deadline=2.0,
+        deadline=3.0,
         late=frozenset({"RunTimedOut", "RetriesExhausted"}),
-        options=lambda: {"run_timeout": 2.0},
+        options=lambda: {"run_timeout": 3.0},
         refused=frozenset({"Reply"}),
         matters="appends",
         leaves=True,

@@ -77,9 +77,9 @@ def until() -> Callable[[Callable[[], object]], None]:
     """Wait for something that another thread brings about."""
 
     def wait(holds: Callable[[], object]) -> None:
-        give_up_at = time.monotonic() + 10
+        give_up_at = time.monotonic() + 60
         while not holds():
-            assert time.monotonic() < give_up_at, "it did not happen within 10 seconds"
+            assert time.monotonic() < give_up_at, "it did not happen within 60 seconds"
             time.sleep(0.005)
 
     return wait

@@ -23,7 +23,7 @@ def _read(call: Any, sandbox: Sandbox, response: Any) -> Any:
 
 
 def test_a_background_response_is_queued_then_in_progress_then_completed(call: Any) -> None:
-    with Sandbox([Answer("done", delay=0.3)]) as sandbox:
+    with Sandbox([Answer("done", delay=2)]) as sandbox:
         conversation = call(sandbox, "conversations.create").id
         response = _start(call, sandbox, conversation=conversation)
         seen = [response.status]
@@ -54,7 +54,7 @@ def test_a_conversation_is_locked_while_a_background_response_works_on_it(call: 
 
 
 def test_a_cancelled_response_is_billed_for_what_it_made_and_leaves_nothing(call: Any, until: Until) -> None:
-    with Sandbox([Answer(LONG, pace=0.02)]) as sandbox:
+    with Sandbox([Answer(LONG, pace=0.5)]) as sandbox:
         conversation = call(sandbox, "conversations.create").id
         response = _start(call, sandbox, conversation=conversation)
         until(lambda: _read(call, sandbox, response).status == "in_progress")
@@ -157,7 +157,7 @@ def test_a_background_stream_is_resumed_where_it_was_left(until: Until) -> None:
 
 
 def test_a_background_stream_ends_without_a_last_event_when_it_is_cancelled() -> None:
-    with Sandbox([Answer(LONG, pace=0.01)]) as sandbox, sandbox.client(max_retries=0) as client:
+    with Sandbox([Answer(LONG, pace=0.3)]) as sandbox, sandbox.client(max_retries=0) as client:
         types: list[str] = []
         response_id = ""
         with client.responses.create(model=MODEL, input="Hi", background=True, stream=True) as events:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import openai
@@ -9,6 +10,7 @@ import pytest
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.sandbox import Fault, Sandbox
+from tests.support.waiting import IMPATIENT
 
 MODEL = "gpt-6-luna"
 Until = Callable[[Callable[[], object]], None]
@@ -16,6 +18,10 @@ Until = Callable[[Callable[[], object]], None]
 
 def _ask(call: Any, sandbox: Sandbox, **asked: Any) -> Any:
     return call(sandbox, "responses.create", **{"model": MODEL, "input": "Hi", **asked})
+
+
+def _has_fired(sandbox: Sandbox, times: int) -> bool:
+    return sandbox.faults_fired == times
 
 
 def _listed(sandbox: Sandbox, conversation: str) -> list[str]:
@@ -58,16 +64,17 @@ def test_a_background_response_is_made_although_its_creation_was_not_answered(ca
 
 
 @pytest.mark.parametrize("after_work", [False, True])
-def test_a_silent_server_is_left_by_its_client(call: Any, after_work: bool) -> None:
+def test_a_silent_server_is_left_by_its_client(call: Any, until: Until, after_work: bool) -> None:
     with Sandbox(["done", "fine"], faults=[Fault.silent(at=1, after_work=after_work)]) as sandbox:
         with pytest.raises(openai.APITimeoutError):
-            _ask(call, sandbox, timeout=0.3)
+            _ask(call, sandbox, timeout=IMPATIENT)
 
+        until(lambda: sandbox.faults_fired)
         assert len(sandbox.billing.calls) == after_work
         assert _ask(call, sandbox).output_text == ("fine" if after_work else "done")
 
 
-def test_a_sandbox_ends_while_it_is_silent() -> None:
+def test_a_sandbox_ends_while_it_is_silent(until: Until) -> None:
     asked = threading.Event()
     errors: list[BaseException] = []
 
@@ -83,9 +90,8 @@ def test_a_sandbox_ends_while_it_is_silent() -> None:
         thread = threading.Thread(target=ask, args=(sandbox.client(max_retries=0),))
         thread.start()
         asked.wait()
-        while not sandbox.faults_fired:
-            pass
-    thread.join(5)
+        until(lambda: sandbox.faults_fired)
+    thread.join(60)
     assert len(errors) == 1
 
 
@@ -99,12 +105,14 @@ def test_a_sandbox_ends_while_it_is_silent() -> None:
         ("GET /files", "files.list", {}),
     ],
 )
-def test_any_endpoint_can_be_dropped_delayed_and_refused(call: Any, endpoint: str, method: str, params: Any) -> None:
+def test_any_endpoint_can_be_dropped_delayed_and_refused(
+    call: Any, until: Until, endpoint: str, method: str, params: Any
+) -> None:
     faults = [
         Fault.dropped(at=1, endpoint=endpoint),
         Fault.rate_limit(at=2, endpoint=endpoint),
         Fault.silent(at=3, endpoint=endpoint),
-        Fault.slow(0.3, at=[4, 5], endpoint=endpoint),
+        Fault.slow(30, at=[4, 5], endpoint=endpoint),
     ]
     with Sandbox() as sandbox:
         if params:
@@ -114,9 +122,10 @@ def test_any_endpoint_can_be_dropped_delayed_and_refused(call: Any, endpoint: st
             call(sandbox, method, **params)
         with pytest.raises(openai.RateLimitError):
             call(sandbox, method, **params)
-        for _ in range(2):
+        for fired in (3, 4):
             with pytest.raises(openai.APITimeoutError):
-                call(sandbox, method, timeout=0.15, **params)
+                call(sandbox, method, timeout=IMPATIENT, **params)
+            until(partial(_has_fired, sandbox, fired))
         call(sandbox, "get", "/vector_stores", cast_to=object)
 
         assert [request.fault for request in sandbox.requests[-5:]] == [
@@ -129,17 +138,17 @@ def test_any_endpoint_can_be_dropped_delayed_and_refused(call: Any, endpoint: st
 
 
 def test_a_slow_write_takes_effect_although_its_client_left(call: Any, until: Until) -> None:
-    with Sandbox(faults=[Fault.slow(0.3, at=1, endpoint="POST /conversations")]) as sandbox:
+    with Sandbox(faults=[Fault.slow(2, at=1, endpoint="POST /conversations")]) as sandbox:
         with pytest.raises(openai.APITimeoutError):
-            call(sandbox, "conversations.create", timeout=0.1)
+            call(sandbox, "conversations.create", timeout=IMPATIENT)
         until(lambda: sandbox.conversations)
 
 
 @pytest.mark.parametrize("survives", [None, False, True])
 def test_a_slow_response_stops_with_its_client_or_not(call: Any, until: Until, survives: bool | None) -> None:
-    with Sandbox(["late"], faults=[Fault.slow(0.4, at=1, survives_disconnect=survives)]) as sandbox:
+    with Sandbox(["late"], faults=[Fault.slow(2 if survives else 60, at=1, survives_disconnect=survives)]) as sandbox:
         with pytest.raises(openai.APITimeoutError):
-            _ask(call, sandbox, timeout=0.1)
+            _ask(call, sandbox, timeout=IMPATIENT)
         until(lambda: sandbox.billing.calls[0].status != "in_progress")
 
         assert sandbox.billing.calls[0].status == ("completed" if survives else "cancelled")

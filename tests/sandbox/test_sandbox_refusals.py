@@ -148,7 +148,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, str | None, str | None]]] = [
             "object_above_max_properties",
         ),
     ),
-    ({"metadata": "x"}, _type("metadata", "a metadata object", "a string")),
+    ({"metadata": "x"}, _type("metadata", "an object", "a string")),
     ({"metadata": {"a": 1}}, _type("metadata.a", "a string", "an integer")),
     (
         {"truncation": "bogus"},
@@ -267,7 +267,7 @@ def test_an_update_of_a_conversation_needs_metadata() -> None:
     with Sandbox() as sandbox:
         client = sandbox.client(max_retries=0)
         path = f"/conversations/{client.conversations.create().id}"
-        for body, told in (({}, "Missing required parameter"), ({"metadata": None}, "expected a metadata object")):
+        for body, told in (({}, "Missing required parameter"), ({"metadata": None}, "expected an object")):
             with pytest.raises(openai.BadRequestError, match=told):
                 client.post(path, body=body, cast_to=object)
 

@@ -9,6 +9,7 @@ import pytest
 
 from assistantguard import tokens
 from assistantguard.sandbox import Answer, Fault, Sandbox
+from tests.support.waiting import IMPATIENT
 
 MODEL = "gpt-6-luna"
 LONG = " ".join(f"word{number}" for number in range(20))
@@ -209,9 +210,9 @@ def test_a_background_response_is_stuck(call: Any, status: Any, until: Until) ->
 
 
 def test_a_response_goes_on_without_its_client(call: Any, until: Until) -> None:
-    with Sandbox(["done"], faults=[Fault.unstoppable(delay=0.3, at=1)]) as sandbox:
+    with Sandbox(["done"], faults=[Fault.unstoppable(delay=2, at=1)]) as sandbox:
         with pytest.raises(openai.APITimeoutError):
-            _ask(call, sandbox, timeout=0.1)
+            _ask(call, sandbox, timeout=IMPATIENT)
         until(lambda: [row.status for row in sandbox.billing.calls] == ["completed"])
 
 

@@ -184,7 +184,7 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
 
     def model(request: ModelRequest) -> str:
         reached.set()
-        assert released.wait(20)
+        assert released.wait(60)
         return f"answer to {request.last_user_text}"
 
     with Sandbox(model) as sandbox:
@@ -197,7 +197,7 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
             )
         )
         slow.start()
-        assert reached.wait(20)
+        assert reached.wait(60)
 
         with pytest.raises(openai.BadRequestError) as caught:
             client.responses.create(model=MODEL, input="two", conversation=conversation)
@@ -221,7 +221,7 @@ def test_a_conversation_takes_one_request_at_a_time() -> None:
 
 
 def test_different_conversations_are_answered_side_by_side_by_functions_that_block() -> None:
-    together = threading.Barrier(40, timeout=20)
+    together = threading.Barrier(40, timeout=60)
 
     def model(_: ModelRequest) -> str:
         together.wait()

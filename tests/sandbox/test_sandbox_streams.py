@@ -11,6 +11,7 @@ import pytest
 
 from assistantguard import tokens
 from assistantguard.sandbox import Answer, Conduct, FunctionCall, ModelRequest, Sandbox, Script
+from tests.support.waiting import IMPATIENT
 
 MODEL = "gpt-6-luna"
 LONG = " ".join(f"word{number}" for number in range(40))
@@ -148,7 +149,7 @@ def test_pace_and_delay_spread_the_answer(stream: Any) -> None:
 
 
 def test_a_client_that_leaves_pays_for_what_was_made(stream: Any, call: Any, until: Until) -> None:
-    with Sandbox([Answer(LONG, pace=0.05, reasoning_tokens=6), "fine"]) as sandbox:
+    with Sandbox([Answer(LONG, pace=0.2, reasoning_tokens=6), "fine"]) as sandbox:
         conversation = call(sandbox, "conversations.create").id
         told = stream(sandbox, lambda event: "word6" in _text([event]), conversation=conversation)
         until(lambda: sandbox.billing.calls[0].status != "in_progress")
@@ -172,7 +173,7 @@ def test_a_client_that_gives_up_on_a_whole_answer_pays_for_its_input(call: Any, 
         conversation = call(sandbox, "conversations.create").id
         asked: dict[str, Any] = {"model": MODEL, "input": "Hi", "conversation": conversation}
         with pytest.raises(openai.APITimeoutError):
-            call(sandbox, "responses.create", timeout=0.2, **asked)
+            call(sandbox, "responses.create", timeout=IMPATIENT, **asked)
         until(lambda: sandbox.billing.calls[0].status == "cancelled")
 
         (row,) = sandbox.billing.calls
@@ -186,14 +187,16 @@ def test_a_client_that_gives_up_on_a_whole_answer_pays_for_its_input(call: Any, 
 def test_work_goes_on_without_its_client_where_asked(
     call: Any, stream: Any, until: Until, streamed: bool, of_the_answer: bool
 ) -> None:
-    answer = Answer("done all the same", delay=0.3, conduct=Conduct(survives_disconnect=of_the_answer or None))
+    answer = Answer(
+        "done all the same", delay=0.3 if streamed else 2, conduct=Conduct(survives_disconnect=of_the_answer or None)
+    )
     with Sandbox([answer], on_disconnect="stop" if of_the_answer else "complete") as sandbox:
         conversation = call(sandbox, "conversations.create").id
         if streamed:
             stream(sandbox, lambda event: event.type == "response.in_progress", conversation=conversation)
         else:
             with pytest.raises(openai.APITimeoutError):
-                call(sandbox, "responses.create", model=MODEL, input="Hi", conversation=conversation, timeout=0.1)
+                call(sandbox, "responses.create", model=MODEL, input="Hi", conversation=conversation, timeout=IMPATIENT)
         until(lambda: sandbox.conversation(conversation))
 
         (row,) = sandbox.billing.calls
@@ -210,14 +213,14 @@ def test_a_function_that_answers_is_left_when_the_client_leaves(call: Any, until
         conversation = call(sandbox, "conversations.create").id
         asked: dict[str, Any] = {"model": MODEL, "conversation": conversation}
         with pytest.raises(openai.APITimeoutError):
-            call(sandbox, "responses.create", timeout=0.2, input="slow", **asked)
+            call(sandbox, "responses.create", timeout=IMPATIENT, input="slow", **asked)
         until(lambda: [(row.status, row.output_tokens) for row in sandbox.billing.calls] == [("cancelled", 0)])
 
         assert call(sandbox, "responses.create", input="Hi", **asked).output_text == "quick"
 
 
 def test_a_conversation_is_locked_while_a_stream_is_told(call: Any, until: Until) -> None:
-    with Sandbox([Answer(LONG, pace=0.05), "fine"]) as sandbox, sandbox.client(max_retries=0) as client:
+    with Sandbox([Answer(LONG, pace=0.3), "fine"]) as sandbox, sandbox.client(max_retries=0) as client:
         conversation = call(sandbox, "conversations.create").id
         asked: Any = {"model": MODEL, "input": "Hi", "conversation": conversation}
         with client.responses.create(stream=True, **asked) as events:
@@ -284,5 +287,5 @@ def test_a_sandbox_ends_while_it_streams() -> None:
         events = iter(client.responses.create(model=MODEL, input="Hi", stream=True))
         next(events)
         started = time.monotonic()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     assert [row.status for row in sandbox.billing.calls] == ["cancelled"]

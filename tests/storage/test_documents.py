@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 
 from assistantguard import AssistantGuardError, ConfigurationError, MemoryLedger
-from assistantguard.ledger import Ledger, SqlLedger, open_ledger
+from assistantguard.ledger import Ledger, open_ledger
 from assistantguard.storage.documents import Document, DocumentExists, DocumentStore, DocumentUnknown, open_documents
 from tests.ledger.books import claim
-from tests.support.databases import DIALECTS, fresh_url
-
-Open = Callable[[], Ledger]
+from tests.support.databases import DIALECTS, Open, opened_again
 
 ODD = (
     "'; DROP TABLE guard_documents; --",
@@ -42,21 +40,9 @@ UNFIT = ("a\0b", "a\ud800b")
 
 @pytest.fixture(params=("memory", *DIALECTS))
 def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the books once more: as another process would, or, in memory, as another part of the same."""
-    if request.param == "memory":
-        books = MemoryLedger()
-        yield lambda: books
-        return
-    opened: list[SqlLedger] = []
-    with fresh_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
-
-        def open_again() -> Ledger:
-            opened.append(open_ledger(url))
-            return opened[-1]
-
+    """Opens the books once more."""
+    with opened_again(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as open_again:
         yield open_again
-        for ledger in opened:
-            ledger.database.close()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ NEW = "INSERT INTO guard_notices (key, token) VALUES (?, 'x')"
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    database = open_database(database_url, timeout=0.5)
+    database = open_database(database_url, timeout=60.0)
     yield database
     database.close()
 
@@ -26,9 +26,17 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def other(database: Database, database_url: str) -> Iterator[Database]:
     """The same, as another process sees it."""
-    other = open_database(database_url, timeout=0.5)
+    other = open_database(database_url, timeout=60.0)
     yield other
     other.close()
+
+
+@pytest.fixture
+def impatient(database: Database, database_url: str) -> Iterator[Database]:
+    """The same, as another process sees it that does not wait for long."""
+    impatient = open_database(database_url, timeout=0.5)
+    yield impatient
+    impatient.close()
 
 
 def keys(database: Database) -> list[str]:
@@ -128,16 +136,16 @@ def test_each_thread_has_its_own_transaction(database: Database) -> None:
     assert seen == [[]]
 
 
-def test_who_waits_for_too_long_is_told_what_keeps_it(database: Database, other: Database) -> None:
+def test_who_waits_for_too_long_is_told_what_keeps_it(database: Database, impatient: Database) -> None:
     with database.transaction() as transaction:
         transaction.execute(NEW, ("a",))
         began = time.monotonic()
-        with pytest.raises(DatabaseUnavailable) as caught, other.transaction() as waiting:
+        with pytest.raises(DatabaseUnavailable) as caught, impatient.transaction() as waiting:
             waiting.execute(NEW, ("a",))
         assert time.monotonic() - began >= 0.5
     assert "locked" in str(caught.value) or "lock timeout" in str(caught.value)
     assert not caught.value.outcome_unknown
-    assert keys(other) == ["a"]
+    assert keys(impatient) == ["a"]
 
 
 def test_who_waits_goes_on_when_it_can(database: Database, other: Database) -> None:
@@ -207,10 +215,12 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(database_url: str, serv
 
 
 @on_postgresql
-def test_a_server_that_stays_away_is_unavailable(database: Database, server: PostgresServer) -> None:
+def test_a_server_that_stays_away_is_unavailable(
+    database: Database, impatient: Database, server: PostgresServer
+) -> None:
     server.stop()
     try:
-        for act in (lambda: keys(database), lambda: database.run(lambda transaction: None)):
+        for act in (lambda: keys(impatient), lambda: impatient.run(lambda transaction: None)):
             with pytest.raises(DatabaseUnavailable, match="see to it that the server runs"):
                 act()
     finally:
@@ -268,7 +278,7 @@ def test_a_deadlock_is_repeated(database: Database, other: Database, server: Pos
             tries.append(name)
             transaction.execute(NEW + " ON CONFLICT (key) DO UPDATE SET token = 'y'", (order[0],))
             if tries.count(name) == 1:
-                both.wait(10)
+                both.wait(60)
             transaction.execute(NEW + " ON CONFLICT (key) DO UPDATE SET token = 'y'", (order[1],))
 
         mine.run(work)

@@ -13,7 +13,7 @@ import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of 
 import pytest
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
-__all__ = ["contract_is_here", "contract_problems", "official_contract", "schema_of_answer"]
+__all__ = ["contract_is_here", "contract_problems", "official_contract", "schema_of_answer", "schema_of_request"]
 
 _PLACE = Path(__file__).parents[2].parent / "shared" / "openapi" / "openai.json"
 
@@ -46,14 +46,30 @@ def schema_of_answer(endpoint: str) -> dict[str, Any]:
     Raises:
         KeyError: The contract has no such endpoint.
     """
+    return _json_schema(_operation(endpoint)["responses"]["200"])
+
+
+def schema_of_request(endpoint: str) -> dict[str, Any]:
+    """The schema of a request's body, named as for `schema_of_answer`.
+
+    Raises:
+        KeyError: The contract has no such endpoint, or it takes no JSON.
+    """
+    return _json_schema(_operation(endpoint)["requestBody"])
+
+
+def _operation(endpoint: str) -> dict[str, Any]:
     method, path = endpoint.split(" ")
     for template, operations in official_contract()["paths"].items():
         if re.sub(r"\{\w+\}", "{id}", template) == path and method.lower() in operations:
-            schema: dict[str, Any] = operations[method.lower()]["responses"]["200"]["content"]["application/json"][
-                "schema"
-            ]
-            return schema
+            operation: dict[str, Any] = operations[method.lower()]
+            return operation
     raise KeyError(endpoint)
+
+
+def _json_schema(body: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = body["content"]["application/json"]["schema"]
+    return schema
 
 
 @functools.lru_cache(maxsize=128)

@@ -7,9 +7,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from assistantguard import MemoryLedger
+from assistantguard.ledger import Ledger, SqlLedger, open_ledger
 from benchmarks._postgres import PostgresServer
 
-__all__ = ["DIALECTS", "fresh_url"]
+__all__ = ["DIALECTS", "Open", "fresh_url", "opened_again"]
+
+Open = Callable[[], Ledger]
+"""Opens the same books once more."""
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -28,3 +33,22 @@ def fresh_url(dialect: str, directory: Path, server: Callable[[], PostgresServer
         " AND backend_type = 'client backend' AND state LIKE '%in transaction%'",
         f"DROP SCHEMA {schema} CASCADE",
     )
+
+
+@contextlib.contextmanager
+def opened_again(where: str, directory: Path, server: Callable[[], PostgresServer]) -> Iterator[Open]:
+    """Opens new books once more: as another process would, or, in ``"memory"``, as another part of the same."""
+    if where == "memory":
+        books = MemoryLedger()
+        yield lambda: books
+        return
+    opened: list[SqlLedger] = []
+    with fresh_url(where, directory, server) as url:
+
+        def open_again() -> Ledger:
+            opened.append(open_ledger(url))
+            return opened[-1]
+
+        yield open_again
+        for ledger in opened:
+            ledger.database.close()

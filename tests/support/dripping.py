@@ -16,7 +16,7 @@ __all__ = ["Drip", "DrippingServer"]
 Drip = Literal["headers", "body", "comments", "silent body"]
 
 _PAUSE = 0.02
-_LONGEST = 8.0
+_LONGEST = 60.0
 """Seconds after which it gives up all the same, so that a client that waits for ever fails and does not hang."""
 _HEADS: dict[Drip, bytes] = {
     "headers": b"HTTP/1.1 200 OK\r\nx-slow: ",
@@ -61,7 +61,7 @@ class DrippingServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def _begin(self, work: Any, *args: Any) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)

@@ -15,7 +15,7 @@ from assistantguard.sandbox import Sandbox
 __all__ = ["KEY", "Served", "serving"]
 
 KEY = "sk-server-1"
-LONGEST = 30.0
+LONGEST = 60.0
 """Seconds that it may take to begin, and to end."""
 
 

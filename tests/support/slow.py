@@ -12,12 +12,13 @@ from assistantguard import StreamEvent, TextDelta
 from assistantguard.events import RunCancelled, RunSettled, RunStarted
 from assistantguard.sandbox import Answer, ModelRequest, Sandbox
 from tests.support.checks import check_all, check_holds, paths, user_texts
+from tests.support.waiting import LONG
 from tests.support.world import Bot
 
 __all__ = ["check_left", "first_text", "is_text", "slow_words", "until"]
 
 CANCEL = "POST /responses/{id}/cancel"
-WORDS = "one two three four five six seven eight nine ten"
+WORDS = " ".join(["one two three four five six seven eight nine ten"] * 3)
 
 
 def slow_words(request: ModelRequest) -> Answer | str:
@@ -46,7 +47,7 @@ def check_left(bot: Bot, sandbox: Sandbox, *, background: bool, nameless: int = 
 
 
 async def until(ready: Callable[[], object]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(LONG):
         while not ready():  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.005)
 

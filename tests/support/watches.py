@@ -21,7 +21,7 @@ import assistantguard
 __all__ = ["LoopWatch", "check_tasks", "threads_left"]
 
 _PACKAGE = str(Path(assistantguard.__file__).parent)
-_ENDING = 10.0
+_ENDING = 60.0
 """Seconds that a thread which is on its way out may take."""
 _ROUNDS = 10
 """Rounds of an event loop that a task which is on its way out may take."""

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
-import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
-import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
-from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator, ValidationError
 
-__all__ = ["CONTRACT", "RequestLike", "check_against_openapi", "check_request", "check_requests", "endpoint_of"]
+from tests.support.contract import contract_is_here, contract_problems, schema_of_request
 
-CONTRACT = Path(__file__).parents[2].parent / "shared" / "openapi" / "openai.json"
+__all__ = ["RequestLike", "check_against_openapi", "check_request", "check_requests", "endpoint_of"]
 
 _BODIES = {
     "POST /responses": "responses.response_create_params.ResponseCreateParamsNonStreaming",
@@ -114,7 +109,7 @@ def check_request(request: RequestLike) -> None:
     bodies = _STREAMED if endpoint in _STREAMED and request.body.get("stream") else _BODIES
     if (validator := _validator(bodies[endpoint])) is not None:
         _validate(validator, request.body, endpoint, strict=True)
-    if CONTRACT.exists():
+    if contract_is_here():
         check_against_openapi(endpoint, request.body)
 
 
@@ -124,13 +119,8 @@ def check_against_openapi(endpoint: str, body: Any) -> None:
     Raises:
         AssertionError: It does not keep the contract.
     """
-    method, path = endpoint.split(" ")
-    document = _document()
-    template = next(one for one in document["paths"] if re.sub(r"\{\w+\}", "{id}", one) == path)
-    content = document["paths"][template][method.lower()]["requestBody"]["content"]
-    schema = {**content["application/json"]["schema"], "components": document["components"]}
-    trouble = best_match(jsonschema.Draft202012Validator(schema).iter_errors(body))
-    assert trouble is None, f"{endpoint} at {trouble.json_path}: {trouble.message[:500]}"
+    problems = contract_problems(schema_of_request(endpoint), body)
+    assert not problems, f"{endpoint}: {problems}"
 
 
 def _validate(validator: SchemaValidator, value: Any, endpoint: str, *, strict: bool) -> None:
@@ -163,20 +153,3 @@ def _strict(node: Any) -> Any:
     elif strict.get("type") == "generator":
         strict["type"] = "list"
     return strict
-
-
-@functools.cache
-def _document() -> dict[str, Any]:
-    return _relaxed(json.loads(CONTRACT.read_text(encoding="utf-8")))  # type: ignore[no-any-return]
-
-
-def _relaxed(node: Any) -> Any:
-    """Unions as anyOf, `nullable` as a union with null: several official unions overlap."""
-    if isinstance(node, list):
-        return [_relaxed(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    relaxed = {name: _relaxed(value) for name, value in node.items() if name not in {"discriminator", "nullable"}}
-    if "oneOf" in relaxed:
-        relaxed["anyOf"] = [*relaxed.pop("anyOf", []), *relaxed.pop("oneOf")]
-    return {"anyOf": [relaxed, {"type": "null"}]} if node.get("nullable") is True else relaxed

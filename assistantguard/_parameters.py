@@ -10,7 +10,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from assistantguard.dropin.problems import ApiProblem, invalid
+from assistantguard._refusals import (
+    ApiProblem,
+    invalid,
+    listed,
+    missing,
+    out_of_range,
+    unknown_parameter,
+    unsupported,
+    wrong_type,
+)
 
 __all__ = [
     "Check",
@@ -21,14 +30,12 @@ __all__ = [
     "integer",
     "mapping",
     "metadata",
-    "missing",
     "number",
     "parsed",
+    "query_integer",
     "string",
     "tagged",
     "text_matching",
-    "unsupported",
-    "wrong_type",
 ]
 
 Check: TypeAlias = Callable[[Any, str], Any]
@@ -80,7 +87,7 @@ class Fields:
         for name, field in value.items():
             check = checks.get(name)
             if check is None:
-                raise invalid(prefix + name, f"Unknown parameter: '{prefix}{name}'.", "unknown_parameter")
+                raise unknown_parameter(prefix + name)
             if field is None and name in self._nullable:
                 if self._keeps_null:
                     accepted[name] = None
@@ -106,23 +113,20 @@ def parsed(body: Any, check: Callable[[Any, str], dict[str, Any]]) -> dict[str, 
     return check(body, "")
 
 
-def missing(param: str) -> ApiProblem:
-    """400 for a required parameter that is not there."""
-    return invalid(param, f"Missing required parameter: '{param}'.", "missing_required_parameter")
+def query_integer(text: str | None, name: str, default: int, *, minimum: int, maximum: int) -> int:
+    """Read a whole number in a range from the text of a query; `default` where there is none.
 
-
-def wrong_type(param: str, expected: str, value: object) -> ApiProblem:
-    """400 for a value of the wrong JSON type; `expected` has its article."""
-    return invalid(
-        param, f"Invalid type for '{param}': expected {expected}, but got {_type_name(value)} instead.", "invalid_type"
-    )
-
-
-def unsupported(param: str, value: str, supported: Sequence[str]) -> ApiProblem:
-    """400 for a text outside an enumeration."""
-    return invalid(
-        param, f"Invalid value: '{value}'. Supported values are: {_listed(supported, 'and')}.", "invalid_value"
-    )
+    Raises:
+        ApiProblem: 400 where it is no whole number, or out of range.
+    """
+    if text is None:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise wrong_type(name, "an integer", text) from None
+    _in_range(value, name, minimum, maximum, "integer")
+    return value
 
 
 def string(*, minimum: int = 0, maximum: int | None = None) -> Check:
@@ -186,7 +190,7 @@ def integer(*, minimum: int | None = None, maximum: int | None = None) -> Check:
     return check
 
 
-def number(*, minimum: float, maximum: float) -> Check:
+def number(*, minimum: float | None = None, maximum: float | None = None) -> Check:
     """A number in a range."""
 
     def check(value: Any, param: str) -> float:
@@ -205,7 +209,7 @@ def enumeration(*supported: str) -> Check:
 
     def check(value: Any, param: str) -> str:
         if not isinstance(value, str):
-            raise wrong_type(param, f"one of {_listed(supported, 'or')}", value)
+            raise wrong_type(param, f"one of {listed(supported, 'or')}", value)
         if value not in supported:
             raise unsupported(param, value, supported)
         return value
@@ -213,7 +217,7 @@ def enumeration(*supported: str) -> Check:
     return check
 
 
-def array(element: Check, *, of: str = "objects", minimum: int = 0, maximum: int | None = None) -> Check:
+def array(element: Check | None = None, *, of: str = "objects", minimum: int = 0, maximum: int | None = None) -> Check:
     """A list; `of` names its elements in the plural."""
 
     def check(value: Any, param: str) -> list[Any]:
@@ -228,6 +232,8 @@ def array(element: Check, *, of: str = "objects", minimum: int = 0, maximum: int
             )
         if maximum is not None and len(value) > maximum:
             raise _outside(param, "array too long", f"an array with maximum length {maximum}", "array", len(value))
+        if element is None:
+            return value
         return [element(one, f"{param}[{position}]") for position, one in enumerate(value)]
 
     return check
@@ -251,7 +257,7 @@ def tagged(alternatives: Mapping[str, Fields]) -> Check:
         if kind is None:
             raise missing(f"{param}.type")
         if not isinstance(kind, str):
-            raise wrong_type(f"{param}.type", f"one of {_listed(kinds, 'or')}", kind)
+            raise wrong_type(f"{param}.type", f"one of {listed(kinds, 'or')}", kind)
         fields = alternatives.get(kind)
         if fields is None:
             raise unsupported(f"{param}.type", kind, kinds)
@@ -285,17 +291,9 @@ _METADATA_TEXT = string(maximum=_METADATA_VALUE)
 
 def _in_range(value: float, param: str, minimum: float | None, maximum: float | None, kind: str) -> None:
     if minimum is not None and value < minimum:
-        raise invalid(
-            param,
-            f"Invalid '{param}': {kind} below minimum value. Expected a value >= {minimum}, but got {value} instead.",
-            f"{kind}_below_min_value",
-        )
+        raise out_of_range(param, value, kind, minimum=minimum, maximum=None)
     if maximum is not None and value > maximum:
-        raise invalid(
-            param,
-            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {maximum}, but got {value} instead.",
-            f"{kind}_above_max_value",
-        )
+        raise out_of_range(param, value, kind, minimum=None, maximum=maximum)
 
 
 def _outside(param: str, fault: str, expected: str, kind: str, length: int) -> ApiProblem:
@@ -306,24 +304,3 @@ def _outside(param: str, fault: str, expected: str, kind: str, length: int) -> A
         f"Invalid '{param}': {fault}. Expected {expected}, but got {article} {kind} with length {length} instead.",
         f"{kind}_{bound}",
     )
-
-
-def _type_name(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int):
-        return "an integer"
-    if isinstance(value, float):
-        return "a decimal"
-    if isinstance(value, str):
-        return "a string"
-    return "an array" if isinstance(value, list) else "an object"
-
-
-def _listed(names: Sequence[str], joiner: str) -> str:
-    quoted = [f"'{name}'" for name in names]
-    if len(quoted) > 2:
-        return f"{', '.join(quoted[:-1])}, {joiner} {quoted[-1]}"
-    return f" {joiner} ".join(quoted)
