@@ -87,8 +87,9 @@ async def end_once(begun: asyncio.Event, scope: anyio.CancelScope) -> None:
 
 
 async def move_on_after(reading: Awaitable[Any], begun: asyncio.Event) -> None:
-    with anyio.move_on_after(LONG) as scope:
-        ending = asyncio.ensure_future(end_once(begun, scope))
+    scope = anyio.move_on_after(LONG)
+    ending = asyncio.ensure_future(end_once(begun, scope))
+    with scope:
         await reading
     assert scope.cancelled_caught
     await ending
