@@ -86,6 +86,16 @@ class Books:
         states = self._session.states
         await self._driver.blocking(lambda: states.save(thread, run, last=last), at_once=states.in_process)
 
+    async def confirm(self, thread: ThreadState, run: RunState) -> None:
+        """Make sure, before something is sent, that the thread was not given to another process meanwhile.
+
+        Raises:
+            LeaseLost: It was: this process stood still for longer than its lease.
+        """
+        states = self._session.states
+        if states.overdue(thread):
+            await self._driver.blocking(lambda: states.confirm(thread, run), at_once=states.in_process)
+
     async def _pay(self, thread: ThreadState, run: RunState, owed: _Owed, *, last: bool) -> None:
         await self._end(thread, run, owed.hold_id, owed.entry, last=last)
         await self._budgets.look(thread, run, owed.caps)

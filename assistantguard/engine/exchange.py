@@ -234,6 +234,7 @@ class Exchange:
         if self._stream is not None:
             return await self._read(self._stream)
         if not self._is_sent:
+            await self._with.books.confirm(self._sent.thread, self._run)
             self._is_sent = True
             if self._streamed:
                 self._stream = await backend.stream(self._request, left)

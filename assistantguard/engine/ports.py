@@ -168,6 +168,18 @@ class States(Protocol):
         """
         ...
 
+    def overdue(self, thread: ThreadState) -> bool:
+        """Whether others may have the thread, since nothing was heard of this process for too long. Does no I/O."""
+        ...
+
+    def confirm(self, thread: ThreadState, run: RunState | None) -> None:
+        """Make sure that an overdue thread is still driven here.
+
+        Raises:
+            LeaseLost: Another process drives the thread by now.
+        """
+        ...
+
     def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
         """Note that a conversation was begun for a thread, was left and kept on purpose, or deleted at the server."""
         ...
@@ -196,6 +208,13 @@ class NoStates:
 
     def save(self, thread: ThreadState, run: RunState | None, *, last: bool = False) -> None:
         """See `States.save`."""
+
+    def overdue(self, thread: ThreadState) -> bool:  # noqa: ARG002 - nobody else can have it
+        """See `States.overdue`."""
+        return False
+
+    def confirm(self, thread: ThreadState, run: RunState | None) -> None:
+        """See `States.confirm`."""
 
     def note_generation(self, thread: ThreadState, generation_id: str, became: GenerationFate) -> None:
         """See `States.note_generation`."""

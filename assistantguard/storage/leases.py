@@ -49,6 +49,8 @@ class Leases:
         """Who has the threads, for others to see."""
         self._lock = threading.Lock()
         self._fences: dict[str, int] = {}
+        self._lent_until: dict[str, float] = {}
+        self._alive_until = 0.0
         self._renewing: threading.Thread | None = None
         self._wake = threading.Event()
 
@@ -63,10 +65,11 @@ class Leases:
 
     def open(self, thread_id: str, user: str | None, fresh: ThreadState | None) -> Opened | Taken:
         """Take a thread's lease. See `ThreadStore.open`."""
-        opened = self.store.open(thread_id, self.owner, self._seconds, time.time(), user=user, fresh=fresh)
+        now = time.time()
+        opened = self.store.open(thread_id, self.owner, self._seconds, now, user=user, fresh=fresh)
         if isinstance(opened, Opened):
             with self._lock:
-                self._fences[thread_id] = opened.fence
+                self._fences[thread_id], self._lent_until[thread_id] = opened.fence, now + self._seconds
                 if not self.in_process and (self._renewing is None or not self._renewing.is_alive()):
                     self._wake.clear()
                     self._renewing = threading.Thread(
@@ -84,12 +87,29 @@ class Leases:
         self.store.save(thread, run, self._fence(thread.id), close=last)
         if last:
             with self._lock:
-                self._fences.pop(thread.id, None)
+                self._forget(thread.id)
+
+    def overdue(self, thread: ThreadState) -> bool:
+        """Whether others may have a thread that was opened here, since its lease was not renewed in time."""
+        if self.in_process:
+            return False
+        with self._lock:
+            lent_until = self._lent_until.get(thread.id)
+            return lent_until is not None and max(lent_until, self._alive_until) <= time.time()
+
+    def confirm(self, thread: ThreadState, run: RunState | None) -> None:
+        """Renew an overdue lease, where nobody else has taken the thread.
+
+        Raises:
+            LeaseLost: Another process drives it by now.
+        """
+        self.renew()
+        self.save(thread, run)
 
     def close(self, thread: ThreadState) -> bool:
         """Save a thread and end its lease; return False, without effect, where it was lost."""
         with self._lock:
-            fence = self._fences.pop(thread.id, None)
+            fence = self._forget(thread.id)
         if fence is None:
             return True
         try:
@@ -106,7 +126,7 @@ class Leases:
         """
         self.store.delete(thread.id, thread.user, self._fence(thread.id), time.time())
         with self._lock:
-            self._fences.pop(thread.id, None)
+            self._forget(thread.id)
 
     def note_generation(
         self, thread: ThreadState, generation_id: str, became: Literal["begun", "kept", "deleted"]
@@ -142,12 +162,18 @@ class Leases:
             if not self._fences:
                 self._renewing = None
                 return False
-        self.store.renew(self.owner, time.time(), self._seconds)
+        now = time.time()
+        self.store.renew(self.owner, now, self._seconds)
+        self._alive_until = now + self._seconds
         return True
 
     def stop(self) -> None:
         """Renew no more."""
         self._wake.set()
+
+    def _forget(self, thread_id: str) -> int | None:
+        self._lent_until.pop(thread_id, None)
+        return self._fences.pop(thread_id, None)
 
     def _fence(self, thread_id: str) -> int:
         with self._lock:

@@ -26,6 +26,7 @@ from assistantguard import (
     VectorStoreReuse,
 )
 from assistantguard.events import RequestSettled, ThreadRotated, ThreadSuggested
+from assistantguard.models import RunState, ThreadState
 from assistantguard.sandbox import Answer, Fault, FunctionCall, ModelRequest, Sandbox
 from tests.support.checks import paths
 from tests.support.models import SlowModel, while_slow
@@ -270,6 +271,32 @@ def test_a_thread_that_was_taken_away_in_mid_turn_is_given_up(world: World, url:
         bots[0].chat("The first")
     assert sum(entry.usage.total_tokens for entry in bots[0].guard.ledger.entries()) > 0, "what was billed is booked"
     assert not bots[0].guard.ledger.open_holds()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_process_that_stood_still_for_longer_than_its_lease_asks_before_it_sends(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    sandbox = world.sandbox(["Hello there."])
+    bot = world.bot(sandbox, ledger=url)
+    leases = bot.guard._core.leases
+
+    confirm = leases.confirm
+
+    def confirm_late(thread: ThreadState, run: RunState | None) -> None:
+        if taken:
+            leases.store.open(thread.id, "another", 30.0, time.time() + 1_000)
+        confirm(thread, run)
+
+    monkeypatch.setattr(leases, "overdue", lambda _: True)
+    monkeypatch.setattr(leases, "confirm", confirm_late)
+    if taken:
+        with pytest.raises(LeaseLost):
+            bot.chat("Hello")
+    else:
+        assert bot.chat("Hello").text == "Hello there."
+    assert paths(sandbox, "POST /responses") == (0 if taken else 1)
+    assert not bot.guard.ledger.open_holds()
 
 
 def test_a_turn_of_one_key_is_made_once(begin: Open, sandbox: Sandbox) -> None:

@@ -49,6 +49,35 @@ def test_the_last_save_closes_a_thread(store: ThreadStore) -> None:
         leases.stop()
 
 
+def test_a_lease_that_was_not_renewed_in_time_is_overdue_until_it_is_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    database = open_database(f"sqlite:///{tmp_path / 'guard.db'}")
+    store = SqlThreads(database)
+    mine, yours = Leases(store, 60.0), Leases(store, 60.0)
+    thread = begin(mine)
+    assert not mine.overdue(thread)
+    now[0] += 59
+    assert mine.renew()
+    now[0] += 59
+    assert not mine.overdue(thread)
+    now[0] += 2
+    assert mine.overdue(thread)
+    mine.confirm(thread, None)
+    assert not mine.overdue(thread)
+    assert isinstance(yours.open("t-1", None, None), Taken)
+    now[0] += 61
+    begin(yours)
+    assert mine.overdue(thread)
+    with pytest.raises(LeaseLost):
+        mine.confirm(thread, None)
+    for leases in (mine, yours):
+        leases.stop()
+    database.close()
+
+
 def wait_for(done: Callable[[], bool]) -> None:
     until = time.monotonic() + 60
     while not done():
