@@ -45,16 +45,17 @@ def error_of(failure: Failure, attempts: int) -> RunFailed:
 
 def timed_out(run: RunState, run_timeout: float) -> RunTimedOut:
     """The error for a run whose deadline has passed: its own limit, or an earlier one that the caller set."""
+    who = f"the run {run.id}" if run.id else "attaching the files"
     allowed = run_timeout if run.deadline is None else run.deadline - run.started_at
     if allowed < run_timeout - 0.001:
         error = RunTimedOut(
-            f"the run {run.id} did not end in the {allowed:.3g} s that the turn's deadline left it: allow more time, or"
+            f"{who} did not end in the {allowed:.3g} s that the turn's deadline left it: allow more time, or"
             " let the run do less"
         )
         error.policy = "deadline"
         return error
     error = RunTimedOut(
-        f"the run {run.id} took longer than its run_timeout of {run_timeout:g} s: raise it, or let the run do less"
+        f"{who} took longer than its run_timeout of {run_timeout:g} s: raise it, or let the run do less"
     )
     error.policy = "run_timeout"
     return error

@@ -13,12 +13,13 @@ from assistantguard import (
     ConfigurationError,
     RequestRejected,
     RunFailed,
+    RunTimedOut,
     ThreadRotation,
     VectorStoreFailed,
     VectorStoreReuse,
 )
 from assistantguard.events import VectorStoreCreated, VectorStoreReused
-from assistantguard.sandbox import Answer, Embedding, FileSearch, Sandbox
+from assistantguard.sandbox import Answer, Embedding, Fault, FileSearch, Sandbox
 from tests.support.checks import check_books, check_thread, paths
 from tests.support.world import MODEL, Bot, World
 
@@ -150,6 +151,13 @@ def test_a_store_that_is_not_ready_in_time_is_told_and_used_later(world: World) 
     sandbox.advance(600)
     assert bot.attach_files(files)
     assert sandbox.billing.vector_stores_created == 1
+
+
+def test_a_server_that_is_silent_about_files_is_not_waited_for_longer_than_a_run_may_take(world: World) -> None:
+    sandbox = world.sandbox(faults=[Fault.silent(at=range(1, 100), endpoint="GET /vector_stores")])
+    bot = world.bot(sandbox, [VectorStoreReuse()], run_timeout=0.5)
+    with pytest.raises(RunTimedOut, match=r"attaching the files took longer than its run_timeout of 0\.5 s"):
+        bot.attach_files(upload(world, bot, "returns"))
 
 
 def test_a_store_that_expired_is_built_again(world: World) -> None:
