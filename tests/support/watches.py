@@ -26,6 +26,9 @@ _ENDING = 60.0
 _ROUNDS = 10
 """Rounds of an event loop that a task which is on its way out may take."""
 
+_LET_BE = ["assistantguard.sandbox", "assistantguard._connections"]
+"""Modules that may block a loop, or let others do so: the other side, and what its server's calls pass through."""
+
 
 class LoopWatch:
     """Notes blocking calls that the package makes, or lets others make, on an event loop.
@@ -57,7 +60,7 @@ class LoopWatch:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # its older versions leave a directory open
-            detector = BlockBuster("assistantguard", excluded_modules=["assistantguard.sandbox"])
+            detector = BlockBuster("assistantguard", excluded_modules=_LET_BE)
         for function in detector.functions.values():
             function.can_block_in("assistantguard/_blocking.py", "block_on")
             function.can_block_in("logging/__init__.py", "emit")
