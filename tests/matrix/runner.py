@@ -26,6 +26,8 @@ __all__ = ["Result", "not_fired", "run", "run_named", "unraised", "warm_up"]
 
 _SLACK = 20.0
 """Seconds that a call may take beyond its deadline and its cleaning up: the machine may be busy."""
+_A_WHILE = 1.0
+"""Seconds of the sandbox's clock between the story and the next message: what was to happen after a while has."""
 _DAEMONS = ("assistantguard-tool", "assistantguard-watch")
 
 
@@ -101,6 +103,7 @@ def _play(scene: Scene, broken: list[str]) -> tuple[str, float]:
     if in_use:
         broken.append(f"{in_use} connections are still in use")
     sandbox.faults = []
+    sandbox.advance(_A_WHILE)
     _go_on(scene, broken)
     if not scene.quiet():
         broken.append("the server still makes an answer that nobody waits for")
