@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
 import threading
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -27,6 +29,10 @@ def warm_up() -> None:
     if _warming:
         return
     _warming = True
+    if "openai._httpx2" in sys.modules:
+        # openai 2.x looks into a module that another thread is just importing, and the table's package imports this one
+        with contextlib.suppress(ImportError):
+            importlib.import_module("httpx2")
     thread = threading.Thread(target=load, name="assistantguard-prices", daemon=True)
     try:
         thread.start()
