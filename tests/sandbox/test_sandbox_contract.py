@@ -10,6 +10,7 @@ import openai
 import pytest
 from openai import types
 from openai.types import conversations, responses, vector_stores
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import TypeAdapter
 
 from assistantguard.sandbox import Answer, Embedding, Fault, FileSearch, FunctionCall, Sandbox, Scripted, ToolCalls
@@ -36,7 +37,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "POST /responses/{id}/cancel": lambda: responses.Response,
     "POST /responses/input_tokens": _input_tokens,
     "GET /responses/{id}/input_items": lambda: responses.ResponseItemList,
-    "POST /chat/completions": lambda: types.chat.ChatCompletion,
+    "POST /chat/completions": lambda: ChatCompletion,
     "POST /completions": lambda: types.Completion,
     "POST /conversations": lambda: conversations.Conversation,
     "GET /conversations/{id}": lambda: conversations.Conversation,
@@ -317,7 +318,7 @@ def test_every_event_validates_strictly_against_the_sdks_models(sent: Sent) -> N
 
 
 @pytest.mark.parametrize(
-    ("resource", "model"), [("/chat/completions", types.chat.ChatCompletionChunk), ("/completions", types.Completion)]
+    ("resource", "model"), [("/chat/completions", ChatCompletionChunk), ("/completions", types.Completion)]
 )
 def test_every_chunk_of_a_completion_validates_strictly_against_the_sdks_models(
     sent: Sent, resource: str, model: Any
