@@ -68,22 +68,14 @@ class Colour(Protocol):
 
 
 class _BlockingSignal:
-    """A lock that is held until it happens: an event of `threading` is one lock for itself and one for each waiter."""
-
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self._happened = False
+        self._event = threading.Event()
 
     def set(self) -> None:
-        if not self._happened:
-            self._happened = True
-            self._lock.release()
+        self._event.set()
 
     async def wait(self, seconds: float) -> bool:
-        if not self._happened and self._lock.acquire(timeout=seconds):
-            self._lock.release()  # the next one waits, too
-        return self._happened
+        return self._event.wait(seconds)
 
 
 class _BlockingQueue:
