@@ -89,56 +89,11 @@ def view_of(http_client: Any, desk: Desk, watcher: Watcher | None = None) -> Any
             inner = http_client._transport_for_url(url)  # noqa: SLF001 - the hook that httpx has for this
             return inner if watcher is None else watcher.around(inner, url.path)
 
-        def build_request(self, method: str, url: Any, **given: Any) -> Any:
-            url = http.URL(url)
-            quick = plain and desk.path_of(url) is not None
-            request = _request(http, self, method, url, **given) if quick else None
-            return super().build_request(method, url, **given) if request is None else request
-
-    plain = type(http_client).build_request is http.Client.build_request
     View.__name__ = type(http_client).__name__
     View.__qualname__ = type(http_client).__qualname__
     view: Any = object.__new__(View)
     view.__dict__ = http_client.__dict__
     return view
-
-
-def _request(
-    http: Any,
-    client: Any,
-    method: str,
-    url: Any,
-    *,
-    headers: Any = None,
-    content: Any = None,
-    timeout: Any = None,
-    **more: Any,
-) -> Any:
-    """The request that a client's ``build_request`` makes; None where it is to do more than the SDK asks for."""
-    known = isinstance(headers, list) and isinstance(content, (bytes, type(None))) and isinstance(timeout, http.Timeout)
-    if not known or client.params or any(more.values()):
-        return None
-    own = {name.lower() for name, _ in headers}
-    of_client = [(name.decode("latin-1").lower(), name, value) for name, value in client.headers.raw]
-    if not _MADE_HERE.isdisjoint([*own, *(name for name, _, _ in of_client)]):
-        return None
-    made = {"Host": url.netloc}
-    if content or method.upper() == "POST":
-        made["Content-Length"] = str(len(content or b""))
-    kept = [(name, value) for lower, name, value in of_client if lower not in own]
-    request = http.Request(
-        method,
-        url,
-        headers=[*made.items(), *kept, *headers],
-        cookies=client.cookies,
-        stream=http.ByteStream(content or b""),
-        extensions={"timeout": timeout.as_dict()},
-    )
-    request.read()
-    return request
-
-
-_MADE_HERE = frozenset({"host", "content-length", "transfer-encoding"})
 
 
 def library_of(kind: type) -> Any:
