@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 UV = $(BIN)/uv
 READY = $(VENV)/.ready
 
-.PHONY: demo test check tests faults kill lint types format test-oldest test-all clean
+.PHONY: demo test check tests faults faults-dropin kill kill-dropin lint types format test-oldest test-all clean
 
 demo: $(READY)
 	$(BIN)/assistantguard demo
@@ -24,9 +24,17 @@ tests: $(READY)
 faults: $(READY)
 	$(BIN)/python -m tests.matrix
 
+# The same over the drop-in, its runs polled by another process than the one that created them.
+faults-dropin: $(READY)
+	$(BIN)/python -m tests.matrix --dropin
+
 # Workers on one database, killed at random instants, and what is lost.
 kill: $(READY)
 	$(BIN)/python -m benchmarks.kill
+
+# The same with runs of the drop-in.
+kill-dropin: $(READY)
+	$(BIN)/python -m benchmarks.kill --dropin
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from assistantguard.storage.leases import Leases
     from assistantguard.telemetry import Sink
 
-__all__ = ["Engines", "Refusals", "Settings"]
+__all__ = ["CONFIGURING", "Engines", "Refusals", "Settings"]
 
 Body = dict[str, Any]
 Refusals = Literal["failed", "incomplete", "raise"]
 _MOST_KEPT = 64
-_CONFIGURING = (
+CONFIGURING = (
     "model",
     "instructions",
     "tools",
@@ -96,7 +96,7 @@ class Engines:
         hidden = thread_body[HIDDEN]
         files, searches = hidden.get("code_files", ()), bool(hidden["files"])
         resources = assistant_body.get("tool_resources"), thread_body.get("tool_resources")
-        key = repr((*map(run_body.get, _CONFIGURING), assistant_body.get("name"), resources, files, searches))
+        key = repr((*map(run_body.get, CONFIGURING), assistant_body.get("name"), resources, files, searches))
         engine = self._kept.pop(key, None)
         if engine is None:
             assistant = assistant_for(run_body, assistant_body, thread_body, files=files, searches=searches)

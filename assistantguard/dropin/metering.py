@@ -15,7 +15,7 @@ from assistantguard._blocking import block_on
 from assistantguard.dropin.answers import Events, read_document, reader_for
 from assistantguard.dropin.bodies import dialect_of, with_usage
 from assistantguard.dropin.refusals import cut_event, refusal_of, unreadable
-from assistantguard.dropin.transport import failed, response_of
+from assistantguard.dropin.transport import failed, response_of, transport_class
 from assistantguard.errors import AssistantGuardError, ConfigurationError, Refused
 
 if TYPE_CHECKING:
@@ -57,18 +57,18 @@ class Metering:
         self._calls = calls
         self._http = http
         self._line = _async_line(http) if is_async else _line(http)
-        self._transport = (_async_transport if is_async else _transport)(http)
+        self._transport = transport_class(http, is_async=is_async)
         self._refuses_usage = False
 
     def around(self, transport: Any, path: str) -> Any:
         """See `Watcher.around`."""
         if dialect_of(path) is None and _ONE_RESPONSE.fullmatch(path) is None:
             return transport
-        return self._transport(self, transport)
+        return self._transport(functools.partial(self._exchange, self._line(transport)))
 
-    async def exchange(self, request: Any, inner: Any, body: bytes) -> Any:
-        """Send a request through `inner`, where it may be; return the response that the application gets."""
-        line, path = self._line(inner), request.url.path
+    async def _exchange(self, line: _Line, request: Any, body: bytes) -> Any:
+        """Send a request, where it may be; return the response that the application gets."""
+        path = request.url.path
         dialect = dialect_of(path) if request.method.upper() == "POST" else None
         if dialect is not None:
             return await self._call(request, line, dialect, body)
@@ -271,36 +271,6 @@ def _status_error(response: Any, document: Any) -> openai.APIStatusError:
     body = document.get("error", document) if isinstance(document, dict) else None
     message = body.get("message") if isinstance(body, dict) else None
     return openai.APIStatusError(str(message or f"HTTP {response.status_code}"), response=response, body=body)
-
-
-@functools.cache
-def _transport(http: Any) -> Any:
-    """The class of transports around one that is blocking."""
-
-    class Transport(http.BaseTransport):  # type: ignore[misc]  # known only at run time
-        def __init__(self, metering: Metering, inner: Any) -> None:
-            self._metering = metering
-            self._inner = inner
-
-        def handle_request(self, request: Any) -> Any:
-            return block_on(self._metering.exchange(request, self._inner, request.read()))
-
-    return Transport
-
-
-@functools.cache
-def _async_transport(http: Any) -> Any:
-    """The class of transports around one that is asynchronous."""
-
-    class AsyncTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # known only at run time
-        def __init__(self, metering: Metering, inner: Any) -> None:
-            self._metering = metering
-            self._inner = inner
-
-        async def handle_async_request(self, request: Any) -> Any:
-            return await self._metering.exchange(request, self._inner, await request.aread())
-
-    return AsyncTransport
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import functools
 import importlib
 import json
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,10 @@ from assistantguard.dropin.ids import new_id
 from assistantguard.dropin.wire import Service, WireAnswer, WireRequest, event_bytes
 from assistantguard.models.values import Value
 
-__all__ = ["Desk", "Watcher", "failed", "library_of", "response_of", "view_of"]
+__all__ = ["Desk", "Exchange", "Watcher", "failed", "library_of", "response_of", "transport_class", "view_of"]
+
+Exchange = Callable[[Any, bytes], Coroutine[Any, Any, Any]]
+"""Takes a request and its body, and returns the response."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -75,7 +78,8 @@ def view_of(http_client: Any, desk: Desk, watcher: Watcher | None = None) -> Any
         watcher: Watches what the desk does not answer.
     """
     http = library_of(type(http_client))
-    transport = (_async_transport if isinstance(http_client, http.AsyncClient) else _transport)(http)
+    is_async = isinstance(http_client, http.AsyncClient)
+    transport, events_class = transport_class(http, is_async=is_async), _events_class(http, is_async=is_async)
 
     class View(type(http_client)):  # type: ignore[misc]  # known only at run time
         def __del__(self) -> None:
@@ -85,7 +89,7 @@ def view_of(http_client: Any, desk: Desk, watcher: Watcher | None = None) -> Any
         def _transport_for_url(self, url: Any) -> Any:
             path = desk.path_of(url)
             if path is not None:
-                return transport(desk.service, path)
+                return transport(_Served(http, events_class, desk.service, path).exchange)
             inner = http_client._transport_for_url(url)  # noqa: SLF001 - the hook that httpx has for this
             return inner if watcher is None else watcher.around(inner, url.path)
 
@@ -102,44 +106,50 @@ def library_of(kind: type) -> Any:
     return importlib.import_module(next(root for root in roots if root in {"httpx", "httpx2"}))
 
 
+def transport_class(http: Any, *, is_async: bool) -> Any:
+    """The class of transports that give a request and its body, which is read, to an asynchronous `Exchange`."""
+    return (_async_transport if is_async else _transport)(http)
+
+
 @functools.cache
 def _transport(http: Any) -> Any:
-    """The class of transports that answer one blocking request."""
-
     class Transport(http.BaseTransport):  # type: ignore[misc]  # known only at run time
-        def __init__(self, service: Service, path: str) -> None:
-            self._service = service
-            self._path = path
+        def __init__(self, exchange: Exchange) -> None:
+            self._exchange = exchange
 
         def handle_request(self, request: Any) -> Any:
-            body = request.read()
-            try:
-                answer = block_on(self._service.handle(_asked(request, self._path, body)))
-            except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
-                return failed(http, error)
-            return response_of(http, answer, _events_class(http))
+            return block_on(self._exchange(request, request.read()))
 
     return Transport
 
 
 @functools.cache
 def _async_transport(http: Any) -> Any:
-    """The class of transports that answer one asynchronous request."""
-
     class AsyncTransport(http.AsyncBaseTransport):  # type: ignore[misc]  # known only at run time
-        def __init__(self, service: Service, path: str) -> None:
-            self._service = service
-            self._path = path
+        def __init__(self, exchange: Exchange) -> None:
+            self._exchange = exchange
 
         async def handle_async_request(self, request: Any) -> Any:
-            body = await request.aread()
-            try:
-                answer = await self._service.handle(_asked(request, self._path, body))
-            except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
-                return failed(http, error)
-            return response_of(http, answer, _async_events_class(http))
+            return await self._exchange(request, await request.aread())
 
     return AsyncTransport
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Served:
+    """Answers a request by a service."""
+
+    http: Any
+    events_class: Any
+    service: Service
+    path: str
+
+    async def exchange(self, request: Any, body: bytes) -> Any:
+        try:
+            answer = await self.service.handle(_asked(request, self.path, body))
+        except Exception as error:  # noqa: BLE001 - raised where the SDK does not try again
+            return failed(self.http, error)
+        return response_of(self.http, answer, self.events_class)
 
 
 def _asked(request: Any, path: str, body: bytes) -> WireRequest:
@@ -207,8 +217,13 @@ class _Ending:
             return now
 
 
+def _events_class(http: Any, *, is_async: bool) -> Any:
+    """The class of bodies that send events one by one."""
+    return (_async_events if is_async else _blocking_events)(http)
+
+
 @functools.cache
-def _events_class(http: Any) -> Any:
+def _blocking_events(http: Any) -> Any:
     """The class of bodies that send events to a blocking reader, one by one."""
 
     class Events(http.SyncByteStream):  # type: ignore[misc]  # known only at run time
@@ -238,7 +253,7 @@ def _events_class(http: Any) -> Any:
 
 
 @functools.cache
-def _async_events_class(http: Any) -> Any:
+def _async_events(http: Any) -> Any:
     """The class of bodies that send events to an asynchronous reader, one by one."""
 
     class AsyncEvents(http.AsyncByteStream):  # type: ignore[misc]  # known only at run time

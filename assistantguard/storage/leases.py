@@ -11,7 +11,7 @@ import uuid
 import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from assistantguard.errors import DatabaseUnavailable, LeaseLost
 from assistantguard.storage.threads import Opened, Taken, VectorStoreRecord
@@ -24,6 +24,12 @@ __all__ = ["Leases"]
 
 _RENEWALS = 3
 """How often a lease is renewed in its time."""
+
+
+class _Lease(NamedTuple):
+    fence: int
+    until: float
+    """How long it lasts where it is not renewed, a Unix time in seconds."""
 
 
 class Leases:
@@ -48,8 +54,7 @@ class Leases:
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         """Who has the threads, for others to see."""
         self._lock = threading.Lock()
-        self._fences: dict[str, int] = {}
-        self._lent_until: dict[str, float] = {}
+        self._held: dict[str, _Lease] = {}
         self._alive_until = 0.0
         self._renewing: threading.Thread | None = None
         self._wake = threading.Event()
@@ -69,7 +74,7 @@ class Leases:
         opened = self.store.open(thread_id, self.owner, self._seconds, now, user=user, fresh=fresh)
         if isinstance(opened, Opened):
             with self._lock:
-                self._fences[thread_id], self._lent_until[thread_id] = opened.fence, now + self._seconds
+                self._held[thread_id] = _Lease(opened.fence, now + self._seconds)
                 if not self.in_process and (self._renewing is None or not self._renewing.is_alive()):
                     self._wake.clear()
                     self._renewing = threading.Thread(
@@ -87,15 +92,15 @@ class Leases:
         self.store.save(thread, run, self._fence(thread.id), close=last)
         if last:
             with self._lock:
-                self._forget(thread.id)
+                self._held.pop(thread.id, None)
 
     def overdue(self, thread: ThreadState) -> bool:
         """Whether others may have a thread that was opened here, since its lease was not renewed in time."""
         if self.in_process:
             return False
         with self._lock:
-            lent_until = self._lent_until.get(thread.id)
-            return lent_until is not None and max(lent_until, self._alive_until) <= time.time()
+            lease = self._held.get(thread.id)
+            return lease is not None and max(lease.until, self._alive_until) <= time.time()
 
     def confirm(self, thread: ThreadState, run: RunState | None) -> None:
         """Renew an overdue lease, where nobody else has taken the thread.
@@ -109,11 +114,11 @@ class Leases:
     def close(self, thread: ThreadState) -> bool:
         """Save a thread and end its lease; return False, without effect, where it was lost."""
         with self._lock:
-            fence = self._forget(thread.id)
-        if fence is None:
+            lease = self._held.pop(thread.id, None)
+        if lease is None:
             return True
         try:
-            self.store.save(thread, None, fence, close=True)
+            self.store.save(thread, None, lease.fence, close=True)
         except LeaseLost:
             return False
         return True
@@ -126,7 +131,7 @@ class Leases:
         """
         self.store.delete(thread.id, thread.user, self._fence(thread.id), time.time())
         with self._lock:
-            self._forget(thread.id)
+            self._held.pop(thread.id, None)
 
     def note_generation(
         self, thread: ThreadState, generation_id: str, became: Literal["begun", "kept", "deleted"]
@@ -159,7 +164,7 @@ class Leases:
     def renew(self) -> bool:
         """Renew all leases; return whether there are any."""
         with self._lock:
-            if not self._fences:
+            if not self._held:
                 self._renewing = None
                 return False
         now = time.time()
@@ -171,16 +176,12 @@ class Leases:
         """Renew no more."""
         self._wake.set()
 
-    def _forget(self, thread_id: str) -> int | None:
-        self._lent_until.pop(thread_id, None)
-        return self._fences.pop(thread_id, None)
-
     def _fence(self, thread_id: str) -> int:
         with self._lock:
-            fence = self._fences.get(thread_id)
-        if fence is None:
+            lease = self._held.get(thread_id)
+        if lease is None:
             raise LeaseLost(f"the thread {thread_id} is not open here: open it before it is saved")
-        return fence
+        return lease.fence
 
 
 _all: weakref.WeakSet[Leases] = weakref.WeakSet()

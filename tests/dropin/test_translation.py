@@ -13,6 +13,8 @@ from pydantic import TypeAdapter
 
 from assistantguard._refusals import ApiProblem
 from assistantguard.dropin import objects, parameters
+from assistantguard.dropin.engines import CONFIGURING
+from assistantguard.dropin.limits import limits_of
 from assistantguard.dropin.translation import (
     assistant_for,
     attached_files,
@@ -327,3 +329,27 @@ def test_a_run_goes_on_without_its_assistant() -> None:
 
     assert (answering.model, answering.instructions, answering.name) == ("gpt-4o", "Be kind.", None)
     assert [tool.get("vector_store_ids") for tool in answering.tools if isinstance(tool, dict)][-1] == ["vs_2"]
+
+
+class Read(dict[str, Any]):
+    """A body that notes what was read of it."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__(body)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_an_engine_is_kept_by_all_that_configures_it() -> None:
+    own = assistant(tools=[FUNCTION, {"type": "file_search"}, {"type": "code_interpreter"}])
+    bodies = Read(run(own, max_prompt_tokens=500)), Read(own), Read(thread())
+    assistant_for(*bodies)
+    limits_of(bodies[0])
+    assert [body.names for body in bodies] == [set(CONFIGURING), {"name", "tool_resources"}, {"tool_resources"}]
