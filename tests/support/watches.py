@@ -91,12 +91,16 @@ def check_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
     async def others() -> list[asyncio.Task[Any]]:
         left: list[asyncio.Task[Any]] = []
-        for _ in range(_ROUNDS):  # what has just been told to end does so, such as a generator that was collected
+        for _ in range(_ROUNDS):  # what has just been told to end does so
             await asyncio.sleep(0)
             left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             if not left:
                 break
-        return left
+        # A loop closes generators that were collected, in tasks of its own. Connections that they had take a while.
+        closing = [task for task in left if type(task.get_coro()).__name__ == "async_generator_athrow"]
+        if closing:
+            await asyncio.wait(closing, timeout=_ENDING)
+        return [task for task in left if not task.done()]
 
     async def cancel(tasks: list[asyncio.Task[Any]]) -> None:
         for task in tasks:
