@@ -115,7 +115,11 @@ class Driving:
         body, thread, run, engine = loaded.run, opened.thread, opened.run, self._engine(loaded)
         cancelled = Ending("cancelled") if body["status"] == "cancelling" else None
         if run is not None and run.status != "requires_action":
-            await engine.adopt(thread, run, parks=cancelled is None)
+            goes_on = cancelled is None and run.id == body["id"]
+            await engine.adopt(thread, run, go_on=goes_on, parks=cancelled is None)
+            if run.status == "queued":  # it has come beyond its messages
+                await engine.save(thread, run)
+                return Loaded(body, loaded.thread, loaded.assistant, goes_on=True)
         if run is not None and run.id == body["id"] and run.status == "requires_action" and cancelled is None:
             calls = run.tool_calls
             outputs = await self.do(lambda: self._records.outputs_given(body, calls))
@@ -206,12 +210,13 @@ class Driving:
                 live.lost = not await self._driver.protect(self._close(thread))
 
     async def _run_of(self, engine: Engine, opened: Opened, loaded: Loaded) -> RunState:
-        """The engine's run: a new one, or the one that was parked, with its outputs."""
+        """The engine's run: a new one, or the one that was parked, with its outputs, or taken over."""
         thread, parked, body = opened.thread, opened.run, loaded.run
-        if loaded.outputs is not None:
+        if loaded.outputs is not None or loaded.goes_on:
             if parked is None or parked.id != body["id"]:
                 raise RunFailed("the run is not under way any more: another process has ended it")
-            await engine.submit(thread, parked, loaded.outputs)
+            if loaded.outputs is not None:
+                await engine.submit(thread, parked, loaded.outputs)
             return parked
         if parked is not None:
             await engine.adopt(thread, parked)

@@ -40,6 +40,8 @@ class Loaded(Record):
     """The outputs that it goes on with; None where it begins."""
     step: Body | None = None
     """The step that these outputs completed."""
+    goes_on: bool = False
+    """Whether it goes on from where a process that died had come to."""
 
 
 class RunRecords:

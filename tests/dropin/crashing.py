@@ -1,4 +1,7 @@
-"""A program that creates a run and is killed. Arguments: URL of the server, its key, the ledger, when to die."""
+"""A program that creates a run and is killed. Arguments: URL of the server, its key, the ledger, when to die.
+
+A further one is the output that it gives the run's tool call before that.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,20 @@ LOOKUP: dict[str, Any] = {
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    url, key, ledger, seconds = sys.argv[1:]
+    url, key, ledger, seconds, *output = sys.argv[1:]
     client = assistantguard.drop_in(
         openai.OpenAI(base_url=url, api_key=key), ledger=ledger, lease_seconds=0.5, sinks=[]
     )
     assistant = client.beta.assistants.create(model="gpt-6-luna", tools=[LOOKUP])  # type: ignore[list-item]
     thread = client.beta.threads.create(messages=[{"role": "user", "content": "Where is it?"}])
     run = client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
+    if output:
+        run = client.beta.threads.runs.poll(run.id, thread_id=thread.id)
+        assert run.required_action is not None
+        (call,) = run.required_action.submit_tool_outputs.tool_calls
+        client.beta.threads.runs.submit_tool_outputs(
+            run.id, thread_id=thread.id, tool_outputs=[{"tool_call_id": call.id, "output": output[0]}]
+        )
     sys.stdout.write(f"{thread.id} {run.id}\n")
     sys.stdout.flush()
     time.sleep(float(seconds))

@@ -27,9 +27,9 @@ def slow_tools(request: ModelRequest) -> Any:
     return ToolCalls(FunctionCall("lookup", {}))
 
 
-def crash(sandbox: Sandbox, ledger: str, seconds: float) -> list[str]:
-    """The thread and the run of a program that was killed so many seconds after it had created them."""
-    arguments = [sandbox.base_url, sandbox.api_key, ledger, str(seconds)]
+def crash(sandbox: Sandbox, ledger: str, seconds: float, *output: str) -> list[str]:
+    """The thread and the run of a program that was killed so many seconds after it had done its part."""
+    arguments = [sandbox.base_url, sandbox.api_key, ledger, str(seconds), *output]
     done = subprocess.run([sys.executable, str(PROGRAM), *arguments], capture_output=True, text=True, check=False)
     assert done.stdout, done.stderr
     return done.stdout.split()
@@ -81,3 +81,25 @@ def test_tools_are_asked_for_once_whoever_was_killed(database_url: str, seconds:
             )
             assert (run.status, run.last_error) == ("completed", None)
             assert texts(client, thread_id)[-1] == ("assistant", "It is on its way.")
+
+
+@MOMENTS
+def test_a_run_goes_on_with_the_outputs_that_a_killed_process_was_given(database_url: str, seconds: float) -> None:
+    read: list[list[str]] = []
+
+    def model(request: ModelRequest) -> Any:
+        read.append([str(item.get("role") or item["type"]) for item in request.items])
+        outputs = [str(item["output"]) for item in request.items if item["type"] == "function_call_output"]
+        if not outputs:
+            return ToolCalls(FunctionCall("lookup", {}))
+        time.sleep(SLOW)
+        return f"It is {outputs[-1]}."
+
+    with Sandbox(model) as sandbox:
+        thread_id, run_id = crash(sandbox, database_url, seconds, "shipped")
+        with assistantguard.drop_in(sandbox.client(), ledger=database_url, lease_seconds=0.5, sinks=[]) as client:
+            run = client.beta.threads.runs.poll(run_id, thread_id=thread_id)
+
+            assert (run.status, run.last_error) == ("completed", None)
+            assert texts(client, thread_id) == [("user", "Where is it?"), ("assistant", "It is shipped.")]
+            assert all(items.count("user") == 1 for items in read), read
