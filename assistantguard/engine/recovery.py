@@ -53,6 +53,10 @@ class Recovery:
     async def mend(self, thread: ThreadState, run: RunState, failure: Failure) -> None:
         """Heal what the server complained of, so that another attempt makes sense."""
         if failure.mend == "answer_calls":
+            if thread.strays and await self.remove_strays(
+                thread, run, thread.last_item_id, seed_items=thread.seed_items
+            ):
+                return
             await self.repair(thread, run, [], "a function call had no output", whole=run.mends > 0)
         elif failure.mend == "vector_store":
             await self._files.keep_alive(thread, run, gone=True)

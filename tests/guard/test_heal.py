@@ -18,7 +18,7 @@ from assistantguard import (
     TransientRetry,
 )
 from assistantguard.events import RunStarted, ThreadHealed, ThreadRotated, TurnStarted
-from assistantguard.sandbox import Answer, Fault, FunctionCall, Sandbox
+from assistantguard.sandbox import Answer, Fault, FunctionCall, Sandbox, ToolCalls
 from tests.support.checks import check_all, check_thread, paths, user_texts
 from tests.support.models import Lookups
 from tests.support.world import Bot, Thread, World
@@ -227,6 +227,21 @@ def test_what_an_abandoned_stream_adds_later_is_removed_and_counts_as_done(world
     assert user_texts(sandbox.conversation(conversation)) == ["Hello"]
     assert bot.chat("Are you there?").text == "Here I am."
     check_all(bot, sandbox)
+
+
+def test_a_half_turn_that_comes_late_with_an_open_call_is_removed(world: World) -> None:
+    lookups = Lookups()
+    sandbox = world.sandbox([ToolCalls(FunctionCall("lookup", {"order": 1})), "Here I am."])
+    bot = world.bot(sandbox, [TransientRetry(1_000, wait=tenacity.wait_fixed(0.05))], tools=[lookups.lookup])
+    sandbox.inject(Fault.unstoppable(at=1, delay=3.0))
+    with pytest.raises(RunTimedOut):
+        bot.chat("Where is order 1?", deadline=1.0)
+    assert bot.chat("Are you there?").text == "Here I am."
+    conversation = sandbox.conversation(bot.default.state.generation_id or "")
+    assert [item["type"] for item in conversation] == ["message", "message"]
+    assert user_texts(conversation) == ["Are you there?"]
+    assert not lookups.counts
+    check_all(bot, sandbox, nameless=1)
 
 
 def test_an_output_that_could_not_be_handed_over_is_handed_over(world: World) -> None:

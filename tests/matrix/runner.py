@@ -16,6 +16,7 @@ from unittest import mock
 
 from assistantguard import tokens
 from assistantguard.engine import exchange
+from assistantguard.errors import AssistantGuardError
 from tests.matrix import promises
 from tests.matrix.scene import CLEANUP_TIMEOUT, RUN_TIMEOUT, Scene
 from tests.matrix.shape import Combination
@@ -70,8 +71,8 @@ def run(combination: Combination) -> Result:
                     world._loop.set_exception_handler(lambda _, context: broken.append(f"on the loop: {context}"))
                 scene = Scene(world, combination)
                 ended_in, seconds = _play(scene, broken)
-        except AssertionError as error:
-            broken.append(str(error))
+        except (AssertionError, AssistantGuardError) as error:
+            broken.append(f"not as the story has it: {error!r}")
     left = [
         thread.name
         for thread in threading.enumerate()
