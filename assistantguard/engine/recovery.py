@@ -53,6 +53,8 @@ class Recovery:
     async def mend(self, thread: ThreadState, run: RunState, failure: Failure) -> None:
         """Heal what the server complained of, so that another attempt makes sense."""
         if failure.mend == "answer_calls":
+            if run.doubtful:  # it may have come late: before the next attempt it is looked for, and all is repaired
+                return
             if thread.strays and await self.remove_strays(
                 thread, run, thread.last_item_id, seed_items=thread.seed_items
             ):
@@ -165,14 +167,9 @@ class Recovery:
         Raises:
             RunFailed: The server refused.
         """
-        steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
+        backend, generation_id = self._steady.backend, thread.generation_id
         assert generation_id is not None
-
-        async def call(operation: Callable[[float], Awaitable[T]], *, repeatable: bool = True) -> T:
-            if until is None:
-                return await steady.call(thread, operation, run, repeatable=repeatable)
-            return await operation(self._left(until))
-
+        call = self._caller(thread, run, until)
         repair = Repair()
         for attempt in range(1, _READINGS + 1):
             items = await call(lambda timeout: backend.history(generation_id, timeout, limit=None if whole else _TAIL))
@@ -192,6 +189,16 @@ class Recovery:
         if repair.needed:
             self._report(thread, generation_id, repair, reason)
         return repair
+
+    def _caller(self, thread: ThreadState, run: RunState, until: float | None) -> _Call:
+        """What makes calls for a run: once, and until `until`; where that is None, again after transient failures."""
+
+        async def call(operation: Callable[[float], Awaitable[T]], *, repeatable: bool = True) -> T:
+            if until is None:
+                return await self._steady.call(thread, operation, run, repeatable=repeatable)
+            return await operation(self._left(until))
+
+        return call
 
     def _plan(self, thread: ThreadState, run: RunState, items: Sequence[Item], unsettled: Sequence[str]) -> Repair:
         """What makes the conversation usable whose newest items these are."""
@@ -259,15 +266,23 @@ class Recovery:
             found = await self.repair(thread, run, thread.unsettled, "the run did not end well", until=until)
             if found.delete or not unsure:
                 thread.suspect, thread.unsettled = False, []
-        await self.hand_over(thread, lambda: self._left(until))
+        await self.hand_over(thread, run, until)
 
-    async def hand_over(self, thread: ThreadState, limit: Callable[[], float]) -> None:
-        """Give the server the tool outputs that wait in the backlog. `limit` gives the seconds for a call."""
-        generation_id = thread.generation_id
+    async def hand_over(self, thread: ThreadState, run: RunState, until: float | None = None) -> None:
+        """Give the server the tool outputs that wait in the backlog; see `repair` for the arguments.
+
+        Raises:
+            RunFailed: The server refused, where `until` is None.
+        """
+        backend, generation_id = self._steady.backend, thread.generation_id
         assert generation_id is not None
+        call = self._caller(thread, run, until)
         while thread.backlog:
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
-            thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, limit())
+            thread.last_item_id = await call(
+                lambda timeout, outputs=outputs: backend.add_outputs(generation_id, outputs, timeout),  # type: ignore[misc]
+                repeatable=False,
+            )
             thread.backlog = thread.backlog[len(outputs) :]
             thread.context_at_most += sum(len(output.output.encode("utf-8", "replace")) + 16 for output in outputs)
             thread.context_tokens += sum(len(output.output) // 4 + 4 for output in outputs)

@@ -57,7 +57,11 @@ class Upkeep:
         done = bool(thread.strays) and await self._recovery.remove_strays(thread, stand_in, thread.last_item_id)
         done = await self._recovery.heal_or_leave(thread, stand_in, "healing was asked for", whole=True) or done
         if thread.backlog:
-            await self._recovery.hand_over(thread, lambda: self._exchanges.time_left(stand_in))
+            try:
+                await self._recovery.hand_over(thread, stand_in)
+            except BaseException:  # it may have got through: the next turn looks first
+                thread.suspect = True
+                raise
             done = True
         return done
 

@@ -262,6 +262,36 @@ def test_an_output_that_could_not_be_handed_over_is_handed_over(world: World) ->
     check_all(bot, sandbox)
 
 
+def test_handing_over_is_tried_again_and_ends_in_a_named_error(world: World) -> None:
+    lookups = Lookups()
+    faults = [Fault.http(401, type="invalid_request_error", at=2)]
+    faults.append(Fault.http(401, type="invalid_request_error", at=1, endpoint=ADD))
+    sandbox = world.sandbox([FunctionCall("lookup", {"order": "1"}), "Here I am."], faults=faults)
+    bot = world.bot(sandbox, [RETRY], tools=[lookups.lookup])
+    assert isinstance(bot.try_chat("Where is it?"), RequestRejected)
+    sandbox.inject(Fault.server_error(at=(1, 2, 3), endpoint=ADD))
+    with pytest.raises(RetriesExhausted):
+        bot.heal()
+    sandbox.inject(Fault.server_error(at=(1, 2), endpoint=ADD))
+    assert bot.heal() is True
+    assert bot.chat("Are you there?").text == "Here I am."
+    check_all(bot, sandbox)
+
+
+def test_an_answer_that_comes_late_beside_a_foreign_call_does_not_stand_twice(world: World) -> None:
+    sandbox = world.sandbox([Answer(text="one two three four " * 3, pace=0.3), "Here I am."])
+    bot = world.bot(sandbox, [TransientRetry(1_000, wait=tenacity.wait_fixed(0.05))], background=False)
+    for fault in (Fault.cut(after=6, goes_on=True, at=1), Fault.unanswered_call(at=2)):
+        sandbox.inject(fault)
+    bot.stream("Slowly")
+    conversation = sandbox.conversation(bot.default.state.generation_id or "")
+    assert [(item["type"], item.get("role")) for item in conversation] == [
+        ("message", "user"),
+        ("message", "assistant"),
+    ]
+    check_thread(sandbox, bot.default)
+
+
 def test_a_conversation_that_was_taken_up_is_healed_before_its_first_turn(world: World) -> None:
     sandbox, _, conversation = made(world)
     sandbox.break_conversation(conversation)
