@@ -1,6 +1,7 @@
 """The published rate limits of OpenAI's usage tiers, by model.
 
-Source: the section "Rate limits" of each model's page, https://developers.openai.com/api/docs/models, as of autumn 2026.
+Source: the section "Rate limits" of each model's page, https://developers.openai.com/api/docs/models, in autumn
+2026.
 An account's own limits may differ; the ``x-ratelimit-*`` headers tell them, and `Pacing` keeps to the lower ones.
 """
 
