@@ -45,6 +45,7 @@ from assistantguard.errors import (
     ThreadNotFound,
     ThreadRefused,
     ToolStepCeilingReached,
+    TooManyRequests,
     TooManyThreads,
     VectorStoreFailed,
 )
@@ -89,7 +90,7 @@ from assistantguard.tools import ToolError, tool
 if TYPE_CHECKING:
     from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
-    from assistantguard.policies import Budget, TopicCheck
+    from assistantguard.policies import Budget, Pacing, TopicCheck
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
 __all__ = [
@@ -119,6 +120,7 @@ __all__ = [
     "Ledger",
     "MemoryLedger",
     "OutcomeUnknown",
+    "Pacing",
     "Policy",
     "PolicyRefused",
     "Price",
@@ -153,6 +155,7 @@ __all__ = [
     "ThreadState",
     "ThreadStatistics",
     "TokenCap",
+    "TooManyRequests",
     "TooManyThreads",
     "ToolCall",
     "ToolCallRequested",
@@ -183,6 +186,7 @@ _LATER = {
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",
     "UserThreads": "threads",
+    "Pacing": "policies.pacing",
     "drop_in": "dropin.opening",
 }
 

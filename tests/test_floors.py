@@ -39,6 +39,7 @@ FLOORS: dict[str, int] = {
     "prices": 0,
     "tokens": 0,
     "policies": 1,
+    "pacing": 2,
     "storage": 2,
     "ledger": 2,
     "telemetry": 2,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 from assistantguard.backends.problems import UnreadableAnswerError, failure_of
+from assistantguard.backends.rates import rates_told
 from assistantguard.backends.reading import answer_of, get, item_of
 from assistantguard.backends.streaming import ResponseStream
 from assistantguard.backends.vector_stores import VectorStores
@@ -23,6 +24,7 @@ from assistantguard.engine.ports import AnswerStream, ModelAnswer, ModelRequest
 if TYPE_CHECKING:
     from assistantguard.backends.port import ClientPort
     from assistantguard.models import Assistant, Failure, Item, ToolOutput
+    from assistantguard.models.rates import RatesTold
 
 __all__ = ["ResponsesBackend"]
 
@@ -112,7 +114,11 @@ class ResponsesBackend(VectorStores):
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
         """See `Backend.respond`."""
-        return _answer(await self._port.call("responses.create", timeout, **_create_params(request, headers=True)))
+        params = _create_params(request, headers=True)
+        if not request.wants_rates:
+            return _answer(await self._port.call("responses.create", timeout, **params))
+        told = await self._port.ask("responses.create", timeout, **params)
+        return _answer(told.data, rates_told(told.headers))
 
     async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
         """See `Backend.stream`."""
@@ -194,10 +200,10 @@ _NO_BACKGROUND = (
 _REFUSALS = frozenset({400, 403, 404, 405, 422, 501})
 
 
-def _answer(response: Any) -> ModelAnswer:
+def _answer(response: Any, rates: RatesTold | None = None) -> ModelAnswer:
     if not isinstance(get(response, "output"), list) and get(response, "status") is None:
         raise UnreadableAnswerError("the server's answer is no response object: check the base URL")
-    return answer_of(response)
+    return answer_of(response, rates=rates)
 
 
 def _create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:

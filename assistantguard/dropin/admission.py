@@ -17,6 +17,7 @@ from assistantguard.engine.books import Books, Sent, context_bound
 from assistantguard.engine.exchange import OPEN_STATUSES
 from assistantguard.engine.meter import Meter
 from assistantguard.engine.modes import Mode
+from assistantguard.engine.pacing import Pacer
 from assistantguard.engine.session import Session
 from assistantguard.errors import PolicyRefused
 from assistantguard.model_limits import largest_output
@@ -260,8 +261,9 @@ class GuardedCalls:
                 settings.cleanup_timeout,
             )
             asking = Asking(session, self.driver)
-            admission = _Admission(session, self.driver, self._backend, asking)
-            desk = _Desk(admission, asking, Books(session, self.driver, self._backend))
+            pacer = Pacer(session, self.driver)
+            admission = _Admission(session, self.driver, self._backend, asking, pacer)
+            desk = _Desk(admission, asking, Books(session, self.driver, self._backend, pacer))
             if len(self._desks) < _MOST_LATE:
                 self._desks[tier] = desk
         return desk

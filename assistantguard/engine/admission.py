@@ -31,6 +31,7 @@ from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
     from assistantguard.engine.asking import Asking
+    from assistantguard.engine.pacing import Pacer, Turn
     from assistantguard.engine.ports import Backend, Driver, ModelRequest
     from assistantguard.engine.session import Session
 
@@ -82,8 +83,9 @@ class _Room:
 class Admission:
     """Lets requests pass, or refuses them."""
 
-    def __init__(self, session: Session, driver: Driver, backend: Backend, asking: Asking) -> None:
+    def __init__(self, session: Session, driver: Driver, backend: Backend, asking: Asking, pacer: Pacer) -> None:
         self._session = session
+        self._pacer = pacer
         self._driver = driver
         self._backend = backend
         self._asking = asking
@@ -100,6 +102,21 @@ class Admission:
             Refused: A policy or a cap does not allow the request.
             RunTimedOut: The run's deadline has passed.
         """
+        turns: list[Turn] = []
+        try:
+            expectation = await self._fit(thread, run, request, message, purpose, turns)
+        except BaseException:
+            if turns:
+                await self._driver.protect(self._pacer.give_back(turns))
+            raise
+        if turns and run.hold_id is not None:
+            self._pacer.hold(run.hold_id, turns)
+        return expectation
+
+    async def _fit(
+        self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: str, turns: list[Turn]
+    ) -> Expectation:
+        """See `admit`. `turns` gets what the request was given in lanes, whatever becomes of it."""
         driver = self._driver
         time_left = self.time_left(run)
         expected = self.expect(thread, request)
@@ -133,6 +150,14 @@ class Admission:
             if waits or room.output < MIN_OUTPUT_TOKENS:
                 raise self._refusal(thread, run, room, expected, request)
             output = min(wanted, room.output)
+            if ruling.paces and not turns:
+                request.wants_rates = True
+                until = driver.now() + self.time_left(run)
+                entered, waited = await self._pacer.enter(view, ruling.paces, expected, output, until)
+                turns += entered
+                time_left = self.time_left(run)
+                if waited:  # others may have spent meanwhile
+                    continue
             placed = [each.placed for each in standing]
             claims = self._claims(view, placed, expected, output, request.model, purpose)
             run.hold_id = f"hold_{uuid.uuid4().hex}"

@@ -20,8 +20,10 @@ from assistantguard.policies.base import run_account
 
 if TYPE_CHECKING:
     from assistantguard.engine.modes import Mode
+    from assistantguard.engine.pacing import Pacer
     from assistantguard.engine.ports import Backend, Driver, ModelAnswer, ModelRequest
     from assistantguard.engine.session import Session
+    from assistantguard.models.rates import RatesTold
     from assistantguard.policies.ruling import PlacedCap
 
 __all__ = ["Books", "Purpose", "Sent", "context_bound", "usage_of"]
@@ -48,6 +50,8 @@ class Sent:
     hold_id: str
     seen_tokens: int = 0
     """Output that arrived, where it arrived in pieces and was counted."""
+    rates: RatesTold | None = None
+    """What the server told of its rate limits when it took the request up."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -62,8 +66,9 @@ class _Owed:
 class Books:
     """Settles paid requests."""
 
-    def __init__(self, session: Session, driver: Driver, backend: Backend) -> None:
+    def __init__(self, session: Session, driver: Driver, backend: Backend, pacer: Pacer) -> None:
         self._session = session
+        self._pacer = pacer
         self._driver = driver
         self._backend = backend
         self._vain_looks = 0
@@ -105,6 +110,7 @@ class Books:
         hold_id = run.hold_id
         assert hold_id is not None
         run.hold_id = None
+        await self._pacer.released(hold_id)
         await self._end(thread, run, hold_id, None)
 
     def close(self, run: RunState) -> None:
@@ -145,6 +151,8 @@ class Books:
         thread.cost = None if thread.cost is None or cost is None else thread.cost + cost
         if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
+        rates = sent.rates if failure is None or failure.rates is None else failure.rates
+        await self._pacer.settled(hold_id, usage, rates, failure, was_sent=entry is not None)
         owed = None if entry is None else self._owed_until_the_end(sent, answer, entry)
         try:
             if owed is None:

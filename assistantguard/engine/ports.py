@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ToolOutput,
         Usage,
     )
+    from assistantguard.models.rates import RatesTold
 
 __all__ = [
     "AnswerStream",
@@ -66,6 +67,8 @@ class ModelRequest(Record):
     metadata: Mapping[str, str] = field(default_factory=dict)
     background: bool = False
     """Whether the server shall work on it in the background, where it can be cancelled."""
+    wants_rates: bool = False
+    """Whether the answer shall bring what the server told of its rate limits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -94,6 +97,8 @@ class ModelAnswer(Value):
     """Whether it wrote more than its text and calls show, such as reasoning."""
     output: Sequence[Any] = ()
     """The items as the server sent them, for those who show them."""
+    rates: RatesTold | None = None
+    """What the server told of its rate limits, where it was asked for that."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

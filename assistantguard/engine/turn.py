@@ -25,6 +25,7 @@ from assistantguard.engine.files import Files
 from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
 from assistantguard.engine.modes import Modes
+from assistantguard.engine.pacing import Pacer
 from assistantguard.engine.ports import AnswerTaken, ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation, has_outgrown
@@ -79,8 +80,9 @@ class Engine:
         self._asking = Asking(session, driver)
         self._telling = Telling(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
-        self._books = Books(session, driver, backend)
-        admission = Admission(session, driver, backend, self._asking)
+        pacer = Pacer(session, driver)
+        self._books = Books(session, driver, backend, pacer)
+        admission = Admission(session, driver, backend, self._asking, pacer)
         self._exchanges = Exchanges(
             driver, backend, self._asking, admission, self._books, Modes(session), session.run_timeout
         )

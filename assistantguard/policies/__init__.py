@@ -33,6 +33,7 @@ from assistantguard.policies.vector_stores import VectorStoreReuse
 
 if TYPE_CHECKING:
     from assistantguard.policies.budget import Budget
+    from assistantguard.policies.pacing import Pace, Pacing
     from assistantguard.policies.topics import TopicCheck, TopicJudge
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "EmbedFiles",
     "Limit",
     "Metric",
+    "Pace",
+    "Pacing",
     "Policy",
     "PolicySet",
     "Refuse",
@@ -72,6 +75,10 @@ def __getattr__(name: str) -> Any:
         from assistantguard.policies.budget import Budget
 
         return Budget
+    if name in {"Pace", "Pacing"}:
+        from assistantguard.policies import pacing
+
+        return getattr(pacing, name)
     if name in {"TopicCheck", "TopicJudge"}:
         from assistantguard.policies import topics
 

@@ -19,6 +19,7 @@ from assistantguard.models.values import Record, Value
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, RunState, ThreadState, ToolCall
     from assistantguard.models.carry_over import CarryOver, CarryOverFunction
+    from assistantguard.policies.pacing import Pace
     from assistantguard.prices import Price, PriceBook
     from assistantguard.tokens import Estimate
 
@@ -197,6 +198,8 @@ class Limit(Decision):
     """When to ask the API for the exact input count: when the estimate comes near a cap, always, or never."""
     busy_wait: float = 0.0
     """Seconds to wait for requests in flight to give back what they hold."""
+    paces: tuple[Pace, ...] = ()
+    """The rates to keep to: the request waits for its turn in each."""
 
 
 class Policy:

@@ -13,9 +13,10 @@ from assistantguard.policies.base import Cap, Counting, Decision, Limit, Policy,
 if TYPE_CHECKING:
     from assistantguard.models import Assistant
     from assistantguard.policies.budget import Budget
+    from assistantguard.policies.pacing import Pace
     from assistantguard.prices import PriceBook
 
-__all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PolicySet", "Ruling", "observe"]
+__all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PlacedPace", "PolicySet", "Ruling", "observe"]
 
 Checkpoint = Literal["before_turn", "before_request", "on_progress", "on_step", "on_failure", "on_files"]
 _CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
@@ -61,6 +62,15 @@ class PlacedCap(Record):
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class PlacedPace(Record):
+    """A rate to keep to, the policy it came from, and whether it is only observed."""
+
+    pace: Pace
+    policy: str
+    observed: bool
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Observation(Record):
     """What an observed policy wanted."""
 
@@ -82,6 +92,7 @@ class Ruling(Record):
     counting: Counting = "near"
     busy_wait: float = 0.0
     observed: tuple[Observation, ...] = ()
+    paces: tuple[PlacedPace, ...] = ()
 
 
 _NOTHING = Ruling()
@@ -128,6 +139,7 @@ class PolicySet:
         chooser = ""
         limits: list[Limit] = []
         caps: list[PlacedCap] = []
+        paces: list[PlacedPace] = []
         observed: list[Observation] = []
         for policy, inner, is_observed in asked:
             decision: Decision | None = getattr(inner, checkpoint)(view)
@@ -135,6 +147,7 @@ class PolicySet:
                 continue
             if isinstance(decision, Limit):
                 caps += [PlacedCap(cap, policy.name, is_observed) for cap in decision.caps]
+                paces += [PlacedPace(pace, policy.name, is_observed) for pace in decision.paces]
                 if not is_observed:
                     limits.append(decision)
             elif is_observed:
@@ -150,6 +163,7 @@ class PolicySet:
             max((limit.counting for limit in limits), key=_COUNTING.__getitem__) if limits else "near",
             max((limit.busy_wait for limit in limits), default=0.0),
             tuple(observed),
+            tuple(paces),
         )
 
 

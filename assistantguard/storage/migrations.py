@@ -218,7 +218,18 @@ _DOCUMENTS = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS, _DOCUMENTS)
+_LANES = Migration(
+    5,
+    "Rates",
+    (
+        """CREATE TABLE guard_lanes (
+            name {text_key} PRIMARY KEY,
+            document TEXT NOT NULL
+        ) {roomy}""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS, _DOCUMENTS, _LANES)
 """Every step, in order, numbered from 1."""
 
 

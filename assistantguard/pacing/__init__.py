@@ -1,0 +1,8 @@
+"""Rates: how much was sent in the last minute, who may send next, and where processes agree on it."""
+
+from __future__ import annotations
+
+from assistantguard.pacing.lane import Ask, Lane, Limits, NoRoom, Permit, Wait
+from assistantguard.pacing.lanes import Lanes, lanes_beside
+
+__all__ = ["Ask", "Lane", "Lanes", "Limits", "NoRoom", "Permit", "Wait", "lanes_beside"]
