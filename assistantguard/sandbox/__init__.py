@@ -20,6 +20,7 @@ from assistantguard.sandbox.billing import BilledCall, Billing, Totals
 from assistantguard.sandbox.conduct import After, Conduct
 from assistantguard.sandbox.effects import Ending, Refusal
 from assistantguard.sandbox.faults import Fault
+from assistantguard.sandbox.rate_limits import AdmittedRequest, RateLimiting, RateLimits
 from assistantguard.sandbox.sandbox import Sandbox, serve
 from assistantguard.sandbox.script import (
     Answer,
@@ -34,6 +35,7 @@ from assistantguard.sandbox.script import (
 from assistantguard.sandbox.stores import Embedding
 
 __all__ = [
+    "AdmittedRequest",
     "After",
     "Answer",
     "BilledCall",
@@ -45,6 +47,8 @@ __all__ = [
     "FileSearch",
     "FunctionCall",
     "ModelRequest",
+    "RateLimiting",
+    "RateLimits",
     "Refusal",
     "Sandbox",
     "Script",

@@ -24,7 +24,8 @@ from assistantguard.sandbox.effects import Change, Cut, Ending, Lost, Slow
 from assistantguard.sandbox.faults import FaultPlan
 from assistantguard.sandbox.files import Files
 from assistantguard.sandbox.injection import Injection, open_call_in, traits_of
-from assistantguard.sandbox.request_log import RateWindow, RecordedRequest, recorded
+from assistantguard.sandbox.rate_limits import RateLimiting
+from assistantguard.sandbox.request_log import RecordedRequest, recorded
 from assistantguard.sandbox.responses import Responses
 from assistantguard.sandbox.streams import Dropped, EventStream, Gone, Silent
 from assistantguard.sandbox.vector_stores import VectorStores
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.effects import Effect
     from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.rate_limits import Limits
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
     from assistantguard.sandbox.script import Model, Script
     from assistantguard.sandbox.state import State
@@ -75,6 +77,7 @@ class Application:
         api_key: The key that requests must carry; None takes any.
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
+        limits: The rate limits; None enforces none.
         log_requests: How many of the newest requests are kept; None is all.
     """
 
@@ -90,13 +93,14 @@ class Application:
         api_key: str | None,
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
+        limits: Limits | None,
         log_requests: int | None,
     ) -> None:
         self.requests: deque[RecordedRequest] = deque(maxlen=log_requests)
         self.faults = FaultPlan(faults)
+        self.rate_limits = RateLimiting(limits, state.now, keep=log_requests)
         self._state = state
         self._api_key = api_key
-        self._window = RateWindow()
         self._files = Files(state, self._forget_file)
         self._stores = VectorStores(state, self._files, billing, embedding)
         self._responses = Responses(
@@ -105,6 +109,7 @@ class Application:
             model,
             model_in_thread=model_in_thread,
             stores=self._stores,
+            rate_limits=self.rate_limits,
             background=background,
             on_disconnect=on_disconnect,
         )
@@ -262,6 +267,7 @@ class Application:
                 raw = await request.body()
                 self._authenticate(request.headers.get("authorization"))
                 record.body = _parsed(raw, request.headers.get("content-type", ""))
+                self.rate_limits.arrive(endpoint, record.body)
                 document = await self._handle(request, record, handler)
                 record.status = None if isinstance(document, (Dropped, Gone, Silent)) else 200
             except ApiProblem as problem:
@@ -274,7 +280,7 @@ class Application:
                 record.status or 200,
                 document,
                 {
-                    **self._window.headers(),
+                    **self.rate_limits.headers(endpoint, record.body),
                     "openai-processing-ms": str(max(1, spent)),
                     "openai-version": "2020-10-01",
                     "x-request-id": self._state.ids.make("req_"),

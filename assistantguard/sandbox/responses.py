@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.context import Context
+    from assistantguard.sandbox.rate_limits import RateLimiting
     from assistantguard.sandbox.script import Model
     from assistantguard.sandbox.state import State
     from assistantguard.sandbox.vector_stores import VectorStores
@@ -51,6 +52,7 @@ class Responses:
         model: The script, or the function that answers.
         model_in_thread: Run a plain function in a worker thread, so that it may block.
         stores: What file searches look in.
+        rate_limits: What each request's tokens are counted against.
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
     """
@@ -63,6 +65,7 @@ class Responses:
         *,
         model_in_thread: bool,
         stores: VectorStores,
+        rate_limits: RateLimiting,
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
     ) -> None:
@@ -70,6 +73,7 @@ class Responses:
         self._model = model
         self._in_thread = model_in_thread and not inspect.iscoroutinefunction(model)
         self._stores = stores
+        self._rate_limits = rate_limits
         self._background = background
         self._survives = on_disconnect == "complete"
         self._shop = Shop(state, billing, PromptCache(), stores)
@@ -135,6 +139,7 @@ class Responses:
         context = make_context(self._state, checked)
         self._stores.use(searched_stores(checked))
         self._check(context)
+        self._rate_limits.admit(context.model, context.tokens + checked.get("max_output_tokens", 0))
         streamed = bool(checked.get("stream"))
         work = Work(self._shop, context, background=background, streamed=streamed)
         if change is not None:

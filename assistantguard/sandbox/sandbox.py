@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from assistantguard.sandbox.app import Application
     from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.rate_limits import Limits, RateLimiting
     from assistantguard.sandbox.request_log import RecordedRequest
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
     from assistantguard.sandbox.script import Model, Scripted
@@ -61,6 +62,8 @@ class Sandbox:
             European residency; ``"foreground"``, executed at once, as some servers that imitate the API do.
         on_disconnect: What becomes of a foreground response whose client leaves: ``"stop"`` ends it where it is, as
             the API documents; ``"complete"`` bills it and adds it to the conversation all the same.
+        limits: Requests and tokens per minute: a `RateLimits` that every model has for itself, or a mapping of model
+            names to them. None enforces none. What counts is told in `assistantguard.sandbox.rate_limits`.
         log_requests: How many of the newest requests `requests` holds; None is all.
         keep_responses: How many of the newest responses can be read again and continued; None is all.
         keep_calls: How many of the newest rows `billing` keeps at least; older ones count in its sums only. None is
@@ -83,6 +86,7 @@ class Sandbox:
         require_consumed: bool = False,
         background: BackgroundMode = "supported",
         on_disconnect: OnDisconnect = "stop",
+        limits: Limits | None = None,
         log_requests: int | None = 10_000,
         keep_responses: int | None = None,
         keep_calls: int | None = None,
@@ -118,6 +122,7 @@ class Sandbox:
             api_key=api_key,
             background=background,
             on_disconnect=on_disconnect,
+            limits=limits,
             log_requests=log_requests,
         )
         self._server: BackgroundServer | None = None
@@ -180,6 +185,20 @@ class Sandbox:
         """
         self._application.faults.add(fault)
 
+    @property
+    def rate_limits(self) -> RateLimiting:
+        """What the rate limits admitted and refused."""
+        return self._application.rate_limits
+
+    @property
+    def limits(self) -> Limits | None:
+        """The rate limits. Assign others at any time, from any thread; they begin with a whole minute's worth."""
+        return self._application.rate_limits.limits
+
+    @limits.setter
+    def limits(self, limits: Limits | None) -> None:
+        self._application.rate_limits.replace(limits)
+
     def break_conversation(self, conversation_id: str) -> str:
         """Add a function call that nobody answers, as someone else would, and return its call id.
 
@@ -224,7 +243,7 @@ class Sandbox:
         return [item.data for item in self._state.conversations[conversation_id].items]
 
     def advance(self, seconds: float) -> None:
-        """Put the sandbox's clock forward: vector stores and files expire by it, slow files become ready by it."""
+        """Put the sandbox's clock forward. What expires, takes time or fills up again does so by it."""
         self._state.advance(seconds)
 
     def client(self, **options: Any) -> openai.OpenAI:
@@ -312,6 +331,7 @@ def serve(
     api_key: str | None = None,
     background: BackgroundMode = "supported",
     on_disconnect: OnDisconnect = "stop",
+    limits: Limits | None = None,
     log_requests: int | None = 10_000,
     keep_responses: int | None = None,
     keep_calls: int | None = None,
@@ -327,6 +347,7 @@ def serve(
         api_key: The key that requests must carry; None takes any.
         background: See `Sandbox`.
         on_disconnect: See `Sandbox`.
+        limits: See `Sandbox`.
         log_requests: See `Sandbox`.
         keep_responses: See `Sandbox`.
         keep_calls: See `Sandbox`.
@@ -346,6 +367,7 @@ def serve(
         port=port,
         background=background,
         on_disconnect=on_disconnect,
+        limits=limits,
         log_requests=log_requests,
         keep_responses=keep_responses,
         keep_calls=keep_calls,

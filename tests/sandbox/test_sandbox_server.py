@@ -150,7 +150,7 @@ def test_requests_are_recorded_with_body_status_and_endpoint(call: Any) -> None:
         assert listed.query == {"limit": "5"}
 
 
-def test_answers_carry_request_id_timing_and_rate_headers() -> None:
+def test_answers_carry_request_id_and_timing() -> None:
     with Sandbox() as sandbox, sandbox.client() as client:
         answers = [client.conversations.with_raw_response.create() for _ in range(2)]
 
@@ -158,8 +158,6 @@ def test_answers_carry_request_id_timing_and_rate_headers() -> None:
         assert first["x-request-id"].startswith("req_sandbox_")
         assert first["x-request-id"] != second["x-request-id"]
         assert int(first["openai-processing-ms"]) >= 1
-        assert int(first["x-ratelimit-remaining-requests"]) - int(second["x-ratelimit-remaining-requests"]) == 1
-        assert first["x-ratelimit-limit-tokens"].isdecimal()
 
 
 def test_the_application_works_in_process() -> None:
