@@ -9,13 +9,14 @@
         ...
         assert sandbox.billing.requests == 2
 
-It keeps state (conversations, items, responses, files, vector stores), counts tokens exactly, caches prompts, refuses
-bad requests with OpenAI's own status and text, and fails on demand. It needs the `sandbox` extra:
-``pip install 'assistantguard[sandbox]'``.
+It keeps state (conversations, items, responses, files, vector stores, batches), counts tokens exactly, caches prompts,
+enforces rate limits, refuses bad requests with OpenAI's own status and text, and fails on demand. It needs the
+`sandbox` extra: ``pip install 'assistantguard[sandbox]'``.
 """
 
 from __future__ import annotations
 
+from assistantguard.sandbox.batches import BatchProcessing
 from assistantguard.sandbox.billing import BilledCall, Billing, Totals
 from assistantguard.sandbox.conduct import After, Conduct
 from assistantguard.sandbox.effects import Ending, Refusal
@@ -38,6 +39,7 @@ __all__ = [
     "AdmittedRequest",
     "After",
     "Answer",
+    "BatchProcessing",
     "BilledCall",
     "Billing",
     "Conduct",

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from assistantguard import tokens
 from assistantguard._refusals import ApiProblem
+from assistantguard.sandbox.batches import Batches
 from assistantguard.sandbox.chat import check_chat, check_completion
 from assistantguard.sandbox.conversations import Conversations
 from assistantguard.sandbox.effects import Change, Cut, Ending, Lost, Slow
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from assistantguard.sandbox.batches import BatchProcessing
     from assistantguard.sandbox.billing import Billing
     from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.effects import Effect
@@ -74,6 +76,7 @@ class Application:
         model_in_thread: Run a plain function in a worker thread.
         faults: What goes wrong, and when.
         embedding: How files are embedded.
+        batches: How batches are processed.
         api_key: The key that requests must carry; None takes any.
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
@@ -90,6 +93,7 @@ class Application:
         model_in_thread: bool,
         faults: Sequence[Fault],
         embedding: Embedding,
+        batches: BatchProcessing,
         api_key: str | None,
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
@@ -113,6 +117,7 @@ class Application:
             background=background,
             on_disconnect=on_disconnect,
         )
+        self.batches = Batches(state, self._files, self._responses, batches)
         self._conversations = Conversations(state)
         self._injection = Injection(state, self._stores)
         self._closing: Signal | None = None
@@ -123,6 +128,7 @@ class Application:
                 *self._conversation_routes(),
                 *self._file_routes(),
                 *self._store_routes(),
+                *self._batch_routes(),
             ],
             exception_handlers={HTTPException: _no_such_route},
         )
@@ -252,6 +258,16 @@ class Application:
                 lambda call: served.batch_files(call.ids["id"], call.ids["batch_id"], call.query),
             ),
             self._route("POST", f"{one}/search", of(served.search, body=True)),
+        ]
+
+    def _batch_routes(self) -> list[Route]:
+        served = self.batches
+        one = "/batches/{id}"
+        return [
+            self._route("POST", "/batches", lambda call: served.create(call.body)),
+            self._route("GET", "/batches", lambda call: served.list_all(call.query)),
+            self._route("GET", one, lambda call: served.get(call.ids["id"])),
+            self._route("POST", f"{one}/cancel", lambda call: served.cancel(call.ids["id"])),
         ]
 
     def _route(self, method: str, path: str, handler: Handler) -> Route:

@@ -107,10 +107,13 @@ class BilledCall:
     """Part of `output_tokens`."""
     file_searches: int
     service_tier: str
+    """``batch`` is the Batch API's price."""
     billed: bool
     """False: the call cost nothing, and its token counts are 0."""
     usage_reported: bool
     """Whether the client was told."""
+    batch_id: str | None = None
+    """The batch whose line it was."""
 
     @property
     def cost(self) -> Decimal | None:
@@ -132,15 +135,14 @@ def _cost(model: str, tier: str, usage: tuple[tuple[str, int], ...]) -> Decimal 
     import genai_prices
 
     options: dict[str, Any] = {"provider_id": "openai"}
+    context = {"processing" if tier == "batch" else "service_tier": tier}
     if tier != "default":
-        options["price_context"] = {"service_tier": tier}
+        options["price_context"] = context
     try:
         price = genai_prices.calc_price(genai_prices.Usage(**dict(usage)), model, **options)
     except LookupError:
         return None
-    known = tier == "default" or any(
-        variant.when == {"service_tier": tier} for variant in price.model.price_variants or ()
-    )
+    known = tier == "default" or any(variant.when == context for variant in price.model.price_variants or ())
     counted = dict(usage)
     if "storage_searches" in counted and price.model_price.storage_searches_kcount is None:
         known = False

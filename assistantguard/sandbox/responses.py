@@ -13,6 +13,7 @@ from assistantguard._parameters import query_integer
 from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.errors import ConfigurationError
 from assistantguard.sandbox.billing import Billing, PromptCache
+from assistantguard.sandbox.conduct import Conduct
 from assistantguard.sandbox.context import make_context
 from assistantguard.sandbox.output import searched_stores
 from assistantguard.sandbox.paging import page
@@ -27,7 +28,7 @@ from assistantguard.sandbox.work import Shop, Work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import Receive
+    from starlette.types import Message, Receive
 
     from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.context import Context
@@ -127,6 +128,32 @@ class Responses:
             made.encode = form.encoded
         return form.document(made) if isinstance(made, dict) else made
 
+    async def of_batch(self, body: Any, batch_id: str) -> dict[str, Any]:
+        """Make the response of a batch's line. It takes no time, whatever the script says.
+
+        Raises:
+            ApiProblem: It is refused.
+        """
+        checked = check_create(body)
+        for name in ("stream", "background"):
+            if checked.get(name):
+                raise invalid(name, f"The '{name}' parameter is not supported in a batch.")
+
+        def at_once(answer: Answer) -> Answer:
+            return replace(answer, delay=0.0, pace=0.0, conduct=Conduct())
+
+        made = await self._respond(checked, _never, background=False, instead=None, change=at_once, batch_id=batch_id)
+        if not isinstance(made, dict):
+            raise ApiProblem(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
+        return made
+
+    def tokens_of(self, body: Any) -> int:
+        """Return the input tokens of a request; 0 where it is refused."""
+        try:
+            return make_context(self._state, check_create(body)).tokens
+        except ApiProblem:
+            return 0
+
     async def _respond(
         self,
         checked: dict[str, Any],
@@ -135,13 +162,15 @@ class Responses:
         background: bool,
         instead: Answer | None,
         change: Change | None,
+        batch_id: str | None = None,
     ) -> dict[str, Any] | EventStream | Gone:
         context = make_context(self._state, checked)
         self._stores.use(searched_stores(checked))
         self._check(context)
-        self._rate_limits.admit(context.model, context.tokens + checked.get("max_output_tokens", 0))
+        if batch_id is None:
+            self._rate_limits.admit(context.model, context.tokens + checked.get("max_output_tokens", 0))
         streamed = bool(checked.get("stream"))
-        work = Work(self._shop, context, background=background, streamed=streamed)
+        work = Work(self._shop, context, background=background, streamed=streamed, batch_id=batch_id)
         if change is not None:
             work.change = change
         self._active[work.id] = work
@@ -309,3 +338,8 @@ def _nobody_reads(stopped: Stopped) -> Gone:
     if stopped.reason == "closing":
         raise ApiProblem(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
     return Gone()
+
+
+async def _never() -> Message:
+    """The channel of a client that never leaves."""
+    return await asyncio.get_running_loop().create_future()

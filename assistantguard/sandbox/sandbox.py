@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import openai
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.sandbox.batches import BatchProcessing
 from assistantguard.sandbox.billing import Billing
 from assistantguard.sandbox.script import Script, echo
 from assistantguard.sandbox.state import State
@@ -38,7 +39,7 @@ _PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
 
 
 class Sandbox:
-    """OpenAI's Responses, Conversations, Files and Vector stores on loopback, with a scripted model.
+    """OpenAI's Responses, Conversations, Files, Vector stores and Batches on loopback, with a scripted model.
 
     ::
 
@@ -52,6 +53,7 @@ class Sandbox:
             None for an echo.
         faults: What goes wrong, and when.
         embedding: How vector stores embed files; None embeds them at once.
+        batches: How batches are processed; None does them at once.
         api_key: The key that requests must carry; None takes any.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
@@ -79,6 +81,7 @@ class Sandbox:
         *,
         faults: Sequence[Fault] = (),
         embedding: Embedding | None = None,
+        batches: BatchProcessing | None = None,
         api_key: str | None = DEFAULT_KEY,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -119,6 +122,7 @@ class Sandbox:
             model_in_thread=model_in_thread,
             faults=faults,
             embedding=embedding or Embedding(),
+            batches=batches or BatchProcessing(),
             api_key=api_key,
             background=background,
             on_disconnect=on_disconnect,
@@ -220,6 +224,23 @@ class Sandbox:
     def expire_store(self, store_id: str) -> None:
         """Let a vector store expire now, behind the client's back; one that does not exist is passed over."""
         self._on_server(lambda: self._application.expire_store(store_id))
+
+    def expire_batch(self, batch_id: str) -> None:
+        """Let a batch expire now, with the requests done that were due by now.
+
+        Raises:
+            KeyError: There is none of that id.
+        """
+        self._on_server(lambda: self._application.batches.expire(batch_id))
+
+    @property
+    def batches(self) -> BatchProcessing:
+        """How batches are processed. Assign another at any time; it is for batches that are created afterwards."""
+        return self._application.batches.processing
+
+    @batches.setter
+    def batches(self, processing: BatchProcessing) -> None:
+        self._application.batches.processing = processing
 
     def _on_server(self, action: Callable[[], T]) -> T:
         return action() if self._server is None else self._server.call(action)

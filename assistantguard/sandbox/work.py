@@ -59,12 +59,16 @@ class Work:
         context: What stands before the model.
         background: Whether it was asked for in the background.
         streamed: Whether it was asked for as a stream.
+        batch_id: The batch it is a line of; None where it is none's.
     """
 
-    def __init__(self, shop: Shop, context: Context, *, background: bool, streamed: bool) -> None:
+    def __init__(
+        self, shop: Shop, context: Context, *, background: bool, streamed: bool, batch_id: str | None = None
+    ) -> None:
         self._shop = shop
         self.context = context
         self.background = background
+        self._batch_id = batch_id
         self.id = shop.state.ids.make("resp_")
         self.signal = Signal()
         """Stops it."""
@@ -144,7 +148,8 @@ class Work:
             output_tokens=0,
             reasoning_tokens=0,
             file_searches=0,
-            service_tier=tier_of(context.body),
+            service_tier=tier_of(context.body) if self._batch_id is None else "batch",
+            batch_id=self._batch_id,
             billed=billed,
             usage_reported=False,
         )

@@ -177,8 +177,8 @@ def test_the_application_works_in_process() -> None:
 
 def test_a_request_outside_the_api_is_refused_in_its_shape(call: Any) -> None:
     with Sandbox() as sandbox:
-        with pytest.raises(openai.NotFoundError, match=r"Invalid URL \(GET /v1/batches\)"):
-            call(sandbox, "get", "/batches", cast_to=object)
+        with pytest.raises(openai.NotFoundError, match=r"Invalid URL \(GET /v1/models\)"):
+            call(sandbox, "get", "/models", cast_to=object)
         with pytest.raises(openai.APIStatusError, match="Not allowed to PUT") as caught:
             call(sandbox, "put", "/responses", cast_to=object)
         assert caught.value.status_code == 405
