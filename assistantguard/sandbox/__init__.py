@@ -22,7 +22,7 @@ from assistantguard.sandbox.conduct import After, Conduct
 from assistantguard.sandbox.effects import Ending, Refusal
 from assistantguard.sandbox.faults import Fault
 from assistantguard.sandbox.rate_limits import AdmittedRequest, RateLimiting, RateLimits
-from assistantguard.sandbox.sandbox import Sandbox, serve
+from assistantguard.sandbox.sandbox import Sandbox
 from assistantguard.sandbox.script import (
     Answer,
     FileSearch,
@@ -33,6 +33,7 @@ from assistantguard.sandbox.script import (
     ToolCalls,
     replay,
 )
+from assistantguard.sandbox.serving import serve
 from assistantguard.sandbox.stores import Embedding
 
 __all__ = [

@@ -81,6 +81,7 @@ class Application:
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
         limits: The rate limits; None enforces none.
+        window_seconds: When background work begins that is to be done within a completion window.
         log_requests: How many of the newest requests are kept; None is all.
     """
 
@@ -98,6 +99,7 @@ class Application:
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
         limits: Limits | None,
+        window_seconds: Mapping[str, float],
         log_requests: int | None,
     ) -> None:
         self.requests: deque[RecordedRequest] = deque(maxlen=log_requests)
@@ -116,6 +118,7 @@ class Application:
             rate_limits=self.rate_limits,
             background=background,
             on_disconnect=on_disconnect,
+            window_seconds=window_seconds,
         )
         self.batches = Batches(state, self._files, self._responses, batches)
         self._conversations = Conversations(state)

@@ -23,6 +23,7 @@ __all__ = ["BilledCall", "Billing", "PromptCache", "Totals", "knows_cache_option
 
 CACHE_MINIMUM = 1024
 CACHE_STEP = 128
+_WINDOW_DISCOUNTS = {"2h": Decimal("0.3"), "8h": Decimal("0.4")}
 
 
 @lru_cache(maxsize=512)
@@ -114,6 +115,8 @@ class BilledCall:
     """Whether the client was told."""
     batch_id: str | None = None
     """The batch whose line it was."""
+    completion_window: str | None = None
+    """The window of a background response that was to be done within it: ``2h`` or ``8h``, at a lower price."""
 
     @property
     def cost(self) -> Decimal | None:
@@ -127,7 +130,12 @@ class BilledCall:
             ("output_tokens", self.output_tokens),
             ("storage_searches", self.file_searches),
         )
-        return _cost(self.model, self.service_tier, tuple(pair for pair in usage if pair[1]))
+        tier, counted = self.service_tier, tuple(pair for pair in usage if pair[1])
+        cost = _cost(self.model, tier, counted)
+        if cost is None or self.completion_window is None:
+            return cost
+        tokens = _cost(self.model, tier, tuple(pair for pair in counted if pair[0] != "storage_searches"))
+        return None if tokens is None else cost - tokens * _WINDOW_DISCOUNTS[self.completion_window]
 
 
 @lru_cache(maxsize=65_536)

@@ -13,11 +13,11 @@ from assistantguard._parameters import query_integer
 from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.errors import ConfigurationError
 from assistantguard.sandbox.billing import Billing, PromptCache
-from assistantguard.sandbox.conduct import Conduct
+from assistantguard.sandbox.conduct import After, Conduct
 from assistantguard.sandbox.context import make_context
 from assistantguard.sandbox.output import searched_stores
 from assistantguard.sandbox.paging import page
-from assistantguard.sandbox.parameters import check_create, check_input_tokens
+from assistantguard.sandbox.parameters import check_create, check_input_tokens, completion_window
 from assistantguard.sandbox.problems import script_problem
 from assistantguard.sandbox.script import Answer, Script, as_answer
 from assistantguard.sandbox.state import check_pairs
@@ -41,6 +41,7 @@ __all__ = ["BackgroundMode", "OnDisconnect", "Responses"]
 
 BackgroundMode: TypeAlias = Literal["supported", "refused", "foreground"]
 OnDisconnect: TypeAlias = Literal["stop", "complete"]
+_WINDOW_SECONDS = {"2h": 3600.0, "8h": 4 * 3600.0}
 Change: TypeAlias = Callable[[Answer], Answer]
 
 
@@ -56,6 +57,7 @@ class Responses:
         rate_limits: What each request's tokens are counted against.
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
+        window_seconds: When background work begins that is to be done within a completion window.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Responses:
         rate_limits: RateLimiting,
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
+        window_seconds: Mapping[str, float],
     ) -> None:
         self._state = state
         self._model = model
@@ -76,6 +79,7 @@ class Responses:
         self._stores = stores
         self._rate_limits = rate_limits
         self._background = background
+        self._window_seconds = {**_WINDOW_SECONDS, **window_seconds}
         self._survives = on_disconnect == "complete"
         self._shop = Shop(state, billing, PromptCache(), stores)
         self._active: dict[str, Work] = {}
@@ -170,7 +174,8 @@ class Responses:
         if batch_id is None:
             self._rate_limits.admit(context.model, context.tokens + checked.get("max_output_tokens", 0))
         streamed = bool(checked.get("stream"))
-        work = Work(self._shop, context, background=background, streamed=streamed, batch_id=batch_id)
+        window = completion_window(checked) if background else None
+        work = Work(self._shop, context, background=background, streamed=streamed, batch_id=batch_id, window=window)
         if change is not None:
             work.change = change
         self._active[work.id] = work
@@ -178,7 +183,7 @@ class Responses:
         try:
             if background:
                 handed_over = True
-                return self._in_background(work, receive, instead)
+                return self._in_background(work, receive, instead, window)
             watch = Watch(receive, lambda: self._left(work))
             try:
                 await self._begin(work, watch, instead)
@@ -227,7 +232,9 @@ class Responses:
             continue
         return work.document
 
-    def _in_background(self, work: Work, receive: Receive, instead: Answer | None) -> dict[str, Any] | EventStream:
+    def _in_background(
+        self, work: Work, receive: Receive, instead: Answer | None, window: str | None
+    ) -> dict[str, Any] | EventStream:
         if isinstance(self._model, Script) and instead is None:
             try:
                 instead = self._scripted(self._model, work)
@@ -235,12 +242,21 @@ class Responses:
                 self._state.responses.pop(work.id, None)
                 self._end(work)
                 raise
-        if instead is not None:
-            work.begin(instead)
+        if window is None:
+            self._start(work, instead)
+        else:
+            wait = After(seconds=self._window_seconds[window])
+            self._state.later(work.id, wait, lambda: self._start(work, instead), lambda: None)
+        return work.document if work.log is None else self._reader(work.id, -1, receive)
+
+    def _start(self, work: Work, answer: Answer | None) -> None:
+        if work.ended:
+            return
+        if answer is not None:
+            work.begin(answer)
         task = asyncio.create_task(self._make(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return work.document if work.log is None else self._reader(work.id, -1, receive)
 
     async def _make(self, work: Work) -> None:
         try:
@@ -289,6 +305,7 @@ class Responses:
         if work is not None:
             work.signal.stop("cancelled")
             work.halt()
+            self._end(work)
         return stored.document
 
     def delete(self, response_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`Sandbox`: a local, honest stand-in for OpenAI's API, and `serve`, the same for any program."""
+"""`Sandbox`: a local, honest stand-in for OpenAI's API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from assistantguard.sandbox.state import State
 from assistantguard.sandbox.stores import Embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from assistantguard.sandbox.script import Model, Scripted
     from assistantguard.sandbox.server import BackgroundServer
 
-__all__ = ["Sandbox", "serve"]
+__all__ = ["Sandbox"]
 
 T = TypeVar("T")
 
@@ -66,6 +66,8 @@ class Sandbox:
             the API documents; ``"complete"`` bills it and adds it to the conversation all the same.
         limits: Requests and tokens per minute: a `RateLimits` that every model has for itself, or a mapping of model
             names to them. None enforces none. What counts is told in `assistantguard.sandbox.rate_limits`.
+        window_seconds: How long background work waits before it is done that has a completion window: by window, in
+            seconds by the sandbox's clock; left out, ``{"2h": 3600, "8h": 14400}``.
         log_requests: How many of the newest requests `requests` holds; None is all.
         keep_responses: How many of the newest responses can be read again and continued; None is all.
         keep_calls: How many of the newest rows `billing` keeps at least; older ones count in its sums only. None is
@@ -90,6 +92,7 @@ class Sandbox:
         background: BackgroundMode = "supported",
         on_disconnect: OnDisconnect = "stop",
         limits: Limits | None = None,
+        window_seconds: Mapping[str, float] | None = None,
         log_requests: int | None = 10_000,
         keep_responses: int | None = None,
         keep_calls: int | None = None,
@@ -107,6 +110,11 @@ class Sandbox:
         ):
             if value not in known:
                 raise ConfigurationError(f"{name}={value!r} is not one of {', '.join(known)}")
+        for window, seconds in (window_seconds or {}).items():
+            if window not in {"2h", "8h"} or seconds < 0:
+                raise ConfigurationError(
+                    f"window_seconds={{{window!r}: {seconds!r}}}: give 0 seconds or more for the windows 2h and 8h"
+                )
         self._script = _as_script(model)
         self._accepted_key = api_key
         self._host = host
@@ -127,6 +135,7 @@ class Sandbox:
             background=background,
             on_disconnect=on_disconnect,
             limits=limits,
+            window_seconds=window_seconds or {},
             log_requests=log_requests,
         )
         self._server: BackgroundServer | None = None
@@ -341,67 +350,3 @@ def _extra_missing(error: ModuleNotFoundError) -> ConfigurationError:
         f"the sandbox needs the package {error.name!r}, which is not installed; "
         "run: pip install 'assistantguard[sandbox]'"
     )
-
-
-def serve(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    model: Sequence[Scripted] | Script | Model | None = None,
-    faults: Sequence[Fault] = (),
-    api_key: str | None = None,
-    background: BackgroundMode = "supported",
-    on_disconnect: OnDisconnect = "stop",
-    limits: Limits | None = None,
-    log_requests: int | None = 10_000,
-    keep_responses: int | None = None,
-    keep_calls: int | None = None,
-    on_start: Callable[[str], None] | None = None,
-) -> None:
-    """Serve a sandbox until the process is interrupted. Prints nothing.
-
-    Args:
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        model: See `Sandbox`.
-        faults: See `Sandbox`.
-        api_key: The key that requests must carry; None takes any.
-        background: See `Sandbox`.
-        on_disconnect: See `Sandbox`.
-        limits: See `Sandbox`.
-        log_requests: See `Sandbox`.
-        keep_responses: See `Sandbox`.
-        keep_calls: See `Sandbox`.
-        on_start: Called with the base URL once requests are answered.
-
-    Raises:
-        ConfigurationError: A value cannot work, the port cannot be had, or the packages of the `sandbox` extra are not
-            installed.
-    """
-    import threading
-
-    sandbox = Sandbox(
-        model,
-        faults=faults,
-        api_key=api_key,
-        host=host,
-        port=port,
-        background=background,
-        on_disconnect=on_disconnect,
-        limits=limits,
-        log_requests=log_requests,
-        keep_responses=keep_responses,
-        keep_calls=keep_calls,
-    )
-    try:
-        sandbox.__enter__()
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for a free one"
-        ) from error
-    try:
-        if on_start is not None:
-            on_start(sandbox.base_url)
-        threading.Event().wait()
-    finally:
-        sandbox.__exit__(None, None, None)
