@@ -264,10 +264,11 @@ class Batches:
                 self._end(batch, "expired", batch.expires)
 
     def _validate(self, batch: _Batch, moment: float) -> None:
+        lines: list[BatchLine] = []
         try:
             content = self._files.get(batch.asked["input_file_id"]).content
         except ApiProblem as problem:
-            lines, errors = [], [{"code": "invalid_request", "line": None, "message": str(problem), "param": None}]
+            errors = [{"code": "invalid_request", "line": None, "message": str(problem), "param": None}]
         else:
             lines, errors = read_lines(content, batch.asked["endpoint"])
         if not errors:
