@@ -89,7 +89,17 @@ from assistantguard.tools import ToolError, tool
 if TYPE_CHECKING:
     from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
-    from assistantguard.policies import Budget, TopicCheck
+    from assistantguard.policies import Budget, ModelRouting, Route, TopicCheck
+    from assistantguard.policies.routing_rules import (
+        Downgrade,
+        Fallback,
+        ForTenants,
+        ForUsers,
+        MatchingMessages,
+        Otherwise,
+        ShortMessages,
+        WithoutTools,
+    )
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
 __all__ = [
@@ -111,13 +121,20 @@ __all__ = [
     "CostCap",
     "DatabaseUnavailable",
     "DeletedThread",
+    "Downgrade",
     "Failure",
+    "Fallback",
+    "ForTenants",
+    "ForUsers",
     "GuardedThread",
     "Item",
     "JsonLinesSink",
     "LeaseLost",
     "Ledger",
+    "MatchingMessages",
     "MemoryLedger",
+    "ModelRouting",
+    "Otherwise",
     "OutcomeUnknown",
     "Policy",
     "PolicyRefused",
@@ -132,12 +149,14 @@ __all__ = [
     "ReplyUnavailable",
     "RequestRejected",
     "RetriesExhausted",
+    "Route",
     "RunFailed",
     "RunIncomplete",
     "RunState",
     "RunStopped",
     "RunStream",
     "RunTimedOut",
+    "ShortMessages",
     "Sink",
     "StreamEvent",
     "StructlogSink",
@@ -167,6 +186,7 @@ __all__ = [
     "UserThreads",
     "VectorStoreFailed",
     "VectorStoreReuse",
+    "WithoutTools",
     "default_policies",
     "drop_in",
     "observe",
@@ -179,10 +199,20 @@ _LATER = {
     "BudgetLine": "models.budget",
     "BudgetReport": "models.budget",
     "DeletedThread": "threads",
+    "Downgrade": "policies.routing_rules",
+    "Fallback": "policies.routing_rules",
+    "ForTenants": "policies.routing_rules",
+    "ForUsers": "policies.routing_rules",
+    "MatchingMessages": "policies.routing_rules",
+    "ModelRouting": "policies.routing",
+    "Otherwise": "policies.routing_rules",
+    "Route": "policies.route",
+    "ShortMessages": "policies.routing_rules",
     "ThreadInfo": "threads",
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",
     "UserThreads": "threads",
+    "WithoutTools": "policies.routing_rules",
     "drop_in": "dropin.opening",
 }
 

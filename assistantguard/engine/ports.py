@@ -66,6 +66,8 @@ class ModelRequest(Record):
     metadata: Mapping[str, str] = field(default_factory=dict)
     background: bool = False
     """Whether the server shall work on it in the background, where it can be cancelled."""
+    reasoning_effort: str | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

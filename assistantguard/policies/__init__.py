@@ -33,6 +33,8 @@ from assistantguard.policies.vector_stores import VectorStoreReuse
 
 if TYPE_CHECKING:
     from assistantguard.policies.budget import Budget
+    from assistantguard.policies.route import Route
+    from assistantguard.policies.routing import ModelRouting
     from assistantguard.policies.topics import TopicCheck, TopicJudge
 
 __all__ = [
@@ -44,12 +46,14 @@ __all__ = [
     "EmbedFiles",
     "Limit",
     "Metric",
+    "ModelRouting",
     "Policy",
     "PolicySet",
     "Refuse",
     "RepeatedCallBreaker",
     "Retry",
     "Rotate",
+    "Route",
     "Ruling",
     "Stop",
     "ThreadRotation",
@@ -76,4 +80,12 @@ def __getattr__(name: str) -> Any:
         from assistantguard.policies import topics
 
         return getattr(topics, name)
+    if name == "Route":
+        from assistantguard.policies.route import Route
+
+        return Route
+    if name == "ModelRouting":
+        from assistantguard.policies.routing import ModelRouting
+
+        return ModelRouting
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
