@@ -108,10 +108,10 @@ class ModelRouting(Policy):
 
     def _without_stay(self, view: View) -> Route:
         """As `_choose`, for a thread that was told to keep another model before."""
-        chosen, own = self._choose(view), f"to {view.model}: the assistant's own model"
-        return (
-            replace(chosen, model=chosen.model or view.model) if chosen else Route(view.model, reason=own, keep=False)
-        )
+        chosen = self._choose(view)
+        if chosen is None:
+            return Route(view.model, reason=f"to {view.model}: the assistant's own model", keep=False)
+        return replace(chosen, model=chosen.model or view.model)
 
     def _choose(self, view: View) -> Route | None:
         chosen: Route | None = None
