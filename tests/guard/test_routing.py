@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from assistantguard import (
     Otherwise,
     PolicyRefused,
     Price,
+    PriceBook,
     RetriesExhausted,
     Route,
     ShortMessages,
@@ -35,7 +35,7 @@ from assistantguard import (
 )
 from assistantguard.events import PolicyObserved, RequestSettled, RunRetried, RunSettled, RunStarted
 from assistantguard.policies import View
-from assistantguard.sandbox import Fault, FunctionCall, ModelRequest, Sandbox
+from assistantguard.sandbox import Fault, Sandbox
 from assistantguard.traffic_events import RunRouted
 from tests.support.budgets import of_user
 from tests.support.checks import check_all, check_books, check_holds
@@ -75,9 +75,7 @@ def test_a_turn_is_sent_booked_and_told_with_what_the_rules_chose(world: World, 
     assert (body["model"], body["reasoning"], body["service_tier"]) == (SMALL, {"effort": "low"}, "flex")
     (entry,) = bot.ledger.entries()
     assert entry.model == reply.run.model == SMALL
-    price = bot.guard.session.prices.price(SMALL, "flex") if hasattr(bot.guard, "session") else None
-    assert reply.cost == entry.cost == sandbox.billing.cost
-    assert price is None or price.cost(entry.usage) == entry.cost
+    assert reply.cost == entry.cost == sandbox.billing.cost == PriceBook().cost(entry.usage, SMALL, "flex")
     (routed,) = bot.all(RunRouted)
     assert (routed.model, routed.from_model, routed.policy) == (SMALL, LARGE, "ModelRouting")
     assert (routed.reasoning_effort, routed.service_tier, routed.kept) == ("low", "flex", True)
@@ -167,7 +165,6 @@ def test_a_switch_that_loses_more_cached_input_than_it_saves_is_not_made(world: 
     (stays,) = bot.all(RunRouted)
     assert (stays.model, stays.from_model, stays.kept) == (LARGE, LARGE, False)
     assert stays.reason.startswith(f"stays with {LARGE}: near would save")
-    # With an hour in between nothing is left in the cache.
     check_books(bot, sandbox)
     check_holds(bot)
 
@@ -180,12 +177,10 @@ def test_what_a_switch_loses_is_told_as_the_bill_shows_it(world: World) -> None:
     bot.chat("Many thanks!")
     assert asked(sandbox) == [LARGE, LARGE, SMALL]
     routed = bot.all(RunRouted)[-1]
-    context = bot.default.state.context_tokens if hasattr(bot.default, "state") else None
     read = sandbox.billing.calls[-1].input_tokens
     assert sandbox.billing.calls[-1].cached_tokens == 0
     # It would have read nearly all of it at 0.20 instead of writing it at 2.50.
     assert routed.switch_cost is not None
-    assert context is None or context > 1_024
     assert Decimal("0.9") < routed.switch_cost / (Decimal(read) * Decimal("2.30") / 10**6) <= 1
 
 
@@ -321,10 +316,9 @@ def test_a_model_without_a_price_is_refused_under_a_dollar_limit(world: World) -
     bot = bot_of(world, sandbox, CostCap(session=1), ModelRouting([lambda _: Route("no-price")]))
     with pytest.raises(PolicyRefused, match=r"'no-price' has no known price: give it with prices=\{'no-price'"):
         bot.chat("Hello?")
-    bot = bot_of(
-        world, sandbox, CostCap(session=1), ModelRouting([lambda _: Route("gpt-4.1-mini", service_tier="flex")])
-    )
-    with pytest.raises(PolicyRefused, match="'gpt-4.1-mini' has no known price at service tier 'flex'"):
+    no_tier = ModelRouting([lambda _: Route("gpt-4.1-mini", service_tier="flex")])
+    bot = bot_of(world, sandbox, CostCap(session=1), no_tier)
+    with pytest.raises(PolicyRefused, match=r"'gpt-4\.1-mini' has no known price at service tier 'flex'"):
         bot.chat("Hello?")
     assert asked(sandbox) == []
     assert sandbox.billing.cost == 0
@@ -410,10 +404,7 @@ def test_a_thread_of_an_earlier_version_loads(world: World, tmp_path: Path) -> N
 
 
 def test_tools_that_a_run_asked_for_are_answered_by_the_same_model(world: World) -> None:
-    def once(request: ModelRequest) -> str | FunctionCall:
-        return order_desk(request)
-
-    sandbox, lookups, calls = world.sandbox(once), Lookups(), list[str]()
+    sandbox, lookups, calls = world.sandbox(order_desk), Lookups(), list[str]()
 
     def rule(view: View) -> Route | None:
         calls.append(view.model)
@@ -423,6 +414,3 @@ def test_tools_that_a_run_asked_for_are_answered_by_the_same_model(world: World)
     bot.chat("Where is order W1?")
     assert asked(sandbox) == [SMALL, SMALL]
     assert calls == [LARGE]
-
-
-Make = Callable[..., Any]

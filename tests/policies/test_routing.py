@@ -259,9 +259,9 @@ def test_a_fallback_for_one_model_leaves_the_others_alone() -> None:
         (lambda: Route("gpt-5", service_tier="cheap"), "service_tier is 'cheap', it must be one of 'auto', 'default'"),
         (lambda: Route("gpt-4o", reasoning_effort="low"), "'gpt-4o' takes none: leave it out"),
         (lambda: ModelRouting([]), "ModelRouting rules is"),
-        (lambda: ModelRouting("gpt-5"), "ModelRouting rules is 'gpt-5'"),
+        (lambda: ModelRouting("gpt-5"), "ModelRouting rules is 'gpt-5'"),  # type: ignore[arg-type]
         (lambda: ModelRouting([Route("gpt-5")]), "give a rule such as ShortMessages"),  # type: ignore[list-item]
-        (lambda: ModelRouting([ShortMessages]), "give a rule such as ShortMessages"),
+        (lambda: ModelRouting([ShortMessages]), "give a rule such as ShortMessages"),  # type: ignore[list-item]
         (lambda: ModelRouting([Otherwise("a")], typical_output=0), "typical_output is 0"),
         (lambda: ModelRouting([Otherwise("a")], cache_seconds=-1), "cache_seconds is -1"),
         (lambda: Otherwise(5), "Otherwise leads to 5: name a model"),  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ def test_a_fallback_for_one_model_leaves_the_others_alone() -> None:
         (lambda: Fallback("a", remember=-1), "Fallback remember is -1"),
         (lambda: Fallback(()), "name a model, or several"),
         (lambda: Fallback(Route(service_tier="flex")), "a route without a model"),
-        (lambda: chosen(ModelRouting([lambda _: "gpt-5"]), view()), "a rule of ModelRouting returned 'gpt-5'"),  # type: ignore[arg-type, return-value]
+        (lambda: chosen(ModelRouting([lambda _: "gpt-5"]), view()), "a rule of ModelRouting returned 'gpt-5'"),  # type: ignore[list-item]
         (lambda: chosen(ModelRouting([Downgrade("a")]), view()), "Downgrade looks at a budget .* the guard has none"),
         (
             lambda: chosen(ModelRouting([Downgrade("a", budget="week")]), view(budgets_left=budgets(day=1))),
