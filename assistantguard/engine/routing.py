@@ -78,13 +78,14 @@ class Routing:
         """Where the next attempt goes, if not to the model that has failed. See `go`."""
         if run.pinned:
             return None
-        view = replace(self._view(thread, run, ""), failure=failure)
+        view = replace(self._view(thread, run, ""), failure=failure, will_rotate=_no)
         ruling = await self._ask(view)
         route = ruling.decision
         if not isinstance(route, Route) or route.model in {None, run.model}:
             return None
         model = route.model or run.model
-        cost = switch_between(view, run.model, model, view.service_tier) if thread.answered_by == run.model else None
+        loses = thread.answered_by in {None, run.model}
+        cost = switch_between(view, run.model, model, view.service_tier) if loses else Decimal(0)
         event = self._event(thread, run, run.model, ruling.policy, route, cost)
         event.model = model
         return Elsewhere(route, model, event)
@@ -180,6 +181,10 @@ class Routing:
         """The bound on the context was counted as one model reads it: widen it for one with another encoding."""
         if tokens.encoding_name(before)[0] != tokens.encoding_name(after)[0]:
             thread.context_at_most = max(thread.context_at_most, _OTHER_ENCODING * thread.context_tokens)
+
+
+def _no() -> bool:
+    return False
 
 
 def _unread() -> Mapping[str, float]:

@@ -350,6 +350,27 @@ def test_rules_see_who_asks_and_which_tools_there_are(world: World) -> None:
     assert asked(sandbox) == [LARGE, OTHER, SMALL]
 
 
+def test_a_context_that_another_model_may_read_as_more_tokens_is_reserved_as_such(world: World) -> None:
+    claims, ledger = list[Decimal](), WatchedLedger()
+    reserve = ledger.reserve
+
+    def noted(hold_id: str, wanted: Any, expires_at: float) -> Any:
+        claims.append(max(claim.amount for claim in wanted if claim.metric == "tokens"))
+        return reserve(hold_id, wanted, expires_at)
+
+    ledger.reserve = noted  # type: ignore[method-assign]
+    sandbox = world.sandbox(["Yes."] * 9)
+    assistant = Assistant("gpt-5-mini", max_output_tokens=100)
+    rules = ModelRouting([MatchingMessages("nano", "gpt-5-nano"), MatchingMessages("old", "gpt-4-turbo")])
+    bot = bot_of(world, sandbox, rules, assistant=assistant, ledger=ledger)
+    for message in (LONG, "And with nano?", "And with the old one?"):
+        bot.chat(message)
+    assert asked(sandbox) == ["gpt-5-mini", "gpt-5-nano", "gpt-4-turbo"]
+    context = sandbox.billing.calls[1].input_tokens
+    assert claims[1] < context + 300
+    assert claims[2] > 4 * context
+
+
 def test_what_a_rule_raises_the_turn_raises_and_nothing_is_sent(world: World) -> None:
     def broken(view: View) -> Route:
         raise ValueError("the classifier has no words")
