@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.routing [--json] [--turns N]
+    python -m benchmarks.routing [--json]
 
 The workload is played on the sandbox, which bills as the API does, prompt cache included: conversations of ten messages
 with users of a shop, three easy ones for each hard one. It is played four times with the same messages and the same
@@ -11,9 +11,11 @@ answers: everything on the large model, everything on the small one, routed by r
 (``stay=False``). ``hard_on_large`` is the share of the hard questions that the large model answered: the reason not to
 take the small model for all.
 
-``cpu_us`` is the CPU time that a turn takes more with rules of each kind that choose nothing than without a policy
-that routes: the difference of the median turns, where the sides take turns with the same message at a canned server in
-the process.
+It is played a second time with a document of about 6,000 tokens in each conversation's first message, and without
+rotation, where a switch loses more.
+
+``cpu_us`` is the CPU time of asking rules of each kind that choose nothing, which is what such rules add to a turn; and
+that of a whole turn at a canned server in the process, for comparison.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import gc
 import json
 import statistics
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -37,14 +40,20 @@ from assistantguard import (
     ModelRouting,
     Otherwise,
     Policy,
+    RunState,
     ShortMessages,
+    ThreadState,
+    TransientRetry,
     WithoutTools,
     default_policies,
     tokens,
 )
+from assistantguard._blocking import block_on
+from assistantguard.engine.asking import Asking
+from assistantguard.engine.routing import Routing
 from assistantguard.policies import View
 from assistantguard.sandbox import ModelRequest, Sandbox
-from benchmarks._sides import BATCH, WARM_UP, assistant
+from benchmarks._sides import assistant
 from benchmarks.canned import CannedServer
 
 __all__ = ["main", "measure", "measure_cpu", "measure_saving"]
@@ -61,6 +70,7 @@ HARD = (
 )
 SHORT_ANSWER = "It is on its way, and should be at your door by Thursday noon."
 LONG_ANSWER = "The pressure, the pump and the grinder make the difference, and hard water decides how long. " * 5
+DOCUMENT = "Page {n} of the manual: fill the tank, rinse the filter, and descale after two hundred cups. " * 280
 PLAIN = "Thank you. And the parcel, when is it going to be here? I am at home on Thursday morning only."
 
 
@@ -83,12 +93,13 @@ def rules() -> list[Any]:
     return [MatchingMessages(r"\b(compare|why)\b", LARGE), Otherwise(SMALL)]
 
 
-def measure_saving(conversations: int = 8, turns: int = 10) -> dict[str, dict[str, Any]]:
+def measure_saving(conversations: int = 8, turns: int = 10, *, document: bool = False) -> dict[str, dict[str, Any]]:
     """Play the workload with each way to choose a model; figures by way.
 
     Args:
         conversations: Conversations, all of them under way at once.
         turns: Messages of each.
+        document: Whether each begins with a document, and none is rotated.
     """
     tokens.wait_until_ready()
     ways: dict[str, tuple[str, list[Policy]]] = {
@@ -97,20 +108,24 @@ def measure_saving(conversations: int = 8, turns: int = 10) -> dict[str, dict[st
         "routed": (LARGE, [ModelRouting(rules())]),
         "routed_unweighed": (LARGE, [ModelRouting(rules(), stay=False)]),
     }
-    rows = {way: _play(model, policies, conversations, turns) for way, (model, policies) in ways.items()}
+    rows = {
+        way: _play(model, policies, conversations, turns, document=document) for way, (model, policies) in ways.items()
+    }
     dearest = Decimal(rows["large"]["cost"])
     for row in rows.values():
         row["saved"] = round(1 - float(Decimal(row["cost"]) / dearest), 4)
     return rows
 
 
-def _play(model: str, policies: list[Policy], conversations: int, turns: int) -> dict[str, Any]:
+def _play(model: str, policies: list[Policy], conversations: int, turns: int, *, document: bool) -> dict[str, Any]:
     hard = on_large = 0
-    all_policies = [*default_policies(), *policies]
+    all_policies = [*([TransientRetry()] if document else default_policies()), *policies]
     with Sandbox(answer, model_in_thread=False) as sandbox:
         bot = AssistantGuard(sandbox.client(), Assistant(model, INSTRUCTIONS), all_policies, sinks=[])
         threads = [bot.thread() for _ in range(conversations)]
         said = [messages(number, turns) for number in range(conversations)]
+        for number, texts in enumerate(said if document else ()):
+            texts[0] = DOCUMENT.format(n=number) + texts[0]
         for turn in range(turns):
             for thread, texts in zip(threads, said, strict=True):
                 reply = thread.chat(texts[turn])
@@ -148,61 +163,71 @@ def idle_rules() -> list[Any]:
     ]
 
 
-def measure_cpu(turns: int = 600) -> dict[str, float]:
+def measure_cpu(batches: int = 30) -> dict[str, float]:
     """Measure what rules that choose nothing add to a turn, in microseconds of CPU time.
 
     Args:
-        turns: Turns of each side, taken by turns.
+        batches: Batches of 100 turns whose rules are asked; the median batch counts.
     """
     tokens.wait_until_ready()
     budget = Budget("application", tokens=10**12, warn_at=())
     sides: dict[str, list[Policy]] = {
-        "without": [],
         "rules": [ModelRouting(idle_rules())],
-        "budget": [budget],
-        "budget_and_rules": [ModelRouting([*idle_rules(), Downgrade(SMALL)]), budget],
+        "rules_and_downgrade": [ModelRouting([*idle_rules(), Downgrade(SMALL)]), budget],
     }
-    bots = {
-        side: AssistantGuard(CannedServer().client(), assistant(), [*default_policies(), *policies], sinks=[])
-        for side, policies in sides.items()
-    }
-    taken: dict[str, list[float]] = {side: [] for side in sides}
-    threads: dict[str, Any] = {}
-    gc.collect()
-    for number in range(-WARM_UP * BATCH, turns):
-        for side in sides if number % 2 else reversed(sides):
-            if number % BATCH == 0:
-                threads[side] = bots[side].thread()
-            began = time.thread_time()
-            threads[side].chat(PLAIN)
-            if number >= 0:
-                taken[side].append((time.thread_time() - began) * 1e6)
-    for bot in bots.values():
+    figures: dict[str, float] = {}
+    for side, policies in sides.items():
+        bot = AssistantGuard(CannedServer().client(), assistant(), [*default_policies(), *policies], sinks=[])
+        turns = [_timed(lambda: bot.chat(PLAIN)) for _ in range(100)]  # noqa: B023 - it is called at once
+        figures["turn"] = round(statistics.median(turns), 1)
+        engine = bot._engine  # noqa: SLF001 - what a turn asks is asked without the rest of the turn
+        routing = Routing(engine.session, engine.driver, Asking(engine.session, engine.driver))
+        thread = ThreadState("thread", generation_id="conv", context_tokens=2_000, context_known=True)
+        run = RunState("run", "thread", engine.session.assistant.model)
+        taken = [_timed(lambda: _ask(routing, thread, run), 100) for _ in range(batches)]  # noqa: B023 - likewise
+        figures[side] = round(statistics.median(taken), 1)
         bot.close()
-    median = {side: statistics.median(seconds) for side, seconds in taken.items()}
-    return {
-        "turn": round(median["without"], 1),
-        "rules": round(median["rules"] - median["without"], 1),
-        "rules_and_downgrade": round(median["budget_and_rules"] - median["budget"], 1),
-    }
+    return figures
 
 
-def measure(turns: int = 600) -> dict[str, Any]:
+def _ask(routing: Routing, thread: ThreadState, run: RunState) -> None:
+    if block_on(routing.choose(thread, run, PLAIN)) is not None:
+        raise RuntimeError("a rule that shall choose nothing chose something")
+
+
+def _timed(work: Callable[[], object], times: int = 1) -> float:
+    """Microseconds of this thread's CPU time."""
+    gc.collect(0)
+    began = time.thread_time()
+    for _ in range(times):
+        work()
+    return (time.thread_time() - began) / times * 1e6
+
+
+def measure() -> dict[str, Any]:
     """All figures."""
-    return {"saving": measure_saving(), "cpu_us": measure_cpu(turns)}
+    return {
+        "saving": measure_saving(),
+        "saving_with_documents": measure_saving(document=True),
+        "cpu_us": measure_cpu(),
+    }
 
 
 def show(figures: dict[str, Any]) -> None:
     """Print them as two tables."""
-    print(f"{'':<18}{'US dollars':>12}{'saved':>8}{'hard on large':>15}{'cached':>8}  requests")
-    for way, row in figures["saving"].items():
-        cached = row["cached_tokens"] / row["input_tokens"]
-        made = ", ".join(f"{model} {count}" for model, count in row["requests"].items())
-        shown = f"{Decimal(row['cost']):>12.6f}{row['saved']:>8.0%}{row['hard_on_large']:>15.0%}{cached:>8.0%}"
-        print(f"{way:<18}{shown}  {made}")
+    for table in ("saving", "saving_with_documents"):
+        print(
+            f"{table.replace('_', ' '):<22}{'US dollars':>12}{'saved':>8}{'hard on large':>15}{'cached':>8}  requests"
+        )
+        for way, row in figures[table].items():
+            cached = row["cached_tokens"] / row["input_tokens"]
+            made = ", ".join(f"{model} {count}" for model, count in row["requests"].items())
+            shown = f"{Decimal(row['cost']):>12.6f}{row['saved']:>8.0%}{row['hard_on_large']:>15.0%}{cached:>8.0%}"
+            print(f"{way:<22}{shown}  {made}")
+        print()
     cpu = figures["cpu_us"]
     print(
-        f"\nCPU per turn: {cpu['turn']:.0f} µs without; rules that choose nothing add {cpu['rules']:.1f} µs, with a"
+        f"CPU per turn: {cpu['turn']:.0f} µs; rules that choose nothing are {cpu['rules']:.1f} µs of it, with a"
         f" downgrade that looks at a budget {cpu['rules_and_downgrade']:.1f} µs."
     )
 
@@ -211,9 +236,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--turns", type=int, default=600, help="turns whose CPU time is taken")
     options = parser.parse_args(arguments)
-    figures = measure(options.turns)
+    figures = measure()
     if options.json:
         print(json.dumps(figures))
     else:

@@ -230,6 +230,7 @@ class Rotation:
         thread.context_tokens = carried.tokens
         thread.context_at_most = carried.at_most
         thread.context_known = False
+        thread.read_by = {}
         thread.last_item_id = None
         thread.seed_items = seed_items
         thread.adopted = False

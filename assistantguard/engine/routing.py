@@ -70,8 +70,8 @@ class Routing:
             route = Route(reason=f"to {own}: the thread's own model")
         self._set(run, route, route.model or own)
         run.keeps_model = route.keep and route.model is not None
-        self._mind_encoding(thread, before, run.model)
         cost = switch_between(view, before, run.model, view.service_tier)
+        self._leave(thread, before, run.model)
         return self._event(thread, run, before, ruling.policy, route, cost)
 
     async def elsewhere(self, thread: ThreadState, run: RunState, failure: Failure) -> Elsewhere | None:
@@ -96,7 +96,7 @@ class Routing:
         self._set(run, elsewhere.route, elsewhere.model)
         run.attempts_elsewhere = run.attempt
         run.keeps_model = False
-        self._mind_encoding(thread, before, run.model)
+        self._leave(thread, before, run.model)
         self._session.emit(elsewhere.event)
 
     def _set(self, run: RunState, route: Route, model: str) -> None:
@@ -177,8 +177,12 @@ class Routing:
             caps += [PlacedCap(cap, budget.name, observed=False) for cap in found if cap.metric != "messages"]
         return caps
 
-    def _mind_encoding(self, thread: ThreadState, before: str, after: str) -> None:
-        """The bound on the context was counted as one model reads it: widen it for one with another encoding."""
+    def _leave(self, thread: ThreadState, before: str, after: str) -> None:
+        """Note what the model that is left has read, and widen the bound on the context for another encoding."""
+        if before == after:
+            return
+        if thread.context_known and thread.answered_by in {None, before}:
+            thread.read_by[before] = [float(thread.context_tokens), thread.last_used_at]
         if tokens.encoding_name(before)[0] != tokens.encoding_name(after)[0]:
             thread.context_at_most = max(thread.context_at_most, _OTHER_ENCODING * thread.context_tokens)
 

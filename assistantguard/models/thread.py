@@ -101,3 +101,5 @@ class ThreadState(Record):
     """The model that a policy chose and that the thread keeps; None for the assistant's."""
     answered_by: str | None = None
     """The model that gave the last answer: what the server keeps in its prompt cache, it keeps for that model."""
+    read_by: dict[str, list[float]] = field(default_factory=dict)
+    """Models that the generation was taken from: how many tokens of it each had read, and when, in Unix time."""

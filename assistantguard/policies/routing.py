@@ -34,7 +34,7 @@ class Switch(Value):
     saving: Decimal
     """How much less the other model asks where neither has anything in its cache; negative where it asks more."""
     loss: Decimal
-    """How much less the present model asks since it has read most of it before."""
+    """How much less the present model asks since it has read most of it before; of the other, as far as it has, too."""
 
     @property
     def pays(self) -> bool:
@@ -46,10 +46,11 @@ class ModelRouting(Policy):
     """Chooses the model, the reasoning effort and the service tier of each turn by rules, tried in order.
 
     The first rule that names a route decides; where none does, the thread keeps its model. Another model has nothing of
-    the conversation in its prompt cache. So a switch to a model that asks less is made only where it saves more on this
-    turn than the cached input of the present model is worth; a switch to one that asks more, after a rotation, or
-    between models without a known price is made as the rule says, and so is a route with ``force=True``. A run whose
-    model the application named itself (``runs.create(model=…)`` of a drop-in client) is not routed.
+    the conversation in its prompt cache, or only what it had read when the thread left it. So a switch to a model that
+    asks less is made only where it saves more on this turn than the cached input of the present model is worth; a
+    switch to one that asks more, after a rotation, or between models without a known price is made as the rule says,
+    and so is a route with ``force=True``. A run whose model the application named itself (``runs.create(model=…)`` of a
+    drop-in client) is not routed.
 
     Args:
         rules: `ShortMessages`, `MatchingMessages`, `WithoutTools`, `ForUsers`, `ForTenants`, `Downgrade`, `Fallback`,
@@ -153,9 +154,10 @@ class ModelRouting(Policy):
         return switch_of(
             view.prices.price(view.model, view.service_tier),
             view.prices.price(route.model, route.service_tier or view.service_tier),
-            cached_tokens(view, self.cache_seconds),
+            cached_tokens(view, view.model, self.cache_seconds),
             thread.context_tokens + tokens.estimate(view.message, view.model).tokens,
             output,
+            cached_tokens(view, route.model, self.cache_seconds),
         )
 
     def _after_failure(self, view: View, failure: Failure) -> Route | None:
@@ -194,7 +196,9 @@ class ModelRouting(Policy):
         return until > now
 
 
-def switch_of(present: Price | None, other: Price | None, cached: int, input_tokens: int, output: int) -> Switch | None:
+def switch_of(
+    present: Price | None, other: Price | None, cached: int, input_tokens: int, output: int, cached_there: int = 0
+) -> Switch | None:
     """What going from one model to another means for a request.
 
     Args:
@@ -203,21 +207,28 @@ def switch_of(present: Price | None, other: Price | None, cached: int, input_tok
         cached: How many of the input tokens the present model has in its cache.
         input_tokens: What the request reads.
         output: What is written.
+        cached_there: How many of the input tokens the other model has in its cache.
 
     Returns:
         The figures; None where a price is unknown.
     """
     if present is None or other is None:
         return None
+    fresh_here, known_here = _costs(present, cached, input_tokens, output)
+    fresh_there, known_there = _costs(other, cached_there, input_tokens, output)
+    return Switch(fresh_here - fresh_there, (fresh_here - known_here) - (fresh_there - known_there))
+
+
+def _costs(price: Price, cached: int, input_tokens: int, output: int) -> tuple[Decimal, Decimal]:
+    """What a request costs with nothing in the cache, and with so many tokens."""
     written = input_tokens if input_tokens >= _CACHE_MINIMUM else 0
     cached = min(cached, input_tokens)
     fresh = Usage(input_tokens=input_tokens, cache_write_tokens=written, output_tokens=output)
     known = replace(fresh, cached_tokens=cached, cache_write_tokens=max(0, written - cached))
-    without, with_cache, elsewhere = present.cost(fresh), present.cost(known), other.cost(fresh)
+    without, with_cache = price.cost(fresh), price.cost(known)
     assert without is not None
     assert with_cache is not None
-    assert elsewhere is not None
-    return Switch(without - elsewhere, without - with_cache)
+    return without, with_cache
 
 
 def switch_between(view: View, before: str, after: str, tier: str | None = None) -> Decimal | None:
@@ -226,22 +237,24 @@ def switch_between(view: View, before: str, after: str, tier: str | None = None)
         return Decimal(0)
     if view.prices is None:
         return None
-    price = view.prices.price(before, tier)
     size = view.thread.context_tokens + tokens.estimate(view.message, before).tokens
-    switch = switch_of(price, price, cached_tokens(view), size, 0)
+    here, there = view.prices.price(before, tier), view.prices.price(after, tier)
+    switch = switch_of(here, there, cached_tokens(view, before), size, 0, cached_tokens(view, after))
     return None if switch is None else switch.loss
 
 
-def cached_tokens(view: View, seconds: float = _CACHE_SECONDS) -> int:
-    """How much of a thread's context its model is expected to have in its prompt cache when the turn begins.
+def cached_tokens(view: View, model: str, seconds: float = _CACHE_SECONDS) -> int:
+    """How much of a thread's context a model is expected to have in its prompt cache when the turn begins.
 
-    None of it after a rotation, or where the thread was not used for so many seconds.
+    None of it after a rotation, or where it was not asked for so many seconds.
     """
     thread = view.thread
-    size = thread.context_tokens
-    if not thread.context_known or size < _CACHE_MINIMUM or view.now - thread.last_used_at > seconds:
+    size, read_at = float(thread.context_tokens), thread.last_used_at
+    if thread.answered_by not in {None, model} or (thread.answered_by is None and model != view.model):
+        size, read_at = thread.read_by.get(model, (0.0, 0.0))
+    if not thread.context_known or size < _CACHE_MINIMUM or view.now - read_at > seconds:
         return 0
-    return 0 if view.will_rotate() else size // _CACHE_STEP * _CACHE_STEP
+    return 0 if view.will_rotate() else int(size) // _CACHE_STEP * _CACHE_STEP
 
 
 def _is_of_model(failure: Failure) -> bool:

@@ -151,12 +151,30 @@ def test_what_is_saved_less_what_is_lost_is_the_difference_of_the_two_bills() ->
 
 
 def test_a_context_is_cached_in_steps_for_a_while_and_not_after_a_rotation() -> None:
-    assert cached_tokens(view(**long_talk(10_000))) == 9_984
-    assert cached_tokens(view(**long_talk(1_023))) == 0
-    assert cached_tokens(view(**long_talk(thread_context_known=False))) == 0
-    assert cached_tokens(view(**long_talk(thread_last_used_at=NOW - 1_801))) == 0
-    assert cached_tokens(view(**long_talk(thread_last_used_at=NOW - 61)), seconds=60) == 0
-    assert cached_tokens(view(will_rotate=lambda: True, **long_talk())) == 0
+    assert cached_tokens(view(**long_talk(10_000)), "large") == 9_984
+    assert cached_tokens(view(**long_talk(1_023)), "large") == 0
+    assert cached_tokens(view(**long_talk(thread_context_known=False)), "large") == 0
+    assert cached_tokens(view(**long_talk(thread_last_used_at=NOW - 1_801)), "large") == 0
+    assert cached_tokens(view(**long_talk(thread_last_used_at=NOW - 61)), "large", seconds=60) == 0
+    assert cached_tokens(view(will_rotate=lambda: True, **long_talk()), "large") == 0
+
+
+def test_a_model_that_was_left_has_what_it_had_read_then_for_a_while() -> None:
+    def seen(seconds: float, **values: Any) -> View:
+        read = {"small": [6_000.0, NOW - seconds]}
+        return view(**long_talk(thread_answered_by="large", thread_read_by=read, **values))
+
+    assert cached_tokens(view(**long_talk()), "small") == 0
+    assert cached_tokens(seen(60), "large") == 9_984
+    assert cached_tokens(seen(60), "small") == 5_888
+    assert cached_tokens(seen(1_801), "small") == 0
+    assert cached_tokens(seen(60, thread_context_known=False), "small") == 0
+    # Going back there loses that much less: 5,888 tokens at 2 less 0.20 dollars per million.
+    lost = switch_of(LARGE, SMALL, 9_984, 10_000, 100, 5_888)
+    assert lost == Switch(Decimal("0.0832"), Decimal("0.089856") - Decimal("0.0105984"))
+    routing = ModelRouting([Otherwise("small")], typical_output=100)
+    assert chosen(routing, seen(60)) == "small"
+    assert chosen(routing, seen(1_801)) is None
 
 
 def test_a_cheaper_model_is_taken_only_where_the_switch_pays(warm: None) -> None:
