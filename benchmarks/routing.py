@@ -5,11 +5,11 @@
     python -m benchmarks.routing [--json]
 
 The workload is played on the sandbox, which bills as the API does, prompt cache included: conversations of ten messages
-with users of a shop, three easy ones for each hard one. It is played four times with the same messages and the same
+with users of a shop, three easy ones for each hard one. It is played five times with the same messages and the same
 answers: everything on the large model, everything on the small one, routed by rules that weigh the loss of the cache
-(hard questions to the large model, all others to the small one), and by the same rules without weighing
-(``stay=False``). ``hard_on_large`` is the share of the hard questions that the large model answered: the reason not to
-take the small model for all.
+(hard questions to the large model, all others to the small one; a switch back must pay on the turn, or within three),
+and by the same rules without weighing (``stay=False``). ``hard_on_large`` is the share of the hard questions that the
+large model answered: the reason not to take the small model for all.
 
 It is played a second time with a document of about 6,000 tokens in each conversation's first message, and without
 rotation, where a switch loses more.
@@ -106,6 +106,7 @@ def measure_saving(conversations: int = 8, turns: int = 10, *, document: bool = 
         "large": (LARGE, []),
         "small": (SMALL, []),
         "routed": (LARGE, [ModelRouting(rules())]),
+        "routed_within_3": (LARGE, [ModelRouting(rules(), pays_within=3)]),
         "routed_unweighed": (LARGE, [ModelRouting(rules(), stay=False)]),
     }
     rows = {

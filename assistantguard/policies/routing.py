@@ -35,11 +35,12 @@ class Switch(Value):
     """How much less the other model asks where neither has anything in its cache; negative where it asks more."""
     loss: Decimal
     """How much less the present model asks since it has read most of it before; of the other, as far as it has, too."""
+    later: Decimal
+    """How much less the other model asks for the next such request, where each has read what it can have read."""
 
-    @property
-    def pays(self) -> bool:
-        """Whether it saves more than it loses."""
-        return self.saving > self.loss
+    def pays(self, within: int = 1) -> bool:
+        """Whether it saves more than it loses within so many turns."""
+        return self.saving + (within - 1) * self.later > self.loss
 
 
 class ModelRouting(Policy):
@@ -47,16 +48,18 @@ class ModelRouting(Policy):
 
     The first rule that names a route decides; where none does, the thread keeps its model. Another model has nothing of
     the conversation in its prompt cache, or only what it had read when the thread left it. So a switch to a model that
-    asks less is made only where it saves more on this turn than the cached input of the present model is worth; a
-    switch to one that asks more, after a rotation, or between models without a known price is made as the rule says,
-    and so is a route with ``force=True``. A run whose model the application named itself (``runs.create(model=…)`` of a
-    drop-in client) is not routed.
+    asks less is made only where it saves more on this turn (or within `pays_within` turns) than the cached input of the
+    present model is worth; a switch to one that asks more, after a rotation, or between models without a known price is
+    made as the rule says, and so is a route with ``force=True``. A run whose model the application named itself
+    (``runs.create(model=…)`` of a drop-in client) is not routed.
 
     Args:
         rules: `ShortMessages`, `MatchingMessages`, `WithoutTools`, `ForUsers`, `ForTenants`, `Downgrade`, `Fallback`,
             `Otherwise`, and functions of the view that return a `Route` or None.
         stay: Whether threads keep the model that they were routed to, and switches are weighed. False begins every
             turn anew with the assistant's model, and switches as the rules say.
+        pays_within: Turns within which a switch to a model that asks less must have paid for itself; 1 is the turn that
+            begins. More suits conversations that go on for long with the same model.
         typical_output: Output tokens of an answer, for threads that have none yet; later their own mean counts.
         cache_seconds: For how long after a turn its context is taken to be in the prompt cache.
 
@@ -70,6 +73,7 @@ class ModelRouting(Policy):
         rules: Sequence[Rule],
         *,
         stay: bool = True,
+        pays_within: int = 1,
         typical_output: int = 300,
         cache_seconds: float = _CACHE_SECONDS,
     ) -> None:
@@ -86,6 +90,7 @@ class ModelRouting(Policy):
                 )
         self.rules = tuple(rules)
         self.stay = bool(stay)
+        self.pays_within = at_least("ModelRouting pays_within", pays_within, 1) or 1
         self.typical_output = at_least("ModelRouting typical_output", typical_output, 1) or 1
         self.cache_seconds = float(at_least("ModelRouting cache_seconds", float(cache_seconds), 0.0) or 0.0)
         self._choosing = tuple(rule for rule in rules if not isinstance(rule, Fallback))
@@ -134,7 +139,7 @@ class ModelRouting(Policy):
         model = route.model or view.model
         if self.stay and not route.force and model != view.model:
             switch = self._switch(view, route)
-            if switch is not None and 0 < switch.saving <= switch.loss:
+            if switch is not None and switch.saving > 0 and not switch.pays(self.pays_within):
                 return Route(
                     reason=f"stays with {view.model}: {model} would save {switch.saving:.6f} US dollars on this turn"
                     f" and lose cached input worth {switch.loss:.6f} ({route.reason or 'a rule'})"
@@ -216,7 +221,9 @@ def switch_of(
         return None
     fresh_here, known_here = _costs(present, cached, input_tokens, output)
     fresh_there, known_there = _costs(other, cached_there, input_tokens, output)
-    return Switch(fresh_here - fresh_there, (fresh_here - known_here) - (fresh_there - known_there))
+    _, known_then = _costs(other, cached, input_tokens, output)
+    loss = (fresh_here - known_here) - (fresh_there - known_there)
+    return Switch(fresh_here - fresh_there, loss, known_here - known_then)
 
 
 def _costs(price: Price, cached: int, input_tokens: int, output: int) -> tuple[Decimal, Decimal]:

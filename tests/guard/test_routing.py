@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from assistantguard import (
     observe,
 )
 from assistantguard.events import PolicyObserved, RequestSettled, RunRetried, RunSettled, RunStarted
+from assistantguard.ledger import Claim, Hold
 from assistantguard.policies import View
 from assistantguard.sandbox import Fault, Sandbox
 from assistantguard.traffic_events import RunRouted
@@ -47,6 +49,20 @@ LARGE, SMALL, OTHER = "gpt-6-sol", "gpt-6-luna", "gpt-5-mini"
 RETRY = TransientRetry(4, wait=tenacity.wait_none())
 HARD = MatchingMessages("why", LARGE)
 LONG = "The parcel left the depot on Tuesday morning and is expected at the door by Thursday noon. " * 80
+
+
+class NotingLedger(WatchedLedger):
+    """Notes what is held for each request of a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[str, list[Decimal]] = {"tokens": [], "cost": []}
+
+    def reserve(self, hold_id: str, claims: Sequence[Claim], expires_at: float) -> Hold:
+        for claim in claims:
+            if claim.account.startswith("run:"):
+                self.held[claim.metric].append(claim.amount)
+        return super().reserve(hold_id, claims, expires_at)
 
 
 def bot_of(world: World, sandbox: Sandbox, *policies: Any, model: str = LARGE, **options: Any) -> Bot:
@@ -82,7 +98,8 @@ def test_a_turn_is_sent_booked_and_told_with_what_the_rules_chose(world: World, 
     assert routed.reason == f"to {SMALL}: it is easy"
     assert routed.switch_cost == 0
     assert routed.record()["event"] == "run.routed"
-    assert {bot.all(kind)[0].model for kind in (RunStarted, RequestSettled, RunSettled)} == {SMALL}
+    told = bot.all(RunStarted)[0].model, bot.all(RequestSettled)[0].model, bot.all(RunSettled)[0].model
+    assert told == (SMALL,) * 3
     names = [event.name for event in bot.events]
     assert names.index("turn.started") < names.index("run.started") < names.index("run.routed")
     check_all(bot, sandbox)
@@ -102,19 +119,11 @@ def test_what_a_rule_leaves_open_is_as_the_assistant_has_it(world: World) -> Non
 
 
 def test_the_hold_is_that_of_the_routed_model(world: World) -> None:
-    ledger, claimed = WatchedLedger(), list[Decimal]()
-    reserve = ledger.reserve
-
-    def noted(hold_id: str, claims: Any, expires_at: float) -> Any:
-        claimed.extend(claim.amount for claim in claims if claim.metric == "cost" and claim.account.startswith("run:"))
-        return reserve(hold_id, claims, expires_at)
-
-    ledger.reserve = noted  # type: ignore[method-assign]
-    sandbox = world.sandbox()
+    ledger, sandbox = NotingLedger(), world.sandbox()
     for rules in ([Otherwise(SMALL)], [Otherwise(Route(SMALL, service_tier="priority"))], [Otherwise(LARGE)]):
         assistant = Assistant(LARGE, max_output_tokens=1_000)
         bot_of(world, sandbox, ModelRouting(rules), assistant=assistant, ledger=ledger).chat("Hi")
-    small, prior, large = claimed
+    small, prior, large = ledger.held["cost"]
     assert Decimal("0.0005") < small < Decimal("0.0006")  # a thousand tokens at 0.50 a million, and a few read
     assert small < prior < large
     assert Decimal("0.01") < large
@@ -351,24 +360,19 @@ def test_rules_see_who_asks_and_which_tools_there_are(world: World) -> None:
 
 
 def test_a_context_that_another_model_may_read_as_more_tokens_is_reserved_as_such(world: World) -> None:
-    claims, ledger = list[Decimal](), WatchedLedger()
-    reserve = ledger.reserve
-
-    def noted(hold_id: str, wanted: Any, expires_at: float) -> Any:
-        claims.append(max(claim.amount for claim in wanted if claim.metric == "tokens"))
-        return reserve(hold_id, wanted, expires_at)
-
-    ledger.reserve = noted  # type: ignore[method-assign]
+    ledger = NotingLedger()
     sandbox = world.sandbox(["Yes."] * 9)
     assistant = Assistant("gpt-5-mini", max_output_tokens=100)
-    rules = ModelRouting([MatchingMessages("nano", "gpt-5-nano"), MatchingMessages("old", "gpt-4-turbo")])
+    rules = ModelRouting(
+        [MatchingMessages("nano", Route("gpt-5-nano", force=True)), MatchingMessages("old", "gpt-4-turbo")]
+    )
     bot = bot_of(world, sandbox, rules, assistant=assistant, ledger=ledger)
     for message in (LONG, "And with nano?", "And with the old one?"):
         bot.chat(message)
     assert asked(sandbox) == ["gpt-5-mini", "gpt-5-nano", "gpt-4-turbo"]
     context = sandbox.billing.calls[1].input_tokens
-    assert claims[1] < context + 300
-    assert claims[2] > 4 * context
+    assert ledger.held["tokens"][1] < context + 300
+    assert ledger.held["tokens"][2] > 4 * context
 
 
 def test_what_a_rule_raises_the_turn_raises_and_nothing_is_sent(world: World) -> None:

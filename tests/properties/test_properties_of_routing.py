@@ -22,6 +22,7 @@ from assistantguard import (
     TransientRetry,
 )
 from assistantguard.policies import View
+from assistantguard.policies.routing import Rule
 from tests.properties.acts import Act, Chore, Refusal, Vanish
 from tests.properties.stage import Colour
 from tests.properties.strategies import acts, chores, colours, manners, messages
@@ -56,7 +57,7 @@ def routings(draw: st.DrawFn) -> list[Policy]:
     def rule(view: View) -> Route | None:
         return next(said)
 
-    rules: list[object] = [rule]
+    rules: list[Rule] = [rule]
     if draw(st.booleans()):
         rules.insert(0, Downgrade(CHEAP, when_left=draw(st.sampled_from([0.2, 0.9]))))
     if draw(st.booleans()):
@@ -64,7 +65,7 @@ def routings(draw: st.DrawFn) -> list[Policy]:
         rules.append(Fallback((CHEAP, DEAR), after=draw(st.integers(1, 3)), remember=remember))
     return [
         TransientRetry(draw(st.integers(1, 3)), wait=wait_fixed(0.5)),
-        ModelRouting(rules, stay=draw(st.booleans())),  # type: ignore[arg-type] - rules of all kinds
+        ModelRouting(rules, stay=draw(st.booleans())),
     ]
 
 
