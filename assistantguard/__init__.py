@@ -90,7 +90,17 @@ from assistantguard.tools import ToolError, tool
 if TYPE_CHECKING:
     from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
-    from assistantguard.policies import Budget, Pacing, TopicCheck
+    from assistantguard.policies import Budget, ModelRouting, Pacing, Route, TopicCheck
+    from assistantguard.policies.routing_rules import (
+        Downgrade,
+        Fallback,
+        ForTenants,
+        ForUsers,
+        MatchingMessages,
+        Otherwise,
+        ShortMessages,
+        WithoutTools,
+    )
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
 __all__ = [
@@ -112,13 +122,20 @@ __all__ = [
     "CostCap",
     "DatabaseUnavailable",
     "DeletedThread",
+    "Downgrade",
     "Failure",
+    "Fallback",
+    "ForTenants",
+    "ForUsers",
     "GuardedThread",
     "Item",
     "JsonLinesSink",
     "LeaseLost",
     "Ledger",
+    "MatchingMessages",
     "MemoryLedger",
+    "ModelRouting",
+    "Otherwise",
     "OutcomeUnknown",
     "Pacing",
     "Policy",
@@ -134,12 +151,14 @@ __all__ = [
     "ReplyUnavailable",
     "RequestRejected",
     "RetriesExhausted",
+    "Route",
     "RunFailed",
     "RunIncomplete",
     "RunState",
     "RunStopped",
     "RunStream",
     "RunTimedOut",
+    "ShortMessages",
     "Sink",
     "StreamEvent",
     "StructlogSink",
@@ -170,6 +189,7 @@ __all__ = [
     "UserThreads",
     "VectorStoreFailed",
     "VectorStoreReuse",
+    "WithoutTools",
     "default_policies",
     "drop_in",
     "observe",
@@ -182,11 +202,21 @@ _LATER = {
     "BudgetLine": "models.budget",
     "BudgetReport": "models.budget",
     "DeletedThread": "threads",
+    "Downgrade": "policies.routing_rules",
+    "Fallback": "policies.routing_rules",
+    "ForTenants": "policies.routing_rules",
+    "ForUsers": "policies.routing_rules",
+    "MatchingMessages": "policies.routing_rules",
+    "ModelRouting": "policies.routing",
+    "Otherwise": "policies.routing_rules",
+    "Route": "policies.route",
+    "ShortMessages": "policies.routing_rules",
     "ThreadInfo": "threads",
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",
     "UserThreads": "threads",
     "Pacing": "policies.pacing",
+    "WithoutTools": "policies.routing_rules",
     "drop_in": "dropin.opening",
 }
 

@@ -160,9 +160,9 @@ class GuardCore:
                 " another"
             )
         self.policies = _policies(options)
+        _check_routes(self.policies, options)
         if self._given is not None:  # else its model is known only when the server was asked
-            for policy in self.policies.policies:
-                policy.check(assistant, self.prices)
+            self.policies.check(assistant, self.prices)
         self.most_threads = _most_threads(options.max_threads_per_user)
         self.topic_check = _topic_check(options.topic_check)
         one_of("when_busy", options.when_busy, ("wait", "refuse"))
@@ -193,6 +193,7 @@ class GuardCore:
             cleanup_timeout,
             _background(options),
             self.leases,
+            takes_service_tiers=options.assistant_id is None,
         )
         self.calling = ToolCalling(
             self.toolbox,
@@ -297,6 +298,15 @@ def _policies(options: Options) -> PolicySet:
     if isinstance(policies, Policy):
         raise ConfigurationError(f"policies is {policies.name}: give a list, policies=[{policies.name}(…)]")
     return PolicySet(policies)
+
+
+def _check_routes(policies: PolicySet, options: Options) -> None:
+    for route in policies.routes if options.assistant_id is not None else ():
+        if route.service_tier is not None:
+            raise ConfigurationError(
+                f"a route has service_tier={route.service_tier!r}, and an assistant_id is given: that protocol knows no"
+                " service tiers; leave it out"
+            )
 
 
 def ledger_and_database(given: Ledger | str | None) -> tuple[Ledger, Database | None]:

@@ -38,6 +38,7 @@ FLOORS: dict[str, int] = {
     "models": 0,
     "prices": 0,
     "tokens": 0,
+    "traffic_events": 0,
     "policies": 1,
     "pacing": 2,
     "storage": 2,

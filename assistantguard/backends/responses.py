@@ -235,6 +235,10 @@ def _create_params(request: ModelRequest, *, headers: bool = False) -> dict[str,
         params["prompt_cache_key"] = request.cache_key
     if request.metadata:
         params["metadata"] = request.metadata
+    if request.reasoning_effort is not None:
+        params["reasoning"] = {"effort": request.reasoning_effort}
+    if request.service_tier is not None:
+        params["service_tier"] = request.service_tier
     if assistant is not None:
         _add_settings(params, assistant, with_tools=bool(request.tools))
         extra.update(assistant.extra_body)
@@ -248,14 +252,10 @@ def _add_settings(params: dict[str, Any], assistant: Assistant, *, with_tools: b
         params["temperature"] = assistant.temperature
     if assistant.top_p is not None:
         params["top_p"] = assistant.top_p
-    if assistant.reasoning_effort is not None:
-        params["reasoning"] = {"effort": assistant.reasoning_effort}
     if assistant.response_format is not None:
         params["text"] = {"format": assistant.response_format}
     if assistant.parallel_tool_calls is not None and with_tools:
         params["parallel_tool_calls"] = assistant.parallel_tool_calls
-    if assistant.service_tier is not None:
-        params["service_tier"] = assistant.service_tier
 
 
 def _message_param(item: Item) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Admission:
                 ruling = self._asking.rule("before_request", view)
             standing = await self._standings(ruling.caps)
             caps = [each for each in standing if not each.placed.observed]
-            room = self._room(caps, expected, request.model, wanted)
+            room = self._room(caps, expected, request, wanted)
             if room.output < wanted and may_count:
                 expected, may_count = await self._count(request, expected, run), False
                 continue
@@ -159,7 +159,7 @@ class Admission:
                 if waited:  # others may have spent meanwhile
                     continue
             placed = [each.placed for each in standing]
-            claims = self._claims(view, placed, expected, output, request.model, purpose)
+            claims = self._claims(view, placed, expected, output, request, purpose)
             run.hold_id = f"hold_{uuid.uuid4().hex}"
             run.open_response_id = None
             run.in_flight = self._in_flight(run, request, expected, output, purpose)
@@ -207,6 +207,7 @@ class Admission:
             expected.at_most,
             output,
             self._driver.now(),
+            request.service_tier,
         )
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
@@ -214,7 +215,7 @@ class Admission:
         estimate = self.content(thread, request)
         if request.generation_id is None or thread.context_known:
             return estimate
-        return estimate + self.fixed(thread)
+        return estimate + self.fixed(thread, request.model)
 
     def content(self, thread: ThreadState, request: ModelRequest) -> Estimate:
         """Estimate the input of `request` beside the instructions and tools of the assistant."""
@@ -225,11 +226,11 @@ class Admission:
             return estimate + tokens.estimate(request.instructions, request.model) + framing(1)
         return estimate + Estimate(thread.context_tokens, thread.context_at_most, exact=False)
 
-    def fixed(self, thread: ThreadState) -> Estimate:
+    def fixed(self, thread: ThreadState, model: str) -> Estimate:
         """What every request reads before any conversation: instructions and tools."""
         session = self._session
-        estimate = tokens.estimate(session.assistant.instructions, session.assistant.model)
-        estimate += tokens.estimate(session.tools_text, session.assistant.model)
+        estimate = tokens.estimate(session.assistant.instructions, model)
+        estimate += tokens.estimate(session.tools_text, model)
         if thread.vector_store_id is not None:
             estimate += FILE_SEARCH_TOOL
         return estimate + framing(1 + len(session.tools))
@@ -257,14 +258,14 @@ class Admission:
             return expected
         return expected if counted is None else Estimate(counted, counted, exact=True)
 
-    def _room(self, caps: Sequence[Standing], expected: Estimate, model: str, wanted: int) -> _Room:
+    def _room(self, caps: Sequence[Standing], expected: Estimate, request: ModelRequest, wanted: int) -> _Room:
         """How much output the tightest of `caps` leaves."""
         tightest = _Room(wanted, wanted)
         for standing in caps:
             cap, balance = standing.placed.cap, standing.balance
             free = cap.limit - balance.committed
-            output = self._affords(cap, free - balance.held, expected.at_most, model)
-            without_holds = output if not balance.held else self._affords(cap, free, expected.at_most, model)
+            output = self._affords(cap, free - balance.held, expected.at_most, request)
+            without_holds = output if not balance.held else self._affords(cap, free, expected.at_most, request)
             room = _Room(output, without_holds, standing.placed, balance)
             if output < wanted and room.tightness < tightest.tightness:
                 tightest = room
@@ -276,24 +277,30 @@ class Admission:
             return []
         return await self._driver.blocking(lambda: standings(ledger, caps), at_once=ledger.in_process)
 
-    def _affords(self, cap: Cap, free: Decimal, input_tokens: int, model: str) -> int:
+    def _affords(self, cap: Cap, free: Decimal, input_tokens: int, request: ModelRequest) -> int:
         """The largest output that `free` on a cap pays for beside `input_tokens`."""
         if cap.metric == "messages":
             return _UNBOUNDED if free >= 1 else -_UNBOUNDED
         if cap.metric == "tokens":
             return int(free) - input_tokens
-        affordable = self._session.prices.affordable_output(
-            free, input_tokens, model, self._session.assistant.service_tier
-        )
+        model, tier = request.model, request.service_tier
+        affordable = self._session.prices.affordable_output(free, input_tokens, model, tier)
         if affordable is None:
+            at = f" at service tier {tier!r}" if tier else ""
             raise PolicyRefused(
-                f"a cap in US dollars stands on {cap.account}, and the model {model!r} has no known price: give it with"
-                " prices={…}, or use a TokenCap"
+                f"a cap in US dollars stands on {cap.account}, and the model {model!r} has no known price{at}: give it"
+                f" with prices={{{model!r}: Price(input='…', output='…')}}, or use a TokenCap"
             )
         return affordable
 
     def _claims(
-        self, view: View, caps: Sequence[PlacedCap], expected: Estimate, output: int, model: str, purpose: str
+        self,
+        view: View,
+        caps: Sequence[PlacedCap],
+        expected: Estimate,
+        output: int,
+        request: ModelRequest,
+        purpose: str,
     ) -> list[Claim]:
         """The claims of a request: on every account of a cap, and on the session's and the run's in any case.
 
@@ -316,7 +323,7 @@ class Admission:
             limit = limits.setdefault(key, None)
             if not placed.observed:
                 limits[key] = cap.limit if limit is None else min(limit, cap.limit)
-        cost = self._session.prices.at_most(expected.at_most, output, model, self._session.assistant.service_tier)
+        cost = self._session.prices.at_most(expected.at_most, output, request.model, request.service_tier)
         amounts: dict[Metric, Decimal] = {
             "tokens": Decimal(expected.at_most + output),
             "cost": cost or Decimal(0),

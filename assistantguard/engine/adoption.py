@@ -90,12 +90,16 @@ def take_in(thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Ou
         run.response_ids.append(answer.id)
     run.answers += 1
     run.attempt = 1
+    run.attempts_elsewhere = 0
     run.doubtful = []
     run.input = []
     run.in_flight = None
     if answer.text:
         run.text = answer.text
     thread.backlog = []
+    thread.answered_by = run.model
+    if run.keeps_model:
+        thread.model = run.model
     thread.last_item_id, thread.seed_items = answer.last_item_id, None
     thread.adopted = thread.locked = False
     thread.context_tokens = outcome.usage.total_tokens

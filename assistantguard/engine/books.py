@@ -237,7 +237,7 @@ class Books:
 
     def _entry(self, sent: Sent, usage: Usage, answer: ModelAnswer | None) -> Entry:
         request = sent.request
-        cost, price_source = self._priced(request.model, usage, answer)
+        cost, price_source = self._priced(request.model, request.service_tier, usage, answer)
         return Entry(
             self._driver.now(),
             sent.thread.id,
@@ -254,10 +254,12 @@ class Books:
             tenant=sent.thread.tenant,
         )
 
-    def _priced(self, model: str, usage: Usage, answer: ModelAnswer | None) -> tuple[Decimal | None, str | None]:
-        """What `usage` costs, and by whose price."""
+    def _priced(
+        self, model: str, tier: str | None, usage: Usage, answer: ModelAnswer | None
+    ) -> tuple[Decimal | None, str | None]:
+        """What `usage` costs, and by whose price. `tier` was asked for; the answer tells which it was."""
         session = self._session
-        tier = answer.service_tier if answer is not None else session.assistant.service_tier
+        tier = answer.service_tier if answer is not None else tier
         cost = session.prices.cost(usage, model, tier, tool_calls=None if answer is None else answer.builtin_calls)
         price = session.prices.price(model, tier)
         return cost, None if price is None else price.origin
@@ -334,7 +336,7 @@ class Books:
         session, ledger = self._session, self._session.ledger
         better = answer.usage or usage
         assert better is not None
-        cost, price_source = self._priced(late.model, better, answer)
+        cost, price_source = self._priced(late.model, None, better, answer)
         entry = Entry(
             self._driver.now(),
             thread.id,

@@ -145,6 +145,7 @@ class Exchanges:
                 await tools.books.release(thread, run)
             return None
         request = ModelRequest(sent.model, None, "", [], sent.generation_id, background=run.background)
+        request.service_tier = sent.service_tier
         answer = None
         if run.open_response_id is not None:
             answer = await tools.end_at_server(run.open_response_id, until, background=run.background)

@@ -69,6 +69,8 @@ class ModelRequest(Record):
     """Whether the server shall work on it in the background, where it can be cancelled."""
     wants_rates: bool = False
     """Whether the answer shall bring what the server told of its rate limits."""
+    reasoning_effort: str | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

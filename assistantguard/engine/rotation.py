@@ -83,7 +83,7 @@ class Rotation:
         generation_id = await self._create(thread, run, seeds)
         carried = Estimate(0, 0, exact=True)
         for item in seeds:
-            carried += tokens.estimate(item.text, self._session.assistant.model) + framing(1)
+            carried += tokens.estimate(item.text, run.model) + framing(1)
         self._enter(thread, generation_id, carried, len(seeds))
         await self._save(thread, run, generation_id)
         fate: Fate = "undeleted"
@@ -145,7 +145,7 @@ class Rotation:
         """The items that the new generation starts with, and a remark where something was left out."""
         from assistantguard.carryover import build_carry_over
 
-        model = self._session.assistant.model
+        model = run.model
         settings = decision.carry_over
         if settings is not None and not isinstance(settings, CarryOver):
             return list(settings(items)), ""
@@ -230,6 +230,7 @@ class Rotation:
         thread.context_tokens = carried.tokens
         thread.context_at_most = carried.at_most
         thread.context_known = False
+        thread.read_by = {}
         thread.last_item_id = None
         thread.seed_items = seed_items
         thread.adopted = False

@@ -43,3 +43,5 @@ class Session:
     """Where threads and runs are kept."""
     adds_file_search: bool = True
     """Whether a thread's files are searched also where the assistant has no file search; else they lie unused."""
+    takes_service_tiers: bool = True
+    """Whether the server can be asked for a service tier."""

@@ -63,6 +63,7 @@ from assistantguard.policies.repeated import note_calls, note_errors
 if TYPE_CHECKING:
     from assistantguard.engine.exchange import Exchange, Outcome
     from assistantguard.engine.ports import Backend, Driver
+    from assistantguard.engine.routing import Routing
     from assistantguard.engine.session import Session
 
 __all__ = ["Engine"]
@@ -91,6 +92,11 @@ class Engine:
         self._recovery = Recovery(self._steady, self._rotation, self.files)
         self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files, self._exchanges)
         self._adoption = Adoption(self, self._exchanges)
+        self._routing: Routing | None = None
+        if session.policies.asks("route"):
+            from assistantguard.engine.routing import Routing
+
+            self._routing = Routing(session, driver, self._asking)
 
     async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:
         """Answer one message. The caller sees to it that a thread has one turn at a time.
@@ -197,7 +203,10 @@ class Engine:
         session, now = self.session, self.driver.now()
         if not session.prices.loaded:
             await self.driver.blocking(session.prices.load, at_once=False)
+        routed = None if self._routing is None else await self._routing.choose(thread, run, message_text(message))
         self._telling.started(thread, run)
+        if routed is not None:
+            session.emit(routed)
         ruling = self._asking.rule("before_turn", self._asking.view(thread, run, message_text(message), run.model))
         thread.last_used_at = now
         if thread.generation_id is None:
@@ -397,7 +406,10 @@ class Engine:
             failure = replace(failure, kind="transient")
         if failure.kind != "transient":
             raise error from outcome.error
-        wait = self._asking.retry(thread, run, failure)
+        elsewhere = None
+        if self._routing is not None and not run.doubtful and not is_lock(failure):
+            elsewhere = await self._routing.elsewhere(thread, run, failure)
+        wait = self._asking.retry(thread, run, failure, elsewhere=elsewhere is not None)
         if wait is None:
             if not is_lock(failure):
                 raise error from outcome.error
@@ -407,6 +419,8 @@ class Engine:
             await self._recovery.leave_locked(thread, run)
             wait = 0.0
             self._asking.report_retry(thread, run, failure, wait, "healing", "new_generation")
+        if self._routing is not None and elsewhere is not None:
+            self._routing.go(thread, run, elsewhere)
         run.retries += 1
         run.attempt += 1
         run.retry_at = self.driver.now() + wait

@@ -97,3 +97,9 @@ class ThreadState(Record):
     tags: tuple[str, ...] = ()
     archived_at: float | None = None
     """Unix time; None for a thread in use."""
+    model: str | None = None
+    """The model that a policy chose and that the thread keeps; None for the assistant's."""
+    answered_by: str | None = None
+    """The model that gave the last answer: what the server keeps in its prompt cache, it keeps for that model."""
+    read_by: dict[str, list[float]] = field(default_factory=dict)
+    """Models that the generation was taken from: how many tokens of it each had read, and when, in Unix time."""

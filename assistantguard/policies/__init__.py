@@ -34,6 +34,8 @@ from assistantguard.policies.vector_stores import VectorStoreReuse
 if TYPE_CHECKING:
     from assistantguard.policies.budget import Budget
     from assistantguard.policies.pacing import Pace, Pacing
+    from assistantguard.policies.route import Route
+    from assistantguard.policies.routing import ModelRouting
     from assistantguard.policies.topics import TopicCheck, TopicJudge
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "EmbedFiles",
     "Limit",
     "Metric",
+    "ModelRouting",
     "Pace",
     "Pacing",
     "Policy",
@@ -53,6 +56,7 @@ __all__ = [
     "RepeatedCallBreaker",
     "Retry",
     "Rotate",
+    "Route",
     "Ruling",
     "Stop",
     "ThreadRotation",
@@ -83,4 +87,12 @@ def __getattr__(name: str) -> Any:
         from assistantguard.policies import topics
 
         return getattr(topics, name)
+    if name == "Route":
+        from assistantguard.policies.route import Route
+
+        return Route
+    if name == "ModelRouting":
+        from assistantguard.policies.routing import ModelRouting
+
+        return ModelRouting
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

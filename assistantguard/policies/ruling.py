@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from assistantguard.errors import ConfigurationError
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from assistantguard.models import Assistant
     from assistantguard.policies.budget import Budget
     from assistantguard.policies.pacing import Pace
+    from assistantguard.policies.route import Route
     from assistantguard.prices import PriceBook
 
 __all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PlacedPace", "PolicySet", "Ruling", "observe"]
 
-Checkpoint = Literal["before_turn", "before_request", "on_progress", "on_step", "on_failure", "on_files"]
+Checkpoint = Literal["route", "before_turn", "before_request", "on_progress", "on_step", "on_failure", "on_files"]
 _CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 _COUNTING: dict[Counting, int] = {"never": 0, "near": 1, "always": 2}
 
@@ -33,6 +34,11 @@ class Observed(Policy):
     def name(self) -> str:
         """The inner policy's name."""
         return self.policy.name
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The inner policy's."""
+        return self.policy.routes
 
     def check(self, assistant: Assistant, prices: PriceBook) -> None:
         """As the inner policy does: one that cannot work would observe nothing."""
@@ -119,6 +125,29 @@ class PolicySet:
             )
             for checkpoint in _CHECKPOINTS
         }
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes that the policies name."""
+        return tuple(route for policy in self.policies for route in policy.routes)
+
+    def check(self, assistant: Assistant, prices: PriceBook) -> None:
+        """Check every policy with the assistant, and with what the routes make of it.
+
+        Raises:
+            ConfigurationError: A policy cannot work with one of them.
+        """
+        routed = [
+            replace(
+                assistant,
+                model=route.model or assistant.model,
+                service_tier=route.service_tier or assistant.service_tier,
+            )
+            for route in self.routes
+        ]
+        for policy in self.policies:
+            for one in (assistant, *routed):
+                policy.check(one, prices)
 
     def asks(self, checkpoint: Checkpoint) -> bool:
         """Whether any policy cares about this checkpoint."""
