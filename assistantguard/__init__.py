@@ -89,7 +89,7 @@ from assistantguard.tools import ToolError, tool
 if TYPE_CHECKING:
     from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
-    from assistantguard.policies import Budget, TopicCheck
+    from assistantguard.policies import Budget, ReplyCache, TopicCheck
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
 __all__ = [
@@ -128,6 +128,7 @@ __all__ = [
     "RepeatedCallBreaker",
     "RepeatedToolCall",
     "Reply",
+    "ReplyCache",
     "ReplyReady",
     "ReplyUnavailable",
     "RequestRejected",
@@ -179,6 +180,7 @@ _LATER = {
     "BudgetLine": "models.budget",
     "BudgetReport": "models.budget",
     "DeletedThread": "threads",
+    "ReplyCache": "policies.reply_cache",
     "ThreadInfo": "threads",
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",

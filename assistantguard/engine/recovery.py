@@ -88,7 +88,7 @@ class Recovery:
 
     async def heal_or_leave(self, thread: ThreadState, run: RunState, reason: str, *, whole: bool = False) -> bool:
         """Repair a conversation, or leave it when it cannot be repaired; return whether anything was done."""
-        done = True
+        done, thread.context_digest = True, None
         try:
             done = (await self.repair(thread, run, thread.unsettled, reason, whole=whole)).needed
         except RunFailed as error:
@@ -120,6 +120,7 @@ class Recovery:
         """
         steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
         assert generation_id is not None
+        thread.context_digest = None
         try:
             items = await steady.call(thread, lambda timeout: backend.history(generation_id, timeout, limit=_TAIL), run)
             strays = strays_in_tail(
@@ -186,6 +187,7 @@ class Recovery:
                 continue
             break
         if repair.needed:
+            thread.context_digest = None
             self._report(thread, generation_id, repair, reason)
         return repair
 
@@ -261,6 +263,7 @@ class Recovery:
         """Give the server the tool outputs that wait in the backlog. `limit` gives the seconds for a call."""
         generation_id = thread.generation_id
         assert generation_id is not None
+        thread.context_digest = None
         while thread.backlog:
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
             thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, limit())

@@ -33,6 +33,7 @@ from assistantguard.policies.vector_stores import VectorStoreReuse
 
 if TYPE_CHECKING:
     from assistantguard.policies.budget import Budget
+    from assistantguard.policies.reply_cache import ReplyCache
     from assistantguard.policies.topics import TopicCheck, TopicJudge
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "PolicySet",
     "Refuse",
     "RepeatedCallBreaker",
+    "ReplyCache",
     "Retry",
     "Rotate",
     "Ruling",
@@ -72,6 +74,10 @@ def __getattr__(name: str) -> Any:
         from assistantguard.policies.budget import Budget
 
         return Budget
+    if name == "ReplyCache":
+        from assistantguard.policies.reply_cache import ReplyCache
+
+        return ReplyCache
     if name in {"TopicCheck", "TopicJudge"}:
         from assistantguard.policies import topics
 
