@@ -25,6 +25,7 @@ from assistantguard.replies import open_store
 from assistantguard.replies.flights import Flight, Flights
 from assistantguard.replies.keys import (
     EMPTY,
+    Question,
     account_of,
     context_after,
     context_of,
@@ -86,6 +87,7 @@ class _Asked(Record):
     group: str
     text: str | None
     """The question where it is nothing but text."""
+    question: Question
     content: Any
     """The message, exactly."""
     context: str
@@ -183,7 +185,7 @@ class Cached:
         asked = self._asked.pop(run.id, None)
         if asked is None:
             return None
-        said = context_after(asked.context, asked.content, run.text)
+        said = context_after(asked.context, asked.question, run.text)
         if run.cached:
             thread.context_digest = said
             release = self._ending(asked)
@@ -257,7 +259,7 @@ class Cached:
             self._failed("ask", error)
             return None
         text = text_of_question(question)
-        return _Asked(key, group, text, content, context, thread.generation, run.usage, run.cost, run.id)
+        return _Asked(key, group, text, question, content, context, thread.generation, run.usage, run.cost, run.id)
 
     def _assistant(self, request: ModelRequest) -> list[Any]:
         """All that a request says beside its input."""
@@ -301,16 +303,13 @@ class Cached:
             now = self._driver.now()
             flight, leads = self._flights.join(asked.key, now, now + _CLAIM_SECONDS)
         asked.flight = flight
-        waited = leaders > 0
         while True:
             now = self._driver.now()
             flight.until = now + _CLAIM_SECONDS
             asked.claimed = await self._claim(asked, now, flight.until)
-            # Another may have been quicker since the store was looked at.
-            reply = await self._get(asked) if waited or not (asked.claimed and self._store.in_process) else None
+            reply = await self._get(asked)  # another may have been quicker since the store was looked at
             if reply is not None or asked.claimed or self._driver.now() >= deadline:
                 return reply
-            waited = True
             await self._driver.sleep(min(pause, max(0.0, deadline - now)))
             pause = min(1.5 * pause, _LONGEST_PAUSE)
 

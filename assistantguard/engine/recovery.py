@@ -263,8 +263,8 @@ class Recovery:
         """Give the server the tool outputs that wait in the backlog. `limit` gives the seconds for a call."""
         generation_id = thread.generation_id
         assert generation_id is not None
-        thread.context_digest = None
         while thread.backlog:
+            thread.context_digest = None
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
             thread.last_item_id = await self._steady.backend.add_outputs(generation_id, outputs, limit())
             thread.backlog = thread.backlog[len(outputs) :]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMPTY",
+    "Question",
     "account_of",
     "context_after",
     "context_of",
@@ -80,18 +81,15 @@ def context_of(seeds: Sequence[Item]) -> str:
     return digest("seeds", [[item.type, item.role, item.text] for item in seeds])
 
 
-def context_after(context: str, content: Any, text: str) -> str:
+def context_after(context: str, question: Question, text: str) -> str:
     """The context digest after another turn.
 
     Args:
         context: The digest before it.
-        content: The user's message, exactly as it was sent.
+        question: The user's message, as it is compared.
         text: The reply's.
-
-    Raises:
-        TypeError: JSON does not know what the message holds.
     """
-    return digest("turn", context, content, text)
+    return digest("turn", context, question, text)
 
 
 def account_of(scope: str, thread: ThreadState) -> list[str | None]:
