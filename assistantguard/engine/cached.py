@@ -395,7 +395,9 @@ class Cached:
         if self._driver.now() < self._out_until:
             return otherwise
         try:
-            return await self._driver.blocking(work, at_once=self._store.in_process if at_once is None else at_once)
+            if self._store.in_process if at_once is None else at_once:
+                return work()
+            return await self._driver.blocking(work, at_once=False)
         except Exception as error:  # noqa: BLE001 - a cache fails no turn
             if operation != "similar":
                 self._out_until = self._driver.now() + _OUT_OF_ORDER
@@ -412,7 +414,7 @@ def _is_plain(answer: ModelAnswer, tools: Any) -> bool:
     if answer.tool_calls or answer.builtin_calls:
         return False
     if not answer.output:  # this server does not tell
-        return all(tool.get("type") == "function" for tool in tools)
+        return not tools or all(tool.get("type") == "function" for tool in tools)
     return all(_field(item, "type") in _PLAIN and not _refuses(item) for item in answer.output)
 
 

@@ -84,7 +84,9 @@ class ScriptedServer:
 
         return await self._chore("add_outputs", add)
 
-    async def add_messages(self, generation_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
+    async def add_messages(
+        self, generation_id: str, items: Sequence[Mapping[str, object]], timeout: float
+    ) -> str | None:
         raise NotImplementedError
 
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
