@@ -13,7 +13,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from assistantguard.engine.input import model_request
+from assistantguard.engine.input import message_text, model_request
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.engine.serving import Serving
 from assistantguard.errors import ConfigurationError, Refused
@@ -246,7 +246,7 @@ class Cached:
         policy, content = self._policy, run.input[0].get("content", "")
         try:
             if callable(policy.scope):
-                named = policy.scope(self._asking.view(thread, run, "", run.model))
+                named = policy.scope(self._asking.view(thread, run, message_text(content), run.model))
                 account: list[str | None] = ["named", named]
                 if named is None:
                     return None

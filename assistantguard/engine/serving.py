@@ -77,10 +77,10 @@ class Serving:
         except RunFailed:
             await self._end(thread, run, None)
             return False
+        await self._end(thread, run, reply)
         run.text, run.cached, run.status, run.input = reply.text, True, "completed", []
         run.answers += 1
         run.message_counted = True
-        await self._end(thread, run, reply)
         await self._budgets.look(thread, run, caps)
         return True
 

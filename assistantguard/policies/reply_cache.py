@@ -35,7 +35,8 @@ class ReplyCache(Policy):
     a conversation holds is known for those that this policy saw from their beginning: what was said in each turn
     (compared as messages are), or what a rotation carried over. It is not known after a turn that used tools, was cut
     short or had to be repaired, for a conversation that the application named, and with files attached; such turns are
-    neither answered nor kept. Nothing must be added to a conversation behind the guard's back.
+    neither answered nor kept, and neither are runs of `drop_in`. Nothing must be added to a conversation behind the
+    guard's back.
 
     A hit sends nothing that is billed: message and reply are added to the conversation, so that it goes on. The reply
     says `cached`; budgets count its message, and no tokens or dollars. The ledger gets an entry of the purpose

