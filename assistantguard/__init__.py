@@ -90,7 +90,7 @@ from assistantguard.tools import ToolError, tool
 if TYPE_CHECKING:
     from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
-    from assistantguard.policies import Budget, ModelRouting, Pacing, Route, TopicCheck
+    from assistantguard.policies import Budget, ModelRouting, Pacing, ReplyCache, Route, TopicCheck
     from assistantguard.policies.routing_rules import (
         Downgrade,
         Fallback,
@@ -147,6 +147,7 @@ __all__ = [
     "RepeatedCallBreaker",
     "RepeatedToolCall",
     "Reply",
+    "ReplyCache",
     "ReplyReady",
     "ReplyUnavailable",
     "RequestRejected",
@@ -211,6 +212,7 @@ _LATER = {
     "Otherwise": "policies.routing_rules",
     "Route": "policies.route",
     "ShortMessages": "policies.routing_rules",
+    "ReplyCache": "policies.reply_cache",
     "ThreadInfo": "threads",
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from assistantguard._thread_book import ThreadBook, Turns
     from assistantguard.backends.port import ClientPort
     from assistantguard.engine import Backend, Driver, Engine
+    from assistantguard.engine.cached import Cached
     from assistantguard.engine.payers import Payer
     from assistantguard.models import ToolCall
     from assistantguard.models.budget import BudgetReport
@@ -174,6 +175,7 @@ class GuardCore:
 
         self.leases = Leases(threads_beside(self.ledger, content=options.keep_content), lease_seconds)
         self.totals = Totals()
+        self._cached: Cached | None = None
         self._events = None if options.events is None else JsonLinesSink(options.events)
         self._alerts = Alerts(self.policies)
         sinks: list[Sink] = [self.totals, self._alerts]
@@ -210,6 +212,7 @@ class GuardCore:
         from assistantguard._thread_book import ThreadBook
         from assistantguard.engine.lending import Lending
 
+        self._cached = engine.cached
         lending = Lending(engine, self.leases, wait=self.waits)
         book = ThreadBook(engine, lending, self.leases, self.most_threads, self.topic_check, new_turns)
         if self._described is not None:
@@ -235,6 +238,8 @@ class GuardCore:
         """Write the events that are queued, see budgets' warnings out, and close the database that was opened here."""
         self.leases.stop()
         self._alerts.close()
+        if self._cached is not None:
+            self._cached.close()
         if self._events is not None:
             self._events.close()
         if self._database is not None:

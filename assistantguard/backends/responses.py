@@ -94,6 +94,10 @@ class ResponsesBackend(VectorStores):
         ]
         return await self._add_items(generation_id, params, timeout)
 
+    async def add_messages(self, generation_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
+        """See `Backend.add_messages`."""
+        return await self._add_items(generation_id, items, timeout)
+
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
         """See `Backend.delete_items`. An item that is gone already is as good as deleted."""
         for item_id in item_ids:
@@ -102,7 +106,7 @@ class ResponsesBackend(VectorStores):
             except openai.NotFoundError:
                 continue
 
-    async def _add_items(self, generation_id: str, params: Sequence[dict[str, Any]], timeout: float) -> str | None:
+    async def _add_items(self, generation_id: str, params: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
         """Append items, 20 a call; return the last one's id, where the server tells it."""
         last_id: str | None = None
         for start in range(0, len(params), _ITEMS_PER_CALL):

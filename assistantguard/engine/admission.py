@@ -17,6 +17,7 @@ from assistantguard.engine.budgets import HOLD_GRACE, Standing, has_renewed, men
 from assistantguard.engine.failing import timed_out
 from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import text_of
+from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import BudgetBusy, BudgetExceeded, PolicyRefused
 from assistantguard.events import BudgetRefusedEvent
 from assistantguard.ledger import Balance, Claim, LedgerRefusal
@@ -32,7 +33,7 @@ from assistantguard.tokens import Estimate
 if TYPE_CHECKING:
     from assistantguard.engine.asking import Asking
     from assistantguard.engine.pacing import Pacer, Turn
-    from assistantguard.engine.ports import Backend, Driver, ModelRequest
+    from assistantguard.engine.ports import Backend, Driver
     from assistantguard.engine.session import Session
 
 __all__ = ["FILE_SEARCH_TOOL", "Admission", "Expectation", "framing"]
@@ -381,6 +382,14 @@ class Admission:
             )
         )
         return error
+
+    def no_message_left(
+        self, thread: ThreadState, run: RunState, placed: PlacedCap, balance: Balance
+    ) -> BudgetBusy | BudgetExceeded:
+        """The error and the event of a message that takes no request, and for which a budget has no room."""
+        left = _UNBOUNDED if placed.cap.limit - balance.committed >= 1 else -_UNBOUNDED
+        room = _Room(-_UNBOUNDED, left, placed, balance)
+        return self._refusal(thread, run, room, Estimate(0, 0, exact=True), ModelRequest(run.model, None, "", []))
 
     async def _report_observed(self, view: View, caps: Sequence[PlacedCap]) -> None:
         """Report the observed caps that the request just reserved would not have fitted."""

@@ -140,7 +140,7 @@ class Exchanges:
             What came of it; None where nothing was sent, or nothing can be learned of it.
         """
         sent, tools = run.in_flight, self._tools
-        if sent is None:
+        if sent is None or sent.purpose == "reply_cache":  # nothing that is billed
             if run.hold_id is not None:
                 await tools.books.release(thread, run)
             return None

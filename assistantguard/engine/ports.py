@@ -287,6 +287,10 @@ class Backend(Protocol):
         """Append tool outputs to a conversation without a model call; return the last one's id, where told."""
         ...
 
+    async def add_messages(self, generation_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
+        """Append messages (input items) to a conversation, without a model call; return the last one's id if told."""
+        ...
+
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
         """Delete items of a conversation, in the order given."""
         ...

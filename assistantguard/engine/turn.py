@@ -61,6 +61,7 @@ from assistantguard.policies import Rotate, Stop, WrapUp
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
+    from assistantguard.engine.cached import Cached
     from assistantguard.engine.exchange import Exchange, Outcome
     from assistantguard.engine.ports import Backend, Driver
     from assistantguard.engine.routing import Routing
@@ -97,6 +98,11 @@ class Engine:
             from assistantguard.engine.routing import Routing
 
             self._routing = Routing(session, driver, self._asking)
+        self.cached: Cached | None = None
+        if any(policy.keeps_replies for policy in session.policies.policies):
+            from assistantguard.engine.cached import Cached
+
+            self.cached = Cached(self._asking, self._steady, self._rotation, admission)
 
     async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:
         """Answer one message. The caller sees to it that a thread has one turn at a time.
@@ -144,6 +150,8 @@ class Engine:
         try:
             if not run.announced:
                 await self.start(thread, run, message)
+            if self.cached is not None and not parks and await self.cached.answer(thread, run):
+                self.finish(thread, run, None)
             while run.status not in TERMINAL_STATUSES:
                 if run.status == "requires_action":
                     if parks:
@@ -162,6 +170,8 @@ class Engine:
                 attempt = run.attempt
                 await self.conclude(thread, run, exchange.outcome)
                 outcome = exchange.outcome
+                if self.cached is not None:
+                    self.cached.saw(run, outcome)
                 if parks and outcome is not None and outcome.answer is not None and outcome.failure is None:
                     yield AnswerTaken(outcome.answer)
                 failure = outcome.failure if outcome is not None else None
@@ -175,8 +185,13 @@ class Engine:
                 note(cause, f"cleaning up after the run {run.id} took too long, the thread's next turn goes on with it")
             raise
         run.answer_item_id = thread.last_item_id
+        keep = None if self.cached is None else self.cached.conclude(thread, run)
         await self._books.save(thread, run, last=True)
-        yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
+        if keep is not None:
+            await keep()
+        if run.cached:
+            yield TextDelta(run.text, 0)
+        yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id, cached=run.cached))
 
     async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool = False, parks: bool = False) -> None:
         """Go on for a process that died: settle the run that it had in flight, and make the thread usable.
@@ -210,7 +225,8 @@ class Engine:
         ruling = self._asking.rule("before_turn", self._asking.view(thread, run, message_text(message), run.model))
         thread.last_used_at = now
         if thread.generation_id is None:
-            await self._rotation.begin(thread, run)
+            if self.cached is None:  # else it may begin with the reply
+                await self._rotation.begin(thread, run)
         else:
             if thread.at_work is not None:
                 await self.upkeep.leave_or_end(thread, run)
@@ -251,6 +267,8 @@ class Engine:
             RunTimedOut: The run's deadline has passed.
             RunFailed: What an earlier attempt left behind could not be cleared up.
         """
+        if thread.generation_id is None:
+            await self._rotation.begin(thread, run)
         if run.retry_at is not None:
             await self.driver.sleep(max(0.0, run.retry_at - self.driver.now()))
             run.retry_at = None
@@ -305,6 +323,8 @@ class Engine:
 
         A failure in here becomes a note on `cause`, and leaves the thread marked so that the next turn heals it.
         """
+        if self.cached is not None:
+            await self.cached.give_up(thread, run, cause)
         if run.status in TERMINAL_STATUSES:
             return
         unsure = run.hold_id is not None or bool(run.doubtful) or isinstance(cause, (OutcomeUnknown, RunTimedOut))

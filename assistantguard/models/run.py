@@ -99,6 +99,8 @@ class RunState(Record):
     """The conversation item that holds the answer, once there is one."""
     text: str = ""
     """What the model said so far: the text of its last answer that had any."""
+    cached: bool = False
+    """Whether the answer came out of a `ReplyCache`."""
     usage: Usage = field(default_factory=Usage)
     cost: Decimal | None = Decimal(0)
     """US dollars, or None where a price is unknown."""

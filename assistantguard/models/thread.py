@@ -59,6 +59,8 @@ class ThreadState(Record):
     """How many items the generation began with, while no request has settled on it; then, or where unknown, None."""
     adopted: bool = False
     """Whether the generation was named by the application, and no request of ours has settled on it yet."""
+    context_digest: str | None = None
+    """A digest of all that was said in the generation, kept by a `ReplyCache`; None where it is not exactly known."""
     backlog: list[dict[str, Any]] = field(default_factory=list)
     """Tool outputs that the server must still be given: they go ahead of the next request's input."""
     fixed_tokens: int = 0

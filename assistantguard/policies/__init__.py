@@ -34,6 +34,7 @@ from assistantguard.policies.vector_stores import VectorStoreReuse
 if TYPE_CHECKING:
     from assistantguard.policies.budget import Budget
     from assistantguard.policies.pacing import Pace, Pacing
+    from assistantguard.policies.reply_cache import ReplyCache
     from assistantguard.policies.route import Route
     from assistantguard.policies.routing import ModelRouting
     from assistantguard.policies.topics import TopicCheck, TopicJudge
@@ -54,6 +55,7 @@ __all__ = [
     "PolicySet",
     "Refuse",
     "RepeatedCallBreaker",
+    "ReplyCache",
     "Retry",
     "Rotate",
     "Route",
@@ -83,6 +85,10 @@ def __getattr__(name: str) -> Any:
         from assistantguard.policies import pacing
 
         return getattr(pacing, name)
+    if name == "ReplyCache":
+        from assistantguard.policies.reply_cache import ReplyCache
+
+        return ReplyCache
     if name in {"TopicCheck", "TopicJudge"}:
         from assistantguard.policies import topics
 

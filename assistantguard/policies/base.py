@@ -228,6 +228,9 @@ class Limit(Decision):
 class Policy:
     """Base of all policies. Override the checkpoints you care about; all are plain functions without I/O."""
 
+    keeps_replies: bool = False
+    """Whether it is the `ReplyCache`."""
+
     @property
     def name(self) -> str:
         """How events and errors call this policy."""

@@ -29,6 +29,7 @@ class Observed(Policy):
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.keeps_replies = policy.keeps_replies
 
     @property
     def name(self) -> str:
