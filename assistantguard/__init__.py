@@ -87,6 +87,16 @@ from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
 if TYPE_CHECKING:
+    from assistantguard.batches import (
+        BatchProgress,
+        BatchResult,
+        BatchUnfinished,
+        Job,
+        JobError,
+        JobProblem,
+        JobResult,
+        MalformedJobs,
+    )
     from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
     from assistantguard.policies import Budget, TopicCheck
@@ -101,6 +111,9 @@ __all__ = [
     "AsyncRunStream",
     "AsyncUserThreads",
     "AttemptFailed",
+    "BatchProgress",
+    "BatchResult",
+    "BatchUnfinished",
     "Budget",
     "BudgetBusy",
     "BudgetExceeded",
@@ -114,9 +127,14 @@ __all__ = [
     "Failure",
     "GuardedThread",
     "Item",
+    "Job",
+    "JobError",
+    "JobProblem",
+    "JobResult",
     "JsonLinesSink",
     "LeaseLost",
     "Ledger",
+    "MalformedJobs",
     "MemoryLedger",
     "OutcomeUnknown",
     "Policy",
@@ -175,10 +193,18 @@ __all__ = [
 
 _LATER = {
     "AsyncUserThreads": "threads",
+    "BatchProgress": "batches",
+    "BatchResult": "batches",
+    "BatchUnfinished": "batches",
     "Budget": "policies.budget",
     "BudgetLine": "models.budget",
     "BudgetReport": "models.budget",
     "DeletedThread": "threads",
+    "Job": "batches",
+    "JobError": "batches",
+    "JobProblem": "batches",
+    "JobResult": "batches",
+    "MalformedJobs": "batches",
     "ThreadInfo": "threads",
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",

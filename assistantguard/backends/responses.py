@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from assistantguard.backends.port import ClientPort
     from assistantguard.models import Assistant, Failure, Item, ToolOutput
 
-__all__ = ["ResponsesBackend"]
+__all__ = ["ResponsesBackend", "create_params"]
 
 _ITEMS_PER_CALL = 20
 _ITEMS_PER_PAGE = 100
@@ -112,12 +112,12 @@ class ResponsesBackend(VectorStores):
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
         """See `Backend.respond`."""
-        return _answer(await self._port.call("responses.create", timeout, **_create_params(request, headers=True)))
+        return _answer(await self._port.call("responses.create", timeout, **create_params(request, headers=True)))
 
     async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
         """See `Backend.stream`."""
         return ResponseStream(
-            await self._port.open("responses.create", timeout, **_create_params(request, headers=True))
+            await self._port.open("responses.create", timeout, **create_params(request, headers=True))
         )
 
     async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
@@ -141,7 +141,7 @@ class ResponsesBackend(VectorStores):
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
         """See `Backend.count_input`. A server that lacks the route is not asked again."""
-        params = _create_params(request)
+        params = create_params(request)
         params.update(params.pop("extra_body", {}))
         return await self.count_body(params, timeout)
 
@@ -200,7 +200,7 @@ def _answer(response: Any) -> ModelAnswer:
     return answer_of(response)
 
 
-def _create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:
+def create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:
     """The parameters of ``responses.create``, its headers if asked for; what is not set is not sent."""
     assistant = request.assistant
     params: dict[str, Any] = {"model": request.model, "input": request.input}
