@@ -20,11 +20,11 @@ from assistantguard.engine.modes import Mode
 from assistantguard.engine.ports import NoStates
 from assistantguard.engine.session import Session
 from assistantguard.engine.steady import Steady
-from assistantguard.errors import ConfigurationError, Refused
+from assistantguard.errors import ConfigurationError, Refused, RunFailed
 from assistantguard.ledger import Entry
 from assistantguard.model_limits import largest_output
 from assistantguard.models import Assistant, Failure, RunState, ThreadState, Usage
-from assistantguard.prices.discounts import DiscountedPrices
+from assistantguard.prices.discounts import BatchPrices
 from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from assistantguard.policies import View
     from assistantguard.policies.ruling import Checkpoint, PlacedCap, Ruling
 
-__all__ = ["DAY", "Desk", "Outcome"]
+__all__ = ["DAY", "Desk", "Outcome", "is_locked_out"]
 
 DAY = 86_400.0
 _GRACE = 3_600.0
@@ -48,6 +48,7 @@ _MODES = {
     "8h": Mode(True, "a job in the completion window of 8 hours"),
 }
 _LONGEST_MESSAGE = 300
+_NO_ENTRY = frozenset({401, 403})
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -81,6 +82,18 @@ class Outcome:
         code = failure.code or (f"http_{failure.status_code}" if failure.status_code else failure.kind)
         retryable = stage != "failed" or _is_passing(failure)
         return cls(stage, None, failure, JobError(code, _one_line(failure.message), retryable=retryable))
+
+    @classmethod
+    def refused(cls, failure: Failure) -> Outcome:
+        """What becomes of a job that was never looked at, since the server refused the whole file it was in."""
+        outcome = cls.of_failure(failure)
+        assert outcome.error is not None
+        return replace(outcome, error=replace(outcome.error, retryable=True))
+
+    @classmethod
+    def withdrawn(cls, failure: Failure) -> Outcome:
+        """The server took nothing, and would take nothing else now: the job waits to be sent another time."""
+        return cls("waiting", None, failure)
 
     @classmethod
     def ended(cls, stage: JobStage, code: str, message: str) -> Outcome:
@@ -167,7 +180,7 @@ class Desk:
         self.backend = CallBackend(port)
         self._through = through
         self._states = _States(state)
-        self.prices = DiscountedPrices(guard.prices)
+        self.prices = BatchPrices(guard.prices)
         self.session = Session(
             guard.id,
             Assistant("batch", service_tier=through),
@@ -254,6 +267,8 @@ class Desk:
         sent = Sent(thread, run, _request(job), expectation, "run", _MODES[self._through], hold_id)
         self._states.at[run.id] = record, _request(job)
         before, record.stage = record.stage, outcome.stage
+        if outcome.stage == "waiting":
+            record.part_id, record.attempt = None, record.attempt + 1
         try:
             await self._books.settle(sent, answer, outcome.failure)
             await self._books.save(thread, run, last=True)
@@ -321,6 +336,11 @@ class Desk:
     def _expectation(self, record: JobRecord, caps: Sequence[PlacedCap]) -> Expectation:
         estimate = Estimate(record.input_tokens, record.input_at_most, exact=False)
         return Expectation(estimate, record.output_at_most, record.held_at, caps)
+
+
+def is_locked_out(error: RunFailed) -> bool:
+    """Whether the server lets nobody in with this key."""
+    return error.failure is not None and error.failure.status_code in _NO_ENTRY
 
 
 def _request(job: Planned) -> CallRequest:

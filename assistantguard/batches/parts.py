@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.reading import answer_of, get
-from assistantguard.batches.desk import Outcome
+from assistantguard.batches.desk import Outcome, is_locked_out
 from assistantguard.batches.events import BatchSubmitted
 from assistantguard.batches.jobs import Planned, request_line
 from assistantguard.batches.problems import BatchUnfinished
@@ -159,7 +159,10 @@ class Parts:
                     " same jobs again when it can be reached, and nothing is done twice",
                     self._state.id,
                 ) from error
-            await self._give_up(part, Outcome.of_failure(error.failure))
+            if is_locked_out(error):
+                await self._give_up(part, Outcome.withdrawn(error.failure))
+                raise
+            await self._give_up(part, Outcome.refused(error.failure))
 
     async def _upload(self, part: PartRecord, *, tried: bool) -> str:
         content: bytes | None = None

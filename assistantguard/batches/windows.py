@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.batches.desk import DAY, Outcome
+from assistantguard.batches.desk import DAY, Outcome, is_locked_out
 from assistantguard.batches.events import BatchSubmitted
 from assistantguard.batches.state import FINISHED
 from assistantguard.engine.exchange import OPEN_STATUSES
+from assistantguard.engine.failing import error_of
 from assistantguard.errors import RunFailed
 from assistantguard.models import RunState
 
@@ -102,6 +103,10 @@ class Windows:
                 run = RunState("", desk.state.id, job.model, attempt=attempt, started_at=desk.driver.now())
                 wait = desk.asking.retry(desk.thread, run, failure) if failure.kind == "transient" else None
                 if wait is None:
+                    refused = error_of(failure, attempt)
+                    if is_locked_out(refused):
+                        await desk.settle(job, record, Outcome.withdrawn(failure))
+                        raise refused from error
                     outcome = Outcome.unknown(_LOST) if failure.kind == "ambiguous" else Outcome.of_failure(failure)
                     await desk.settle(job, record, outcome)
                     return
