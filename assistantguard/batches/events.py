@@ -1,5 +1,6 @@
-"""What telemetry is told of batches: ids, counts, tokens and cost, never content. Each job's booking is told as any
-request's is, by ``request.settled``.
+"""What telemetry is told of batches: ids, counts, tokens and cost, never content.
+
+Each job's booking is told as any request's is, by ``request.settled``.
 """
 
 from __future__ import annotations

@@ -139,20 +139,27 @@ class Windows:
         await self._desk.settle(job, record, Outcome.of_answer(answer))
 
     async def _cancel(self, job: Planned, record: JobRecord) -> None:
-        """Cancel a job's response; one that has ended meanwhile counts as it ended."""
+        """Cancel a job's response.
+
+        One that has ended meanwhile counts as it ended; one that had not begun was not billed.
+        """
         response_id = record.response_id
         assert response_id is not None
+        before = await self._ask(response_id)
         try:
             answer = await self._journey.call(lambda timeout: self._server.cancel_response(response_id, timeout))
         except RunFailed as error:
             if error.failure is None or error.failure.status_code not in {400, 404, 409}:
                 raise
             answer = await self._ask(response_id)
-        await self._take(job, record, answer)
+        if before.status == "queued" and answer.status == "cancelled" and answer.usage is None and not answer.output:
+            await self._desk.settle(job, record, _cancelled())
+        else:
+            await self._take(job, record, answer)
 
     async def _ask(self, response_id: str) -> ModelAnswer:
         return await self._journey.call(lambda timeout: self._server.response(response_id, timeout))
 
 
 def _cancelled() -> Outcome:
-    return Outcome.ended("cancelled", "cancelled", "it was cancelled before it was sent")
+    return Outcome.ended("cancelled", "cancelled", "it was cancelled before it was begun")

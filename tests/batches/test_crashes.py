@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ def check_books(ledger: Ledger) -> None:
 
 def crash_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: Any, check: Any) -> int:
     """End the process at each step in turn, go on in another one, and check what came of it; return how many steps."""
+    empty = tmp_path / "empty.db"
+    open_ledger(f"sqlite:///{empty}").database.close()
     for at in itertools.count(1):
         api = Api()
+        shutil.copy(empty, tmp_path / f"{at}.db")
         ledger = open_ledger(f"sqlite:///{tmp_path}/{at}.db")
         with contextlib.closing(ledger.database), monkeypatch.context() as patched:
             killer = Killer(patched, api)
