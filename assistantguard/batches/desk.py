@@ -225,7 +225,7 @@ class Desk:
                 self.asking.rule("before_turn", self.asking.view(thread, run, text, job.model))
             await self._admission.admit(thread, run, request, text)
         except (Refused, ConfigurationError) as error:
-            record.stage = "refused"
+            record.stage, record.part_id = "refused", None
             record.error = JobError(type(error).__name__, _one_line(str(error)), retryable=isinstance(error, Refused))
             await self.save(record)
             return False

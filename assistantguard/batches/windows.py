@@ -53,7 +53,7 @@ class Windows:
                 await desk.settle(job, record, _cancelled())
             elif record.stage == "admitted" or await desk.admit(job, record):
                 await self._send(job, record)
-                sent[job.model] = sent.get(job.model, 0) + (record.stage == "sent")
+                sent[job.model] = sent.get(job.model, 0) + (journey.record(job).stage == "sent")
         for model, jobs in sent.items():
             session = desk.session
             session.emit(BatchSubmitted(desk.driver.now(), session.id, journey.state.id, journey.through, model, jobs))
