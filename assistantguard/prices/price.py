@@ -205,13 +205,24 @@ class Price(Value):
     def times(self, share: Decimal) -> Price:
         """This price with all token rates multiplied by `share`; fees of built-in tools stay."""
 
-        def part_of(rates: Price | PriceStep) -> dict[str, Decimal]:
-            names = ("input", "cached_input", "cache_write", "output")
-            return {name: _MATHS.multiply(getattr(rates, name), share) for name in names}
+        def part(rate: Decimal) -> Decimal:
+            return _MATHS.multiply(rate, share)
 
         return Price(
-            **part_of(self),
-            steps=[PriceStep(step.above, **part_of(step)) for step in self.steps],
+            input=part(self.input),
+            cached_input=part(self.cached_input),
+            cache_write=part(self.cache_write),
+            output=part(self.output),
+            steps=[
+                PriceStep(
+                    step.above,
+                    input=part(step.input),
+                    cached_input=part(step.cached_input),
+                    cache_write=part(step.cache_write),
+                    output=part(step.output),
+                )
+                for step in self.steps
+            ],
             tool_fees=self.tool_fees,
             source=self.source,
             version=self.version,

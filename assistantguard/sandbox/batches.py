@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,12 @@ class _Batch:
     errors: list[dict[str, Any]] | None = None
     begun: int = 0
     """How many of its requests were made."""
+    completed: int = 0
+    refused: int = 0
+    used: Counter[str] = field(default_factory=Counter)
+    """Tokens that its answers reported."""
     output: list[dict[str, Any]] = field(default_factory=list)
+    """Lines of its files; empty once they are written."""
     failed: list[dict[str, Any]] = field(default_factory=list)
     output_file: str | None = None
     error_file: str | None = None
@@ -129,7 +135,7 @@ class _Batch:
     @property
     def document(self) -> dict[str, Any]:
         """The batch as the API shows it."""
-        usages = [line["response"]["body"]["usage"] or {} for line in self.output]
+        used = self.used
         moments = {f"{status}_at": int(moment) for status, moment in self.times.items()}
         return {
             "id": self.id,
@@ -148,24 +154,31 @@ class _Batch:
             **moments,
             "request_counts": {
                 "total": len(self.lines),
-                "completed": len(self.output),
-                "failed": len(self.failed),
+                "completed": self.completed,
+                "failed": self.refused,
             },
             "usage": {
-                "input_tokens": _sum(usages, "input_tokens"),
-                "input_tokens_details": {
-                    "cached_tokens": _sum([usage.get("input_tokens_details", {}) for usage in usages], "cached_tokens")
-                },
-                "output_tokens": _sum(usages, "output_tokens"),
-                "output_tokens_details": {
-                    "reasoning_tokens": _sum(
-                        [usage.get("output_tokens_details", {}) for usage in usages], "reasoning_tokens"
-                    )
-                },
-                "total_tokens": _sum(usages, "total_tokens"),
+                "input_tokens": used["input_tokens"],
+                "input_tokens_details": {"cached_tokens": used["cached_tokens"]},
+                "output_tokens": used["output_tokens"],
+                "output_tokens_details": {"reasoning_tokens": used["reasoning_tokens"]},
+                "total_tokens": used["total_tokens"],
             },
             "metadata": self.asked.get("metadata"),
         }
+
+    def answered(self, line: dict[str, Any]) -> None:
+        """Add a request that was answered."""
+        self.output.append(line)
+        self.completed += 1
+        usage = line["response"]["body"]["usage"] or {}
+        for numbers in (usage, usage.get("input_tokens_details", {}), usage.get("output_tokens_details", {})):
+            self.used.update({name: number for name, number in numbers.items() if isinstance(number, int)})
+
+    def not_answered(self, line: dict[str, Any]) -> None:
+        """Add a request that failed."""
+        self.failed.append(line)
+        self.refused += 1
 
     def came_to(self, status: str, moment: float) -> None:
         """Change its status."""
@@ -264,10 +277,11 @@ class Batches:
                 self._end(batch, "expired", batch.expires)
 
     def _validate(self, batch: _Batch, moment: float) -> None:
+        lines: list[BatchLine] = []
         try:
             content = self._files.get(batch.asked["input_file_id"]).content
         except ApiProblem as problem:
-            lines, errors = [], [{"code": "invalid_request", "line": None, "message": str(problem), "param": None}]
+            errors = [{"code": "invalid_request", "line": None, "message": str(problem), "param": None}]
         else:
             lines, errors = read_lines(content, batch.asked["endpoint"])
         if not errors:
@@ -311,9 +325,9 @@ class Batches:
             try:
                 body = await self._answer(batch, line)
             except ApiProblem as problem:
-                batch.failed.append(refused_line(line_id, line.custom_id, request_id, problem))
+                batch.not_answered(refused_line(line_id, line.custom_id, request_id, problem))
             else:
-                batch.output.append(answered_line(line_id, line.custom_id, request_id, body))
+                batch.answered(answered_line(line_id, line.custom_id, request_id, body))
             await asyncio.sleep(0)
 
     async def _answer(self, batch: _Batch, line: BatchLine) -> dict[str, Any]:
@@ -323,14 +337,14 @@ class Batches:
 
     def _end(self, batch: _Batch, status: str, moment: float) -> None:
         ids = self._state.ids
-        left = batch.lines[batch.begun :]
-        not_made = cancelled_line if status == "cancelled" else expired_line
-        missed = [not_made(ids.make("batch_req_"), line.custom_id) for line in left]
-        if status == "expired":
-            batch.failed += missed
-            missed = []
+        for line in batch.lines[batch.begun :]:
+            if status == "cancelled":
+                batch.failed.append(cancelled_line(ids.make("batch_req_"), line.custom_id))
+            else:
+                batch.not_answered(expired_line(ids.make("batch_req_"), line.custom_id))
         batch.output_file = self._file(batch, "output", _shuffled(batch.output, batch.number))
-        batch.error_file = self._file(batch, "error", _shuffled(batch.failed + missed, batch.number))
+        batch.error_file = self._file(batch, "error", _shuffled(batch.failed, batch.number))
+        batch.output, batch.failed = [], []
         batch.came_to(status, moment)
 
     def _file(self, batch: _Batch, kind: str, lines: list[dict[str, Any]]) -> str | None:
@@ -338,10 +352,6 @@ class Batches:
             return None
         kept = batch.asked.get("output_expires_after", {}).get("seconds", _KEPT)
         return self._files.add(written(lines), f"{batch.id}_{kind}.jsonl", "batch_output", kept).id
-
-
-def _sum(usages: list[Any], name: str) -> int:
-    return sum(usage.get(name, 0) for usage in usages)
 
 
 def _shuffled(lines: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:

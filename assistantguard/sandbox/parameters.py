@@ -288,10 +288,9 @@ def _window(body: dict[str, Any]) -> None:
         raise invalid(param, f"The completion window '{window}' requires 'background' to be true.")
     if body.get("stream"):
         raise invalid(param, f"The completion window '{window}' is not supported with 'stream'.")
-    if body.get("service_tier", "auto") not in {"auto", "default"}:
-        raise invalid(
-            param, f"The completion window '{window}' is not supported with '{body['service_tier']}' processing."
-        )
+    tier = body.get("service_tier", "auto")
+    if tier not in {"auto", "default"}:
+        raise invalid(param, f"The completion window '{window}' is not supported with '{tier}' processing.")
 
 
 def check_create(body: Any) -> dict[str, Any]:

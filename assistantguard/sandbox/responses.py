@@ -359,4 +359,5 @@ def _nobody_reads(stopped: Stopped) -> Gone:
 
 async def _never() -> Message:
     """The channel of a client that never leaves."""
-    return await asyncio.get_running_loop().create_future()
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never
