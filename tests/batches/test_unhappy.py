@@ -154,7 +154,7 @@ def _refusal(status: int) -> Any:
 
 
 def test_files_have_one_model_each_and_no_more_than_the_limits_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts.Parts.__init__, "__defaults__", (2, 700))
+    monkeypatch.setattr(parts.Parts.__init__, "__defaults__", (2, 1_000))
     api = Api()
     bot = guard(api)
     result = bot.batch([*TEXTS, "x" * 400, "y" * 100, "z"], poll=0.001)
@@ -164,7 +164,7 @@ def test_files_have_one_model_each_and_no_more_than_the_limits_allow(monkeypatch
     lines = [len(each["content"].splitlines()) for each in sent]
     assert sum(lines) == 6
     assert max(lines) == 2
-    assert all(size <= 700 for size in sizes)
+    assert all(size <= 1_000 for size in sizes)
     assert set(api.done.values()) == {1}
     for each in sent:
         assert len({json.loads(line)["body"]["model"] for line in each["content"].splitlines()}) == 1
