@@ -88,6 +88,16 @@ from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
 if TYPE_CHECKING:
+    from assistantguard.batches import (
+        BatchProgress,
+        BatchResult,
+        BatchUnfinished,
+        Job,
+        JobError,
+        JobProblem,
+        JobResult,
+        MalformedJobs,
+    )
     from assistantguard.dropin.opening import drop_in
     from assistantguard.models.budget import BudgetLine, BudgetReport
     from assistantguard.policies import Budget, ModelRouting, Pacing, ReplyCache, Route, TopicCheck
@@ -112,6 +122,9 @@ __all__ = [
     "AsyncRunStream",
     "AsyncUserThreads",
     "AttemptFailed",
+    "BatchProgress",
+    "BatchResult",
+    "BatchUnfinished",
     "Budget",
     "BudgetBusy",
     "BudgetExceeded",
@@ -129,9 +142,14 @@ __all__ = [
     "ForUsers",
     "GuardedThread",
     "Item",
+    "Job",
+    "JobError",
+    "JobProblem",
+    "JobResult",
     "JsonLinesSink",
     "LeaseLost",
     "Ledger",
+    "MalformedJobs",
     "MatchingMessages",
     "MemoryLedger",
     "ModelRouting",
@@ -199,6 +217,9 @@ __all__ = [
 
 _LATER = {
     "AsyncUserThreads": "threads",
+    "BatchProgress": "batches",
+    "BatchResult": "batches",
+    "BatchUnfinished": "batches",
     "Budget": "policies.budget",
     "BudgetLine": "models.budget",
     "BudgetReport": "models.budget",
@@ -213,6 +234,11 @@ _LATER = {
     "Route": "policies.route",
     "ShortMessages": "policies.routing_rules",
     "ReplyCache": "policies.reply_cache",
+    "Job": "batches",
+    "JobError": "batches",
+    "JobProblem": "batches",
+    "JobResult": "batches",
+    "MalformedJobs": "batches",
     "ThreadInfo": "threads",
     "ThreadStatistics": "threads",
     "TopicCheck": "policies.topics",

@@ -207,6 +207,11 @@ class GuardCore:
         tokens.warm_up()
         warm_up_prices()
 
+    @property
+    def describes_itself(self) -> bool:
+        """Whether the assistant is the server's own, of the Assistants protocol."""
+        return self._assistant_id is not None
+
     def book(self, engine: Engine, new_turns: Callable[[], Turns]) -> ThreadBook:
         """The threads of this guard, with locks of its colour."""
         from assistantguard._thread_book import ThreadBook

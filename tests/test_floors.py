@@ -67,6 +67,7 @@ FLOORS: dict[str, int] = {
     "_thread_changes": 5,
     "_wanted": 5,
     "async_guard": 5,
+    "batches": 5,
     "dropin": 5,
     "guard": 5,
     "guarded_thread": 5,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, Item, ToolOutput
     from assistantguard.models.rates import RatesTold
 
-__all__ = ["ResponsesBackend"]
+__all__ = ["ResponsesBackend", "create_params"]
 
 _ITEMS_PER_CALL = 20
 _ITEMS_PER_PAGE = 100
@@ -118,7 +118,7 @@ class ResponsesBackend(VectorStores):
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
         """See `Backend.respond`."""
-        params = _create_params(request, headers=True)
+        params = create_params(request, headers=True)
         if not request.wants_rates:
             return _answer(await self._port.call("responses.create", timeout, **params))
         told = await self._port.ask("responses.create", timeout, **params)
@@ -127,7 +127,7 @@ class ResponsesBackend(VectorStores):
     async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
         """See `Backend.stream`."""
         return ResponseStream(
-            await self._port.open("responses.create", timeout, **_create_params(request, headers=True))
+            await self._port.open("responses.create", timeout, **create_params(request, headers=True))
         )
 
     async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
@@ -151,7 +151,7 @@ class ResponsesBackend(VectorStores):
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
         """See `Backend.count_input`. A server that lacks the route is not asked again."""
-        params = _create_params(request)
+        params = create_params(request)
         params.update(params.pop("extra_body", {}))
         return await self.count_body(params, timeout)
 
@@ -210,7 +210,7 @@ def _answer(response: Any, rates: RatesTold | None = None) -> ModelAnswer:
     return answer_of(response, rates=rates)
 
 
-def _create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:
+def create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:
     """The parameters of ``responses.create``, its headers if asked for; what is not set is not sent."""
     assistant = request.assistant
     params: dict[str, Any] = {"model": request.model, "input": request.input}

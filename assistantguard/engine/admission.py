@@ -82,9 +82,11 @@ class _Room:
 
 
 class Admission:
-    """Lets requests pass, or refuses them."""
+    """Lets requests pass, or refuses them. Without a pacer, they need not keep to rates."""
 
-    def __init__(self, session: Session, driver: Driver, backend: Backend, asking: Asking, pacer: Pacer) -> None:
+    def __init__(
+        self, session: Session, driver: Driver, backend: Backend, asking: Asking, pacer: Pacer | None = None
+    ) -> None:
         self._session = session
         self._pacer = pacer
         self._driver = driver
@@ -107,10 +109,10 @@ class Admission:
         try:
             expectation = await self._fit(thread, run, request, message, purpose, turns)
         except BaseException:
-            if turns:
+            if turns and self._pacer is not None:
                 await self._driver.protect(self._pacer.give_back(turns))
             raise
-        if turns and run.hold_id is not None:
+        if turns and run.hold_id is not None and self._pacer is not None:
             self._pacer.hold(run.hold_id, turns)
         return expectation
 
@@ -151,7 +153,7 @@ class Admission:
             if waits or room.output < MIN_OUTPUT_TOKENS:
                 raise self._refusal(thread, run, room, expected, request)
             output = min(wanted, room.output)
-            if ruling.paces and not turns:
+            if ruling.paces and not turns and self._pacer is not None:
                 request.wants_rates = True
                 until = driver.now() + self.time_left(run)
                 entered, waited = await self._pacer.enter(view, ruling.paces, expected, output, until)

@@ -66,7 +66,7 @@ class _Owed:
 class Books:
     """Settles paid requests."""
 
-    def __init__(self, session: Session, driver: Driver, backend: Backend, pacer: Pacer) -> None:
+    def __init__(self, session: Session, driver: Driver, backend: Backend, pacer: Pacer | None = None) -> None:
         self._session = session
         self._pacer = pacer
         self._driver = driver
@@ -110,7 +110,8 @@ class Books:
         hold_id = run.hold_id
         assert hold_id is not None
         run.hold_id = None
-        await self._pacer.released(hold_id)
+        if self._pacer is not None:
+            await self._pacer.released(hold_id)
         await self._end(thread, run, hold_id, None)
 
     def close(self, run: RunState) -> None:
@@ -151,8 +152,9 @@ class Books:
         thread.cost = None if thread.cost is None or cost is None else thread.cost + cost
         if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
-        rates = sent.rates if failure is None or failure.rates is None else failure.rates
-        await self._pacer.settled(hold_id, usage, rates, failure, was_sent=entry is not None)
+        if self._pacer is not None:
+            rates = sent.rates if failure is None or failure.rates is None else failure.rates
+            await self._pacer.settled(hold_id, usage, rates, failure, was_sent=entry is not None)
         owed = None if entry is None else self._owed_until_the_end(sent, answer, entry)
         try:
             if owed is None:

@@ -200,9 +200,11 @@ class Price(Value):
             return self
         name = service_tier or ""
         own = self.service_tiers.get(name)
-        return self._in_window(WINDOW_RATES[name]) if own is None and name in WINDOW_RATES else own
+        return self.times(WINDOW_RATES[name]) if own is None and name in WINDOW_RATES else own
 
-    def _in_window(self, share: Decimal) -> Price:
+    def times(self, share: Decimal) -> Price:
+        """This price with all token rates multiplied by `share`; fees of built-in tools stay."""
+
         def part(rate: Decimal) -> Decimal:
             return _MATHS.multiply(rate, share)
 
