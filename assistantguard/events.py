@@ -18,8 +18,6 @@ __all__ = [
     "ConversationDeleted",
     "Event",
     "HoldsExpired",
-    "PacingRefused",
-    "PacingWaited",
     "PolicyObserved",
     "RequestSettled",
     "RunCancelled",
@@ -416,36 +414,6 @@ class BudgetWarned(Event):
     """Whose request it was that reached it."""
     tenant: str | None = None
     run_id: str | None = None
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class PacingWaited(Event):
-    """A request waited for its turn under a rate limit."""
-
-    name: ClassVar[str] = "pacing.waited"
-    level: ClassVar[Level] = "info"
-
-    lane: str
-    """What shares the limit."""
-    seconds: float
-    policy: str
-    run_id: str | None = None
-    user: str | None = None
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class PacingRefused(Event):
-    """A request could not be sent in time without passing a rate limit."""
-
-    name: ClassVar[str] = "pacing.refused"
-    level: ClassVar[Level] = "warning"
-
-    lane: str
-    policy: str
-    available_at: float | None = None
-    """Unix time at which it would have been possible; None where it never is."""
-    run_id: str | None = None
-    user: str | None = None
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from assistantguard.events import Event, Level
 
-__all__ = ["RunRouted"]
+__all__ = ["PacingRefused", "PacingWaited", "RunRouted"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -33,3 +33,33 @@ class RunRouted(Event):
     """What cached input is lost by the switch, in US dollars, estimated; None where a price is unknown."""
     kept: bool = False
     """Whether the thread keeps the model once it has answered."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PacingWaited(Event):
+    """A request waited for its turn under a rate limit."""
+
+    name: ClassVar[str] = "pacing.waited"
+    level: ClassVar[Level] = "info"
+
+    lane: str
+    """What shares the limit."""
+    seconds: float
+    policy: str
+    run_id: str | None = None
+    user: str | None = None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PacingRefused(Event):
+    """A request could not be sent in time without passing a rate limit."""
+
+    name: ClassVar[str] = "pacing.refused"
+    level: ClassVar[Level] = "warning"
+
+    lane: str
+    policy: str
+    available_at: float | None = None
+    """Unix time at which it would have been possible; None where it never is."""
+    run_id: str | None = None
+    user: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from assistantguard.errors import TooManyRequests
-from assistantguard.events import PacingRefused, PacingWaited, PolicyObserved
+from assistantguard.events import PolicyObserved
 from assistantguard.models.values import Record
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ class Pacer:
             raise self._refusal(view, placed, outcome, driver.now())
         waited = driver.now() - began
         if waited:
+            from assistantguard.traffic_events import PacingWaited
+
             self._session.emit(
                 PacingWaited(
                     driver.now(),
@@ -209,6 +211,8 @@ class Pacer:
             available_at=at,
         )
         error.policy = placed.policy
+        from assistantguard.traffic_events import PacingRefused
+
         self._session.emit(
             PacingRefused(
                 now,

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from assistantguard.engine.admission import Admission
 from assistantguard.engine.adoption import Adoption, take_in
 from assistantguard.engine.asking import Asking
+from assistantguard.engine.attempts import Attempts
 from assistantguard.engine.books import Books
 from assistantguard.engine.exchanges import Earlier, Exchanges
-from assistantguard.engine.failing import ending, error_of, is_lock, leaves_doubt, note, stopped, timed_out
+from assistantguard.engine.failing import ending, leaves_doubt, note, stopped
 from assistantguard.engine.files import Files
-from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
 from assistantguard.engine.modes import Modes
 from assistantguard.engine.pacing import Pacer
@@ -45,7 +45,6 @@ from assistantguard.errors import (
 from assistantguard.models import (
     TERMINAL_STATUSES,
     AttemptFailed,
-    Failure,
     Reply,
     ReplyReady,
     RunState,
@@ -68,8 +67,6 @@ if TYPE_CHECKING:
     from assistantguard.engine.session import Session
 
 __all__ = ["Engine"]
-
-_MENDS_PER_RUN = 3
 
 
 class Engine:
@@ -98,6 +95,7 @@ class Engine:
             from assistantguard.engine.routing import Routing
 
             self._routing = Routing(session, driver, self._asking)
+        self._attempts = Attempts(session, driver, self._asking, self._recovery, self._routing)
         self.cached: Cached | None = None
         if any(policy.keeps_replies for policy in session.policies.policies):
             from assistantguard.engine.cached import Cached
@@ -294,7 +292,7 @@ class Engine:
         """The second half of `advance`: decide what follows from a request that is settled."""
         assert outcome is not None
         if outcome.failure is not None:
-            await self._after_failure(thread, run, outcome, outcome.failure)
+            await self._attempts.after_failure(thread, run, outcome, outcome.failure)
             return
         answer = outcome.answer
         assert answer is not None
@@ -397,54 +395,6 @@ class Engine:
             )
         run.status = "incomplete"
         self.finish(thread, run, None)
-
-    async def _after_failure(self, thread: ThreadState, run: RunState, outcome: Outcome, failure: Failure) -> None:
-        """An attempt failed: mend the thread, try again, or give up."""
-        run.last_error = failure.code or failure.kind
-        error = error_of(failure, run.attempt)
-        if outcome.answer is not None:
-            thread.suspect, thread.unsettled = True, [mark_of(item) for item in run.input]
-            try:
-                await self._recovery.repair(thread, run, thread.unsettled, "an attempt failed")
-            except RunFailed as trouble:
-                note(error, f"healing the thread {thread.id} failed, its next turn tries again: {trouble}")
-                raise error from trouble
-            thread.suspect, thread.unsettled = False, []
-        if failure.mend is not None and run.mends < _MENDS_PER_RUN:
-            await self._recovery.mend(thread, run, failure)
-            self._asking.report_retry(thread, run, failure, 0.0, "healing", failure.mend)
-            run.mends += 1
-            run.retries += 1
-            run.attempt += 1
-            run.status = "queued"
-            return
-        if failure.kind == "ambiguous":
-            # Its outcome was looked for and not found. It is looked for once more before anything is sent again.
-            if run.deadline is not None and self.driver.now() >= run.deadline:
-                raise timed_out(run, self.session.run_timeout) from outcome.error
-            run.doubtful = [mark_of(item) for item in (*thread.backlog, *run.input)]
-            failure = replace(failure, kind="transient")
-        if failure.kind != "transient":
-            raise error from outcome.error
-        elsewhere = None
-        if self._routing is not None and not run.doubtful and not is_lock(failure):
-            elsewhere = await self._routing.elsewhere(thread, run, failure)
-        wait = self._asking.retry(thread, run, failure, elsewhere=elsewhere is not None)
-        if wait is None:
-            if not is_lock(failure):
-                raise error from outcome.error
-            if not thread.locked or run.steps:
-                thread.locked = True
-                raise error from outcome.error
-            await self._recovery.leave_locked(thread, run)
-            wait = 0.0
-            self._asking.report_retry(thread, run, failure, wait, "healing", "new_generation")
-        if self._routing is not None and elsewhere is not None:
-            self._routing.go(thread, run, elsewhere)
-        run.retries += 1
-        run.attempt += 1
-        run.retry_at = self.driver.now() + wait
-        run.status = "queued"
 
     def _queue_outputs(self, run: RunState, outputs: Sequence[ToolOutput]) -> None:
         run.input = [output_item(output) for output in outputs]
