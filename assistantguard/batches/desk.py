@@ -17,7 +17,7 @@ from assistantguard.engine.admission import Expectation
 from assistantguard.engine.asking import Asking
 from assistantguard.engine.books import Books, Sent
 from assistantguard.engine.modes import Mode
-from assistantguard.engine.ports import NoStates
+from assistantguard.engine.ports import ModelRequest, NoStates
 from assistantguard.engine.session import Session
 from assistantguard.engine.steady import Steady
 from assistantguard.errors import ConfigurationError, Refused, RunFailed
@@ -148,7 +148,8 @@ class _Admission(CallAdmission):
         self, view: View, caps: Sequence[PlacedCap], expectation: Expectation, record: JobRecord, model: str
     ) -> None:
         """Hold what a job may use that was sent already, whatever is left."""
-        claims = self._claims(view, caps, expectation.input, expectation.output_at_most, model, "run")
+        request = ModelRequest(model, None, "", [])
+        claims = self._claims(view, caps, expectation.input, expectation.output_at_most, request, "run")
         for claim in claims:
             claim.limit = None
         assert record.hold_id is not None

@@ -210,7 +210,7 @@ class Admission:
             expected.at_most,
             output,
             self._driver.now(),
-            request.service_tier,
+            self._session.tier_of(request),
         )
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
@@ -286,7 +286,7 @@ class Admission:
             return _UNBOUNDED if free >= 1 else -_UNBOUNDED
         if cap.metric == "tokens":
             return int(free) - input_tokens
-        model, tier = request.model, request.service_tier
+        model, tier = request.model, self._session.tier_of(request)
         affordable = self._session.prices.affordable_output(free, input_tokens, model, tier)
         if affordable is None:
             at = f" at service tier {tier!r}" if tier else ""
@@ -326,7 +326,7 @@ class Admission:
             limit = limits.setdefault(key, None)
             if not placed.observed:
                 limits[key] = cap.limit if limit is None else min(limit, cap.limit)
-        cost = self._session.prices.at_most(expected.at_most, output, request.model, request.service_tier)
+        cost = self._session.prices.at_most(expected.at_most, output, request.model, self._session.tier_of(request))
         amounts: dict[Metric, Decimal] = {
             "tokens": Decimal(expected.at_most + output),
             "cost": cost or Decimal(0),

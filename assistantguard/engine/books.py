@@ -239,7 +239,7 @@ class Books:
 
     def _entry(self, sent: Sent, usage: Usage, answer: ModelAnswer | None) -> Entry:
         request = sent.request
-        cost, price_source = self._priced(request.model, request.service_tier, usage, answer)
+        cost, price_source = self._priced(request.model, self._session.tier_of(request), usage, answer)
         return Entry(
             self._driver.now(),
             sent.thread.id,
