@@ -143,12 +143,12 @@ def test_a_batch_that_the_server_refuses_costs_nothing_and_may_be_retried() -> N
 
 def test_a_wrong_key_is_raised_and_the_jobs_wait() -> None:
     api = Api()
-    work, api._work = api._work, lambda _request, _name: _refusal(401)  # type: ignore[method-assign]
+    api.refusal = 401
     bot = guard(api)
     with pytest.raises(RequestRejected, match="wrong key"):
         batch(bot)
     assert not bot.ledger.open_holds()
-    api._work = work  # type: ignore[method-assign]
+    api.refusal = None
     assert batch(bot).counts == {"completed": 3}
 
 
