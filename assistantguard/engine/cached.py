@@ -154,7 +154,7 @@ class Cached:
         asked = self._asked.pop(run.id, None)
         if asked is None:
             return
-        unsent = isinstance(cause, (Refused, ConfigurationError)) and not asked.requests
+        unsent = isinstance(cause, (Refused, ConfigurationError)) and not (asked.requests or asked.doubt)
         if unsent and not run.retries and thread.generation == asked.generation and not thread.suspect:
             thread.context_digest = asked.context
         end = self._ending(asked)
@@ -258,6 +258,7 @@ class Cached:
             self._asking.report(view, self._policy.name, "before_turn", "answer", "the reply is in the cache")
             return False
         if not await self._serving.serve(thread, run, asked.content, reply):
+            asked.doubt = True
             return False
         session.emit(
             ReplyCached(
