@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from assistantguard.cli.app import app
 from assistantguard.ledger import open_ledger
@@ -100,7 +99,7 @@ def test_bad_lines_are_all_told_and_the_exit_code_is_2(file: Path, sandbox: Sand
     assert "2 jobs are malformed, and nothing was sent" in done.stderr
     assert "line 4: '{oops' is no JSON" in done.stderr
     assert "line 5: the id 'a' is that of line 1 already" in done.stderr
-    assert not sandbox.log
+    assert not sandbox.requests
 
 
 @pytest.mark.parametrize(
@@ -117,13 +116,19 @@ def test_options_that_cannot_work_are_refused(file: Path, sandbox: Sandbox, opti
     done = command(file, *options)
     assert done.exit_code == 2
     assert told in done.stderr
-    assert not sandbox.log
+    assert not sandbox.requests
 
 
 def test_a_file_that_is_not_there_is_named(sandbox: Sandbox, tmp_path: Path) -> None:
     done = command(tmp_path / "none.jsonl", "--model", "gpt-6-luna")
     assert done.exit_code == 2
     assert "none.jsonl: No such file" in done.stderr
+
+
+def test_a_missing_key_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = command(file, "--model", "gpt-6-luna")
+    assert (done.exit_code, done.stderr.strip()) == (2, "assistantguard: there is no key: set OPENAI_API_KEY")
 
 
 def test_what_could_pass_the_sum_is_refused(file: Path, sandbox: Sandbox) -> None:

@@ -64,8 +64,10 @@ class Messages:
         Where it fails half-way, what stands there is used again by the next try, or by the next run.
         """
         placed, last_id = self._placed.setdefault(thread_id, {}), None
-        for item in items:
-            mark = mark_of(item)
+        marks = [mark_of(item) for item in items]
+        for mark in [mark for mark in placed if mark not in marks]:
+            await self._delete(thread_id, placed.pop(mark), until)
+        for item, mark in zip(items, marks, strict=True):
             if mark not in placed:
                 placed[mark] = await self._place_one(thread_id, item, "", until)
             last_id = placed[mark]

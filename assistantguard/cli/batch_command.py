@@ -170,7 +170,11 @@ def _run(
     settings = [model, instructions, max_output_tokens, through, hashlib.sha256(file.read_bytes()).hexdigest()]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     assistant = Assistant(model or _model_in(file), instructions, max_output_tokens=max_output_tokens)
-    with AssistantGuard(openai.OpenAI(), assistant, policies=policies, ledger=books, sinks=[], events=events) as guard:
+    try:
+        client = openai.OpenAI()
+    except openai.OpenAIError as error:
+        raise ConfigurationError("there is no key: set OPENAI_API_KEY") from error
+    with client, AssistantGuard(client, assistant, policies, ledger=books, sinks=[], events=events) as guard:
         return guard.batch(file, through=through, idempotency_key=key, **options)
 
 

@@ -49,6 +49,8 @@ class Api:
         self.hook: Callable[[str, str], None] = lambda moment, request: None
         """Called before and after each request is worked on."""
         self.looks = looks
+        self.refusal: int | None = None
+        """The HTTP status that every request is refused with."""
 
     def client(self) -> openai.OpenAI:
         transport = HTTP.MockTransport(self._serve)
@@ -72,6 +74,8 @@ class Api:
         return answer
 
     def _work(self, request: Any, name: str) -> Any:
+        if self.refusal is not None:
+            return _error(self.refusal, "wrong key", "invalid_api_key")
         if name == "POST /files":
             return self._upload(request)
         if name == "GET /files":

@@ -4,16 +4,17 @@ import json
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from assistantguard import Assistant, AssistantGuard, BatchUnfinished, Budget, RequestRejected, TransientRetry
 from assistantguard.batches import BatchResult, parts
-from tests.batches.api import HTTP, INPUT, OUTPUT, Api, Lost
+from tests.batches.api import INPUT, OUTPUT, Api, Lost
 
 TEXTS = ["one", "two", "three"]
 
 
 def guard(api: Api, **options: Any) -> AssistantGuard:
-    policies = [Budget("application", tokens=1_000_000), TransientRetry(3, wait=lambda _state: 0.0)]
+    policies = [Budget("application", tokens=1_000_000), TransientRetry(3, wait=wait_none())]
     options.setdefault("sinks", [])
     return AssistantGuard(api.client(), Assistant("gpt-4.1-mini"), policies=policies, **options)
 
@@ -81,7 +82,8 @@ def test_a_line_that_failed_costs_nothing_and_names_the_reason() -> None:
     bot = guard(api)
     result = batch(bot)
     failed = result.results[1]
-    assert (failed.status, failed.cost, failed.usage.total_tokens) == ("failed", 0, 0)
+    assert failed.status == "failed"
+    assert failed.cost == failed.usage.total_tokens == 0
     assert failed.error is not None
     assert (failed.error.code, failed.error.message, failed.error.retryable) == ("invalid_prompt", "bad prompt", False)
     assert bot.budget().committed == 2 * (INPUT + OUTPUT)
@@ -134,23 +136,20 @@ def test_a_batch_that_the_server_refuses_costs_nothing_and_may_be_retried() -> N
     bot = guard(api)
     result = batch(bot)
     assert {each.error.code for each in result.results if each.error} == {"invalid_file"}
-    assert (result.cost, bot.budget().committed, bot.ledger.open_holds()) == (0, 0, ())
+    assert result.cost == bot.budget().committed == 0
+    assert not bot.ledger.open_holds()
     assert len(result.retryable) == 3
 
 
 def test_a_wrong_key_is_raised_and_the_jobs_wait() -> None:
     api = Api()
-    work, api._work = api._work, lambda _request, _name: _refusal(401)  # type: ignore[method-assign]
+    api.refusal = 401
     bot = guard(api)
     with pytest.raises(RequestRejected, match="wrong key"):
         batch(bot)
     assert not bot.ledger.open_holds()
-    api._work = work  # type: ignore[method-assign]
+    api.refusal = None
     assert batch(bot).counts == {"completed": 3}
-
-
-def _refusal(status: int) -> Any:
-    return HTTP.Response(status, json={"error": {"message": "wrong key", "code": "invalid_api_key"}})
 
 
 def test_files_have_one_model_each_and_no_more_than_the_limits_allow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +188,8 @@ def test_windows_that_had_not_begun_are_cancelled_at_no_cost() -> None:
         batch(bot, through="8h", timeout=0.0001)
     assert len(bot.ledger.open_holds()) == 3
     result = batch(bot, through="8h", cancel=True)
-    assert (result.counts, result.cost) == ({"cancelled": 3}, 0)
+    assert result.counts == {"cancelled": 3}
+    assert result.cost == 0
     assert not bot.ledger.open_holds()
 
 

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import tenacity
 
 from assistantguard import (
     Assistant,
@@ -23,49 +16,21 @@ from assistantguard import (
     ReplyCache,
     ReplyReady,
     RequestRejected,
-    RunTimedOut,
     TextDelta,
     ThreadRotation,
-    TransientRetry,
     Usage,
     observe,
 )
-from assistantguard.backends import ResponsesBackend
 from assistantguard.events import PolicyObserved, RunSettled, RunStarted
-from assistantguard.ledger import Entry
-from assistantguard.lifecycle import sweep
-from assistantguard.replies import CachedQuestion, CachedReply, MemoryReplies, SqlReplies
+from assistantguard.replies import CachedQuestion, CachedReply, MemoryReplies
 from assistantguard.reply_events import ReplyCached, ReplyCacheFailed, ReplyStored
-from assistantguard.reports import read_report
-from assistantguard.sandbox import Fault, ModelRequest, Sandbox
-from assistantguard.storage import open_database
-from tests.support.books import Books
+from assistantguard.sandbox import Fault
+from tests.replies.stage import ADD, ASK, made, numbered, texts
 from tests.support.checks import check_all, check_books, check_holds, paths
 from tests.support.clock import Clock
 from tests.support.models import Lookups, order_desk
 from tests.support.threads import NASTY, of_user
-from tests.support.world import MODEL, Bot, Thread, World
-
-RETRY = TransientRetry(3, wait=tenacity.wait_none())
-ASK = "POST /responses"
-ADD = "POST /conversations/{id}/items"
-MANY = 6
-
-
-def numbered() -> Callable[[ModelRequest], str]:
-    """A model that never says the same twice."""
-    answers = iter(range(1, 1000))
-    return lambda request: f"Answer {next(answers)} to {request.last_user_text!r} after {len(request.items)} items"
-
-
-def made(world: World, *policies: Any, model: Any = None, faults: Sequence[Fault] = (), **options: Any) -> Any:
-    sandbox = world.sandbox(model or numbered(), faults=faults)
-    return sandbox, world.bot(sandbox, [*policies, RETRY], **options)
-
-
-def texts(sandbox: Sandbox, thread: Thread) -> list[str]:
-    items = sandbox.conversation(thread.state.generation_id or "")
-    return ["".join(part.get("text", "") for part in item["content"]) for item in items]
+from tests.support.world import MODEL, World
 
 
 def test_a_question_that_was_answered_is_answered_again_at_no_cost(world: World) -> None:
@@ -345,185 +310,6 @@ def test_a_turn_that_is_asked_for_again_by_its_name_is_not_cached_twice(world: W
     assert len(bot.all(ReplyCached)) == 1
 
 
-# Single-flight
-
-
-class Crowded:
-    """A model that answers when so many turns have begun."""
-
-    def __init__(self, turns: int) -> None:
-        self.turns = turns
-        self.bots: list[Bot] = []
-        self.asked = 0
-
-    async def __call__(self, request: ModelRequest) -> str:
-        self.asked += 1
-        while sum(len(bot.all(RunStarted)) for bot in self.bots) < self.turns:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
-        return "All are here."
-
-
-def test_identical_questions_in_flight_share_one_call(world: World) -> None:
-    model = Crowded(MANY)
-    sandbox, bot = made(world, ReplyCache(scope="everyone"), model=model)
-    model.bots.append(bot)
-    threads = [bot.thread() for _ in range(MANY)]
-    replies = bot.at_once(*(lambda thread=thread: thread.chat("What is it?") for thread in threads))
-    assert {reply.text for reply in replies} == {"All are here."}
-    assert sorted(reply.cached for reply in replies) == [False] + [True] * (MANY - 1)
-    assert model.asked == 1
-    check_all(bot, sandbox, *threads)
-
-
-def test_guards_that_share_a_store_share_one_call(world: World) -> None:
-    model, store = Crowded(2), MemoryReplies()
-    sandbox = world.sandbox(model)
-    model.bots += [world.bot(sandbox, [ReplyCache(store=store, scope="everyone")]) for _ in range(2)]
-    replies = world.at_once(*(lambda bot=bot: bot.guard.chat("What is it?") for bot in model.bots))
-    assert sorted(reply.cached for reply in replies) == [False, True]
-    assert model.asked == 1
-
-
-def test_where_the_one_who_asks_fails_another_asks(world: World) -> None:
-    sandbox, bot = made(world, ReplyCache(scope="everyone"), faults=[Fault.quota(at=1, endpoint=ASK)])
-    threads = [bot.thread() for _ in range(MANY)]
-    outcomes = bot.at_once(*(lambda thread=thread: thread.chat("What is it?") for thread in threads))
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    assert [type(error).__name__ for error in failed] == ["QuotaExhausted"]
-    assert sum(outcome.cached for outcome in outcomes if outcome not in failed) == MANY - 2
-    assert paths(sandbox, ASK) == 2
-
-
-def test_turns_that_used_tools_do_not_wait_for_each_other_in_vain(world: World) -> None:
-    lookups = Lookups()
-    sandbox, bot = made(world, ReplyCache(scope="everyone"), model=order_desk, tools=[lookups.lookup])
-    threads = [bot.thread() for _ in range(MANY)]
-    replies = bot.at_once(*(lambda thread=thread: thread.chat("Where is order W1?") for thread in threads))
-    assert not any(reply.cached for reply in replies)
-    assert lookups.counts["W1"] == MANY
-    check_books(bot, sandbox)
-
-
-class _Dead(MemoryReplies):
-    """Whose first claim of each key is that of a process that died."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-        self.dead: set[str] = set()
-
-    def claim(self, key: str, owner: str, now: float, until: float) -> bool:
-        if key not in self.dead:
-            self.dead.add(key)
-            assert super().claim(key, "a process that died", now, now + self.seconds)
-        return super().claim(key, owner, now, until)
-
-
-def test_where_the_process_that_asks_dies_another_asks(world: World) -> None:
-    sandbox, bot = made(world, ReplyCache(store=_Dead(0.05), scope="everyone"))
-    threads = [bot.thread() for _ in range(3)]
-    replies = bot.at_once(*(lambda thread=thread: thread.chat("What is it?") for thread in threads))
-    assert sorted(reply.cached for reply in replies) == [False, True, True]
-    assert paths(sandbox, ASK) == 1
-
-
-def test_nobody_waits_for_another_beyond_his_deadline(world: World) -> None:
-    sandbox, bot = made(world, ReplyCache(store=_Dead(1e6), scope="everyone"))
-    with pytest.raises(RunTimedOut):
-        bot.chat("What is it?", bot.thread(), deadline=0.2)
-    assert paths(sandbox, ASK) == 0
-    check_holds(bot)
-
-
-def test_without_single_flight_nobody_waits(world: World) -> None:
-    cache = ReplyCache(store=_Dead(1e6), scope="everyone", single_flight=False)
-    _, bot = made(world, cache)
-    assert [bot.chat("What is it?", bot.thread()).cached for _ in range(2)] == [False, True]
-
-
-# In the ledger's database
-
-
-def test_replies_in_the_ledgers_database_outlive_the_guard(world: World, database_url: str) -> None:
-    sandbox = world.sandbox(numbered())
-    cache = ReplyCache(store="ledger")
-    one = world.bot(sandbox, [cache], ledger=database_url)
-    thread = of_user(one, "ann", "one")
-    said = [one.chat(text, thread).text for text in ("First?", "Second?")]
-    one.chat("First?", of_user(one, "ann", "other"))
-    two = world.bot(sandbox, [cache], ledger=database_url)
-    other = of_user(two, "ann", "other")
-    again = two.chat("Second?", other)
-    assert (again.cached, again.text) == (True, said[1])
-    assert texts(sandbox, other) == ["First?", said[0], "Second?", said[1]]
-    assert not two.chat("First?", of_user(two, "ben")).cached
-    rows = {row.group: row for row in two.guard._core.ledger.usage(("purpose",))}
-    assert (rows["reply_cache",].cached, rows["reply_cache",].requests) == (2, 0)
-    assert rows["reply_cache",].saved_tokens > 0
-
-
-def test_a_deleted_thread_takes_its_replies_with_it(world: World, tmp_path: Path) -> None:
-    for options in ({}, {"ledger": f"sqlite:///{tmp_path / 'guard.db'}"}):
-        store = "ledger" if options else "memory"
-        _, bot = made(world, ReplyCache(store=store), **cast("dict[str, Any]", options))
-        gone = of_user(bot, "ann", "gone")
-        bot.chat("What is it?", gone)
-        bot.world.wait(bot.guard.threads.delete("ann", "gone"))
-        assert not bot.chat("What is it?", of_user(bot, "ann", "other")).cached
-
-
-def test_a_process_that_dies_while_it_adds_a_reply_leaves_no_half_turn(
-    warm: None, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add, crashed = ResponsesBackend.add_messages, tmp_path / "crashed.db"
-
-    async def add_and_copy(*arguments: Any) -> Any:
-        added = await add(*arguments)
-        with closing(sqlite3.connect(tmp_path / "guard.db")) as now, closing(sqlite3.connect(crashed)) as copy:
-            now.backup(copy)
-        return added
-
-    with World("sync") as world:
-        sandbox, bot = made(world, ReplyCache(store="ledger"), ledger=f"sqlite:///{tmp_path / 'guard.db'}")
-        one, other = of_user(bot, "ann", "one"), of_user(bot, "ann", "other")
-        said = [bot.chat(text, one).text for text in ("First?", "Second?")]
-        bot.chat("First?", other)
-        monkeypatch.setattr(ResponsesBackend, "add_messages", add_and_copy)
-        assert bot.chat("Second?", other).cached
-        assert len(texts(sandbox, other)) == 4
-        clock.advance(31)  # longer than the lease of who died
-        next_one = world.bot(sandbox, [ReplyCache(store="ledger"), RETRY], ledger=f"sqlite:///{crashed}")
-        thread = of_user(next_one, "ann", "other")
-        reply = next_one.chat("Third?", thread)
-        assert texts(sandbox, thread) == ["First?", said[0], "Third?", reply.text]
-        assert not next_one.guard._core.ledger.open_holds()
-        assert thread.state.context_digest is None
-
-
-def test_a_sweep_deletes_replies_whose_time_is_over(database_url: str) -> None:
-    database, now = open_database(database_url), time.time()
-    replies = SqlReplies(database)
-    for number, expires_at in enumerate((now - 1, now + 3600)):
-        replies.put(CachedReply(str(number), "g", "t", "x", MODEL, Usage(), None, now - 2, expires_at), 100)
-    assert (sweep(database, sinks=[]).replies.found, sweep(database, sinks=[]).replies.done) == (1, 0)
-    assert (sweep(database, apply=True, sinks=[]).replies.done, sweep(database, sinks=[]).replies.found) == (1, 0)
-    assert replies.get("1", now) is not None
-    database.close()
-
-
-def test_usage_counts_cached_replies_apart(books: Books) -> None:
-    books.book("ann", tokens=100, cost="0.25", time=time.time())
-    books.ledger.reserve("hold", [], time.time() + 600)
-    saved = Entry(
-        time.time(), "t", "r", 1, MODEL, Usage(), Decimal(0), "reply_cache", saved_tokens=90, saved_cost=Decimal("0.2")
-    )
-    books.ledger.commit("hold", saved)
-    assert books.ledger.entries()[1] == saved
-    total = books.json("usage", "--format", "json")["total"]
-    assert (total["requests"], total["cached_replies"], total["saved_tokens"]) == (1, 1, 90)
-    assert (total["cost"], total["saved_cost"]) == ("0.25", "0.2")
-
-
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -574,15 +360,3 @@ def test_every_run_that_starts_settles_once(world: World) -> None:
     assert [event.run_id for event in bot.all(RunStarted)] == [event.run_id for event in bot.all(RunSettled)]
     assert bot.guard.summary()["run_count"] == 3
     assert not any(isinstance(outcome, RequestRejected) for outcome in bot.events)
-
-
-def test_a_report_counts_cached_replies(world: World, tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    _, bot = made(world, ReplyCache(scope="everyone"), events=path)
-    replies = [bot.chat("What is it?", bot.thread()) for _ in range(3)]
-    bot.close()
-    report = read_report(path)
-    assert (report.cached_replies, report.saved_tokens) == (2, 2 * replies[0].usage.total_tokens)
-    assert report.saved_cost == 2 * (replies[0].cost or 0)
-    assert (report.runs["completed"], report.books.total.count) == (3, 1)
-    assert not report.unknown
