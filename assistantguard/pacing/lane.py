@@ -109,6 +109,8 @@ class Lane:
     def __init__(self, document: dict[str, Any] | None = None) -> None:
         kept = document or {}
         self._window = Window(kept.get("window"))
+        self._others = Window(kept.get("others"))
+        """What counts at the server beside that: of others under the same limit, and what it does not give back."""
         self._limits = Limits(*kept.get("limits", ()))
         self._told = Limits(*kept.get("told", ()))
         self._silent: bool = kept.get("silent", False)
@@ -134,6 +136,7 @@ class Lane:
         """The lane as a JSON object."""
         return {
             "window": self._window.parts,
+            "others": self._others.parts,
             "limits": [self._limits.requests, self._limits.tokens],
             "told": [self._told.requests, self._told.tokens],
             "silent": self._silent,
@@ -162,13 +165,7 @@ class Lane:
 
     def limits(self, now: float) -> Limits:
         """What is allowed in a minute at present: what was set, what the server told, and the pace that it bears."""
-        pace = self._pace_at(now)
-        least = (
-            (self._limits.requests, self._told.requests),
-            (self._limits.tokens, self._told.tokens),
-        )
-        chosen = (min((one for one in pair if one is not None), default=None) for pair in least)
-        return Limits(*(None if one is None else max(1, int(one * pace)) for one in chosen))
+        return self._paced(self._full(), now)
 
     def ask(self, ask: Ask, limits: Limits, most_waiting: int | None, now: float) -> Permit | Wait | NoRoom:
         """Ask to send a request: at once, or in its turn.
@@ -317,10 +314,18 @@ class Lane:
             return False
         if not self._silent and self._full() == Limits() and self._probes >= _PROBES:
             return False
-        window = self._window
-        return (allowed.tokens is None or window.tokens + need <= allowed.tokens) and (
-            allowed.requests is None or window.requests + 1 <= allowed.requests
+        return all(
+            (limits.tokens is None or window.tokens + need <= limits.tokens)
+            and (limits.requests is None or window.requests + 1 <= limits.requests)
+            for window, limits in self._bounds(allowed, now)
         )
+
+    def _bounds(self, allowed: Limits, now: float) -> list[tuple[Window, Limits]]:
+        """What counts, and against which limits: all that was sent here, and with what others sent, at the server."""
+        bounds = [(self._window, allowed)]
+        if self._others.parts:
+            bounds.append((self._window.with_(self._others), self._paced(self._told, now)))
+        return bounds
 
     def _need(self, input_tokens: int, output_at_most: int, allowed: Limits) -> int:
         """How many tokens to hold for a request; never more than a minute allows."""
@@ -335,14 +340,17 @@ class Lane:
         tokens = need + sum(
             self._need(each.input_tokens, each.output_at_most, allowed) for each in self._waiting[:place]
         )
-        over_tokens = 0 if allowed.tokens is None else self._window.tokens + tokens - allowed.tokens
-        over_requests = 0 if allowed.requests is None else self._window.requests + place + 1 - allowed.requests
-        at = self._window.free_at(now, over_tokens, over_requests)
-        minutes = max(
-            0.0 if allowed.tokens is None else (over_tokens - self._window.tokens) / allowed.tokens,
-            0.0 if allowed.requests is None else (over_requests - self._window.requests) / allowed.requests,
-        )
-        return max(at + max(0.0, minutes) * MINUTE, self._blocked_until)
+        latest = self._blocked_until
+        for window, limits in self._bounds(allowed, now):
+            over_tokens = 0 if limits.tokens is None else window.tokens + tokens - limits.tokens
+            over_requests = 0 if limits.requests is None else window.requests + place + 1 - limits.requests
+            minutes = max(
+                0.0,
+                0.0 if limits.tokens is None else (over_tokens - window.tokens) / limits.tokens,
+                0.0 if limits.requests is None else (over_requests - window.requests) / limits.requests,
+            )
+            latest = max(latest, window.free_at(now, over_tokens, over_requests) + minutes * MINUTE)
+        return latest
 
     def _pause(self, allowed: Limits, now: float) -> float:
         """Seconds until it is worth looking again."""
@@ -356,28 +364,34 @@ class Lane:
         requests = self._told.requests if told.requests is None else told.requests
         tokens = self._told.tokens if told.tokens is None else told.tokens
         self._told, self._silent = Limits(requests or None, tokens or None), False
-        window = self._window
+        window, known = self._window, self._others
         for limit, left, reset, sent, is_tokens in (
-            (told.tokens, told.tokens_left, told.tokens_reset, window.tokens, True),
-            (told.requests, told.requests_left, told.requests_reset, window.requests, False),
+            (told.tokens, told.tokens_left, told.tokens_reset, window.tokens + known.tokens, True),
+            (told.requests, told.requests_left, told.requests_reset, window.requests + known.requests, False),
         ):
             if not limit or left is None:
                 continue
-            others = limit - sent - left  # what was sent by others under the same limit, or counted otherwise there
+            others = limit - sent - left
             if others > 0:
                 seconds = MINUTE if reset is None else reset
-                window.spread(now, seconds, others if is_tokens else 0, 0 if is_tokens else others)
+                known.spread(now, seconds, others if is_tokens else 0, 0 if is_tokens else others)
 
     def _full(self) -> Limits:
         """The limits at full pace."""
         pairs = ((self._limits.requests, self._told.requests), (self._limits.tokens, self._told.tokens))
         return Limits(*(min((one for one in pair if one is not None), default=None) for pair in pairs))
 
+    def _paced(self, limits: Limits, now: float) -> Limits:
+        pace = self._pace_at(now)
+        both = (limits.requests, limits.tokens)
+        return Limits(*(None if one is None else max(1, int(one * pace)) for one in both))
+
     def _pace_at(self, now: float) -> float:
         return min(1.0, self._pace + max(0.0, now - self._paced_at) * self._gain)
 
     def _roll(self, now: float) -> None:
         self._window.roll(now)
+        self._others.roll(now)
         if len(self._tags) > _MOST_TAGS:
             self._tags = {account: tag for account, tag in self._tags.items() if tag > self._virtual}
         if self._granted:

@@ -75,6 +75,10 @@ class Window:
             self.correct(number + last * step // steps, upto_tokens - done_tokens, upto_requests - done_requests)
             done_tokens, done_requests = upto_tokens, upto_requests
 
+    def with_(self, other: Window) -> Window:
+        """Both together."""
+        return Window(sorted([*self.parts, *other.parts]))
+
     def free_at(self, now: float, tokens: int, requests: int) -> float:
         """When so much less will count, a Unix time; `now` where that is nothing to wait for."""
         for number, counted, sent in self.parts:
