@@ -119,7 +119,7 @@ class Pacer:
         pace, driver, began = placed.pace, self._driver, self._driver.now()
         if pace.max_wait is not None:
             until = min(until, began + pace.max_wait)
-        lanes, limits = self._lanes, Limits(pace.requests, pace.tokens)
+        lanes, limits = self._lanes, Limits(pace.requests, pace.tokens, pace.burst)
         ask = Ask(uuid.uuid4().hex, lanes.owner, pace.account, expected.tokens, output_at_most, pace.priority, until)
         if placed.observed:
             return await self._observe(view, placed, ask, limits), False

@@ -42,6 +42,8 @@ class Limits(Value):
 
     requests: int | None = None
     tokens: int | None = None
+    burst: float = 1.0
+    """The share of it that may be sent at once; the rest is spread over the minute."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -112,6 +114,10 @@ class Lane:
         self._others = Window(kept.get("others"))
         """What counts at the server beside that: of others under the same limit, and what it does not give back."""
         self._limits = Limits(*kept.get("limits", ()))
+        self._bursts = Window(kept.get("bursts"))
+        """What was sent at once, ahead of its time."""
+        self._steady_at: float = kept.get("steady_at", 0.0)
+        """When the next request may be sent in its time."""
         self._told = Limits(*kept.get("told", ()))
         self._silent: bool = kept.get("silent", False)
         """Whether the server answers without telling its limits."""
@@ -137,7 +143,9 @@ class Lane:
         return {
             "window": self._window.parts,
             "others": self._others.parts,
-            "limits": [self._limits.requests, self._limits.tokens],
+            "limits": [self._limits.requests, self._limits.tokens, self._limits.burst],
+            "bursts": self._bursts.parts,
+            "steady_at": self._steady_at,
             "told": [self._told.requests, self._told.tokens],
             "silent": self._silent,
             "probes": self._probes,
@@ -292,6 +300,10 @@ class Lane:
     def _grant(self, ticket: _Ticket, need: int, now: float) -> Permit:
         self._virtual = max(self._virtual, ticket.start)
         self._probes += 1
+        if self._steady_at <= now:
+            self._steady_at = now + self._seconds_of(need, 1, now)
+        else:
+            self._bursts.add(now, need, 1)
         return Permit(self._window.add(now, need, 1), need)
 
     def _advance(self, now: float) -> None:
@@ -314,10 +326,30 @@ class Lane:
             return False
         if not self._silent and self._full() == Limits() and self._probes >= _PROBES:
             return False
+        if self._steady_at > now and not self._may_burst(need, now):
+            return False
         return all(
             (limits.tokens is None or window.tokens + need <= limits.tokens)
             and (limits.requests is None or window.requests + 1 <= limits.requests)
             for window, limits in self._bounds(allowed, now)
+        )
+
+    def _may_burst(self, need: int, now: float) -> bool:
+        """Whether a request may be sent ahead of its time."""
+        most, bursts = self.limits(now), self._bursts
+        share = self._limits.burst
+        return (most.tokens is None or bursts.tokens + need <= most.tokens * share) and (
+            most.requests is None or bursts.requests + 1 <= most.requests * share
+        )
+
+    def _seconds_of(self, tokens: int, requests: int, now: float) -> float:
+        """How many seconds so much takes, spread over a minute with all that was not sent at once in the last one."""
+        most, bursts = self.limits(now), self._bursts
+        if self._limits.burst >= 1.0:
+            return 0.0
+        return MINUTE * max(
+            0.0 if most.tokens is None else tokens / max(1, most.tokens - bursts.tokens),
+            0.0 if most.requests is None else requests / max(1, most.requests - bursts.requests),
         )
 
     def _bounds(self, allowed: Limits, now: float) -> list[tuple[Window, Limits]]:
@@ -340,7 +372,7 @@ class Lane:
         tokens = need + sum(
             self._need(each.input_tokens, each.output_at_most, allowed) for each in self._waiting[:place]
         )
-        latest = self._blocked_until
+        latest = max(self._blocked_until, self._steadily_at(place, tokens, need, now))
         for window, limits in self._bounds(allowed, now):
             over_tokens = 0 if limits.tokens is None else window.tokens + tokens - limits.tokens
             over_requests = 0 if limits.requests is None else window.requests + place + 1 - limits.requests
@@ -351,6 +383,14 @@ class Lane:
             )
             latest = max(latest, window.free_at(now, over_tokens, over_requests) + minutes * MINUTE)
         return latest
+
+    def _steadily_at(self, place: int, tokens: int, need: int, now: float) -> float:
+        """When a request can be sent that is so many tokens and places behind, as far as the spreading goes."""
+        if self._may_burst(tokens, now) or self._steady_at <= now:
+            return now
+        share = self._limits.burst
+        spread = self._steady_at - now + self._seconds_of(tokens - need, place, now)
+        return now + (spread if spread <= MINUTE else spread * (1.0 - share) + MINUTE * share)
 
     def _pause(self, allowed: Limits, now: float) -> float:
         """Seconds until it is worth looking again."""
@@ -392,6 +432,7 @@ class Lane:
     def _roll(self, now: float) -> None:
         self._window.roll(now)
         self._others.roll(now)
+        self._bursts.roll(now)
         if len(self._tags) > _MOST_TAGS:
             self._tags = {account: tag for account, tag in self._tags.items() if tag > self._virtual}
         if self._granted:

@@ -41,6 +41,8 @@ class Pace(Value):
     max_queue: int | None = None
     """How many requests may wait in the lane; None sets no limit."""
     priority: int = 0
+    burst: float = 1.0
+    """The share of a minute's allowance that may be sent at once."""
 
 
 class Pacing(Policy):
@@ -56,6 +58,9 @@ class Pacing(Policy):
     start as the whole lane sends in ten seconds; nobody waits for ever. A request that could not be sent in time is
     refused before anything is spent: `TooManyRequests`, which says when it would have been possible.
 
+    Half of a minute's allowance may be sent at once, the other half is spread over the minute: so who comes later finds
+    his turn soon, however much the first ones sent. `burst` moves that.
+
     Guards that share a ledger's database share the pace, whatever process they are in.
 
     Args:
@@ -66,6 +71,8 @@ class Pacing(Policy):
             function of the view returns the same name.
         max_wait: Seconds that a request may wait for its turn; None lets it wait as long as its run may take.
         max_queue: How many requests may wait in a lane, over all processes; None sets no limit.
+        burst: The share of a minute's allowance that may be sent at once, above 0 and at most 1. With 1 the first ones
+            wait least; those who come when it is used up wait for the next minute.
         priority: A whole number from -100 to 100, or a function of the view that returns one. More is sooner.
         name: How events and errors call it; ``"Pacing"`` by default.
 
@@ -82,6 +89,7 @@ class Pacing(Policy):
         per: Literal["model", "key"] | LaneOf = "model",
         max_wait: float | None = None,
         max_queue: int | None = 1_000,
+        burst: float = 0.5,
         priority: int | PriorityOf = 0,
         name: str | None = None,
     ) -> None:
@@ -89,6 +97,12 @@ class Pacing(Policy):
         self.tokens = at_least("Pacing tokens_per_minute", tokens_per_minute, 1)
         self.max_wait = at_least("Pacing max_wait", None if max_wait is None else float(max_wait), 0.0)
         self.max_queue = at_least("Pacing max_queue", max_queue, 0)
+        if isinstance(burst, bool) or not isinstance(burst, (int, float)) or not 0 < burst <= 1:
+            raise ConfigurationError(
+                f"Pacing burst is {burst!r}, it must be above 0 and at most 1: the share of a minute's allowance that"
+                " may be sent at once"
+            )
+        self.burst = float(burst)
         if not callable(per) and per not in {"model", "key"}:
             raise ConfigurationError(
                 f"Pacing per is {per!r}, it must be 'model', 'key', or a function of the view that returns a name"
@@ -113,7 +127,7 @@ class Pacing(Policy):
         """Name the lane, and what is allowed in it."""
         requests, tokens = self._limits(view.model)
         priority = _priority(self.priority(view)) if callable(self.priority) else self.priority
-        pace = Pace(self._lane(view), _account(view), requests, tokens, self.max_wait, self.max_queue, priority)
+        pace = Pace(self._lane(view), _account(view), requests, tokens, self.max_wait, self.max_queue, priority, self.burst)
         return Limit("requests are paced", paces=(pace,))
 
     def _limits(self, model: str) -> tuple[int | None, int | None]:

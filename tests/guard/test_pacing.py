@@ -74,9 +74,9 @@ def test_who_waits_is_answered_in_turn(world: World, streamed: bool) -> None:
 
 def test_many_at_once_are_sent_no_faster_than_the_limit_and_the_rest_is_refused(world: World) -> None:
     sandbox = world.sandbox()
-    bot = world.bot(sandbox, [Pacing(5, max_wait=1)])
+    bot = world.bot(sandbox, [Pacing(5, max_wait=1, burst=1)])
     threads = [bot.thread(f"thread {number}") for number in range(12)]
-    outcomes = bot.at_once(*(lambda thread=thread: thread.chat("Hello") for thread in threads))  # type: ignore[misc]
+    outcomes = bot.at_once(*(lambda thread=thread: thread.chat("Hello") for thread in threads))
     assert [type(outcome) for outcome in outcomes].count(Reply) == 5
     assert [type(outcome) for outcome in outcomes].count(TooManyRequests) == 7
     assert len(sandbox.billing.calls) == 5
@@ -85,7 +85,7 @@ def test_many_at_once_are_sent_no_faster_than_the_limit_and_the_rest_is_refused(
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_servers_limits_are_learned_before_they_are_passed(world: World, streamed: bool) -> None:
     sandbox = world.sandbox(limits=RateLimits(requests_per_minute=3))
-    bot = world.bot(sandbox, [Pacing(max_wait=0)])
+    bot = world.bot(sandbox, [Pacing(max_wait=0, burst=1)])
     for _ in range(3):
         assert isinstance(bot.try_chat("Hello", streamed=streamed), Reply)
     assert refused(bot, streamed=streamed).available_at is not None
@@ -102,7 +102,7 @@ def test_a_rate_limit_of_the_server_is_waited_for_and_then_known(world: World) -
 def test_what_was_not_used_is_given_back(world: World) -> None:
     sandbox = world.sandbox(lambda _: "Yes.")
     assistant = Assistant("gpt-6-luna", "You answer.", max_output_tokens=800)
-    bot = world.bot(sandbox, [Pacing(tokens_per_minute=1_000, max_wait=0)], assistant=assistant)
+    bot = world.bot(sandbox, [Pacing(tokens_per_minute=1_000, max_wait=0, burst=1)], assistant=assistant)
     for _ in range(3):
         assert bot.chat("Is it?").text == "Yes."
 
@@ -124,7 +124,7 @@ def test_an_observed_pace_only_tells(world: World) -> None:
 
 def test_guards_that_share_a_database_share_the_pace(world: World, database_url: str) -> None:
     sandbox = world.sandbox()
-    first, second = (world.bot(sandbox, [Pacing(2, max_wait=0)], ledger=database_url) for _ in range(2))
+    first, second = (world.bot(sandbox, [Pacing(2, max_wait=0, burst=1)], ledger=database_url) for _ in range(2))
     assert first.chat("Hello").text
     assert second.chat("Hello").text
     refused(first)
@@ -156,6 +156,7 @@ def test_runs_of_the_drop_in_keep_to_the_pace(tmp_path: Path) -> None:
         ({"tier": "9"}, "tier is '9'"),
         ({"tier": "2", "requests_per_minute": 5}, "both a tier and numbers"),
         ({"priority": 101}, "priority is 101"),
+        ({"burst": 0}, "burst is 0"),
     ],
 )
 def test_bad_input_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:

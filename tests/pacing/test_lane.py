@@ -87,7 +87,8 @@ def test_no_minute_has_more_than_the_limit_and_nobody_starves(
 def test_what_was_really_used_passes_the_limit_by_no_more_than_the_estimates_were_wrong(
     asked: list[tuple[int, int, float]],
 ) -> None:
-    clocked, used = Clocked(Limits(None, 2_000)), {}
+    clocked = Clocked(Limits(None, 2_000))
+    used: dict[int, int] = {}
     settled = 0
     for expected, real, pause in asked:
         clocked.ask(ask(expected))
@@ -279,3 +280,32 @@ def test_a_window_never_counts_less_than_the_last_minute(sent: list[tuple[float,
         assert window.requests >= sum(one[2] for one in since)
         at_most = [one for one in log if one[0] > now - 61]
         assert window.tokens <= sum(one[1] for one in at_most)
+
+
+@pytest.mark.parametrize("size", [100, 300, 900])
+@pytest.mark.parametrize("burst", [0.1, 0.5, 1.0])
+def test_however_it_is_spread_a_burst_takes_no_longer_than_its_tokens_need(size: int, burst: float) -> None:
+    clocked = Clocked(Limits(None, 2_000, burst))
+    count = 6_000 // size
+    for _ in range(count):
+        clocked.ask(ask(size))
+    clocked.drain()
+    assert len(clocked.sent) == count
+    assert clocked.now - START <= 1.1 * 60 * count * size / 2_000
+    assert clocked.most_in_a_minute()[1] <= 2_000
+
+
+def test_who_comes_later_finds_a_turn_soon_where_the_rest_is_spread() -> None:
+    clocked = Clocked(Limits(None, 10_000, 0.5))
+    for _ in range(200):
+        clocked.ask(ask(100, "heavy"))
+    waits = []
+    for number in range(20):
+        light = ask(100, f"light {number}")
+        outcome, begun = clocked.ask(light), clocked.now
+        while isinstance(outcome, Wait) and light.id in clocked.waiting:
+            clocked.now += 0.25
+            clocked.look()
+        waits.append(clocked.now - begun)
+        clocked.now += 3
+    assert max(waits) < 0.1 * 60
