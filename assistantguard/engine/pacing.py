@@ -125,7 +125,7 @@ class Pacer:
             return await self._observe(view, placed, ask, limits), False
         outcome = await self._ask(pace, ask, limits)
         try:
-            while isinstance(outcome, float):
+            while isinstance(outcome, (int, float)):
                 left = until - driver.now()
                 if left <= 0:
                     outcome = NoRoom(await self._leave(pace.lane, ask.id), "its turn did not come in time")

@@ -418,13 +418,12 @@ class Lane:
 
     def _full(self) -> Limits:
         """The limits at full pace."""
-        pairs = ((self._limits.requests, self._told.requests), (self._limits.tokens, self._told.tokens))
-        return Limits(*(min((one for one in pair if one is not None), default=None) for pair in pairs))
+        given, told = self._limits, self._told
+        return Limits(_least(given.requests, told.requests), _least(given.tokens, told.tokens))
 
     def _paced(self, limits: Limits, now: float) -> Limits:
         pace = self._pace_at(now)
-        both = (limits.requests, limits.tokens)
-        return Limits(*(None if one is None else max(1, int(one * pace)) for one in both))
+        return Limits(_part(limits.requests, pace), _part(limits.tokens, pace))
 
     def _pace_at(self, now: float) -> float:
         return min(1.0, self._pace + max(0.0, now - self._paced_at) * self._gain)
@@ -443,3 +442,11 @@ class Lane:
 
 def _order(ticket: _Ticket) -> tuple[float, int]:
     return ticket.place, ticket.joined
+
+
+def _least(*values: int | None) -> int | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def _part(value: int | None, share: float) -> int | None:
+    return None if value is None else max(1, int(value * share))

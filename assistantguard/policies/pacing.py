@@ -127,7 +127,8 @@ class Pacing(Policy):
         """Name the lane, and what is allowed in it."""
         requests, tokens = self._limits(view.model)
         priority = _priority(self.priority(view)) if callable(self.priority) else self.priority
-        pace = Pace(self._lane(view), _account(view), requests, tokens, self.max_wait, self.max_queue, priority, self.burst)
+        lane, account = self._lane(view), _account(view)
+        pace = Pace(lane, account, requests, tokens, self.max_wait, self.max_queue, priority, self.burst)
         return Limit("requests are paced", paces=(pace,))
 
     def _limits(self, model: str) -> tuple[int | None, int | None]:
