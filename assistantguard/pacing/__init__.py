@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from assistantguard.pacing.lane import Ask, Lane, Limits, NoRoom, Permit, Wait
+from assistantguard.pacing.lane import Lane
 from assistantguard.pacing.lanes import Lanes, lanes_beside
+from assistantguard.pacing.terms import Ask, Limits, NoRoom, Permit, Wait
 
 __all__ = ["Ask", "Lane", "Lanes", "Limits", "NoRoom", "Permit", "Wait", "lanes_beside"]

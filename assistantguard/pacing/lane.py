@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from assistantguard.models.rates import RatesTold
-from assistantguard.models.values import Record, Value
+from assistantguard.models.values import Record
+from assistantguard.pacing.terms import Ask, Limits, NoRoom, Permit, Wait
 from assistantguard.pacing.window import MINUTE, Window
 
-__all__ = ["Ask", "Lane", "Limits", "NoRoom", "Permit", "Wait"]
+__all__ = ["Lane"]
 
 _PROBES = 8
 """How many requests may be in flight while nothing is known of a server's limits."""
@@ -34,58 +35,6 @@ _REFUSED, _OVERLOADED = (0.8, 0.1 / 60), (0.5, 0.5 / 900)
 """What the pace is multiplied by, and how much of it comes back each second. After a 503 the API asks for a lower rate
 for a quarter of an hour: https://developers.openai.com/api/docs/guides/error-codes"""
 _MOST_TAGS = 10_000
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Limits(Value):
-    """What is allowed in any minute. None sets no limit."""
-
-    requests: int | None = None
-    tokens: int | None = None
-    burst: float = 1.0
-    """The share of it that may be sent at once; the rest is spread over the minute."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Ask(Value):
-    """A request that wants to be sent."""
-
-    id: str
-    owner: str
-    """The process that waits for it."""
-    account: str
-    """Whose it is: accounts share a lane fairly."""
-    input_tokens: int
-    output_at_most: int
-    priority: int
-    until: float
-    """When it is of no use any more, a Unix time in seconds."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Permit(Value):
-    """A request may be sent."""
-
-    number: int
-    """Where it counts in the window."""
-    tokens: int
-    """What is held for it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Wait(Value):
-    """Look again after so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class NoRoom(Value):
-    """It cannot be sent in time."""
-
-    available_at: float | None
-    """When it could have been, a Unix time in seconds; None where it never can: it is larger than a minute allows."""
-    reason: str
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -11,7 +11,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from assistantguard.pacing.lane import Lane, Permit
+from assistantguard.pacing.lane import Lane
+from assistantguard.pacing.terms import Permit
 
 if TYPE_CHECKING:
     from assistantguard.ledger import Ledger
