@@ -48,6 +48,16 @@ class AsyncioPort:
         with anyio.fail_after(timeout):
             return await Unwinding(getter(self._client)(*args, **params))
 
+    async def ask(self, path: str, timeout: float, /, *args: Any, **params: Any) -> HttpAnswer:
+        """See `ClientPort.ask`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
+        headers = {**params.pop("extra_headers", {}), RAW_ANSWER: "true"}
+        response = await self.call(path, timeout, *args, extra_headers=headers, **params)
+        return HttpAnswer(response.parse(), response.headers)
+
     async def open(self, path: str, timeout: float, /, *args: Any, **params: Any) -> AsyncioEvents:
         """See `ClientPort.open`."""
         deadline = time.monotonic() + timeout
@@ -113,9 +123,9 @@ class AsyncioEvents:
         self._deadline = deadline
 
     @property
-    def request_id(self) -> str | None:
-        """See `EventStream.request_id`."""
-        found: str | None = self._stream.response.headers.get("x-request-id")
+    def headers(self) -> Mapping[str, str]:
+        """See `EventStream.headers`."""
+        found: Mapping[str, str] = self._stream.response.headers
         return found
 
     async def next(self) -> Any:

@@ -56,14 +56,22 @@ class BlockingPort:
         Raises:
             TimeoutError: The whole call took longer than `timeout`.
         """
+        return (await self.ask(path, timeout, *args, **params)).data
+
+    async def ask(self, path: str, timeout: float, /, *args: Any, **params: Any) -> HttpAnswer:
+        """See `ClientPort.ask`.
+
+        Raises:
+            TimeoutError: The whole call took longer than `timeout`.
+        """
         raw = self._raw_methods[path] if path in self._raw_methods else self._find_raw(path)
         if raw is None:
             if path != "post":
                 params["timeout"] = timeout
-            return self._method(path)(*args, **params)
+            return HttpAnswer(self._method(path)(*args, **params))
         deadline = time.monotonic() + timeout
         with raw(*args, timeout=timeout, **params) as response:
-            return _read(response.http_response, response.parse, timeout, deadline)
+            return HttpAnswer(_read(response.http_response, response.parse, timeout, deadline), response.headers)
 
     def _method(self, path: str) -> Callable[..., Any]:
         method = self._methods.get(path)
@@ -154,9 +162,9 @@ class BlockingEvents:
         self._watched = watch(stream.response, deadline)
 
     @property
-    def request_id(self) -> str | None:
-        """See `EventStream.request_id`."""
-        found: str | None = self._stream.response.headers.get("x-request-id")
+    def headers(self) -> Mapping[str, str]:
+        """See `EventStream.headers`."""
+        found: Mapping[str, str] = self._stream.response.headers
         return found
 
     async def next(self) -> Any:

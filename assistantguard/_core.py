@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from assistantguard._thread_book import ThreadBook, Turns
     from assistantguard.backends.port import ClientPort
     from assistantguard.engine import Backend, Driver, Engine
+    from assistantguard.engine.cached import Cached
     from assistantguard.engine.payers import Payer
     from assistantguard.models import ToolCall
     from assistantguard.models.budget import BudgetReport
@@ -160,9 +161,9 @@ class GuardCore:
                 " another"
             )
         self.policies = _policies(options)
+        _check_routes(self.policies, options)
         if self._given is not None:  # else its model is known only when the server was asked
-            for policy in self.policies.policies:
-                policy.check(assistant, self.prices)
+            self.policies.check(assistant, self.prices)
         self.most_threads = _most_threads(options.max_threads_per_user)
         self.topic_check = _topic_check(options.topic_check)
         one_of("when_busy", options.when_busy, ("wait", "refuse"))
@@ -174,6 +175,7 @@ class GuardCore:
 
         self.leases = Leases(threads_beside(self.ledger, content=options.keep_content), lease_seconds)
         self.totals = Totals()
+        self._cached: Cached | None = None
         self._events = None if options.events is None else JsonLinesSink(options.events)
         self._alerts = Alerts(self.policies)
         sinks: list[Sink] = [self.totals, self._alerts]
@@ -193,6 +195,7 @@ class GuardCore:
             cleanup_timeout,
             _background(options),
             self.leases,
+            takes_service_tiers=options.assistant_id is None,
         )
         self.calling = ToolCalling(
             self.toolbox,
@@ -204,11 +207,17 @@ class GuardCore:
         tokens.warm_up()
         warm_up_prices()
 
+    @property
+    def describes_itself(self) -> bool:
+        """Whether the assistant is the server's own, of the Assistants protocol."""
+        return self._assistant_id is not None
+
     def book(self, engine: Engine, new_turns: Callable[[], Turns]) -> ThreadBook:
         """The threads of this guard, with locks of its colour."""
         from assistantguard._thread_book import ThreadBook
         from assistantguard.engine.lending import Lending
 
+        self._cached = engine.cached
         lending = Lending(engine, self.leases, wait=self.waits)
         book = ThreadBook(engine, lending, self.leases, self.most_threads, self.topic_check, new_turns)
         if self._described is not None:
@@ -234,6 +243,8 @@ class GuardCore:
         """Write the events that are queued, see budgets' warnings out, and close the database that was opened here."""
         self.leases.stop()
         self._alerts.close()
+        if self._cached is not None:
+            self._cached.close()
         if self._events is not None:
             self._events.close()
         if self._database is not None:
@@ -297,6 +308,15 @@ def _policies(options: Options) -> PolicySet:
     if isinstance(policies, Policy):
         raise ConfigurationError(f"policies is {policies.name}: give a list, policies=[{policies.name}(…)]")
     return PolicySet(policies)
+
+
+def _check_routes(policies: PolicySet, options: Options) -> None:
+    for route in policies.routes if options.assistant_id is not None else ():
+        if route.service_tier is not None:
+            raise ConfigurationError(
+                f"a route has service_tier={route.service_tier!r}, and an assistant_id is given: that protocol knows no"
+                " service tiers; leave it out"
+            )
 
 
 def ledger_and_database(given: Ledger | str | None) -> tuple[Ledger, Database | None]:

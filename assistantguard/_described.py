@@ -73,8 +73,7 @@ class DescribedAssistant:
             assistant = replace(session.assistant, model=found.model, instructions=found.instructions)
         else:
             assistant = replace(given, instructions=given.instructions or found.instructions)
-        for policy in session.policies.policies:
-            policy.check(assistant, session.prices)
+        session.policies.check(assistant, session.prices)
         session.assistant, session.tools = assistant, tools
         session.tools_text = json.dumps(tools) if tools else ""
         self._done = True

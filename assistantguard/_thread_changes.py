@@ -171,6 +171,8 @@ class ThreadChanges:
                 leases.delete(state)
 
         await self._ask(forget)
+        if self._book.engine.cached is not None:
+            await self._book.engine.cached.forget(info.id)
         deleted, left = await upkeep.delete_generations(state, known, scrub=scrub)
         if deleted:
             await self._ask(lambda: store.generation_deleted(deleted, self._book.driver.now()))

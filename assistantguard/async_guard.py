@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -27,6 +27,8 @@ from assistantguard.streams import AsyncRunStream
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from assistantguard.batches import BatchProgress, BatchResult, Job
+    from assistantguard.batches.run import Through
     from assistantguard.ledger import Ledger
     from assistantguard.models.budget import BudgetReport
     from assistantguard.policies import Metric, Policy, TopicCheck
@@ -250,6 +252,26 @@ class AsyncAssistantGuard:
 
     async def _ask_ledger(self, work: Callable[[], T]) -> T:
         return work() if self._core.ledger.in_process else await asyncio.to_thread(work)
+
+    async def batch(
+        self,
+        jobs: Iterable[Job | str] | os.PathLike[str],
+        *,
+        through: Through = "batch",
+        state: str | os.PathLike[str] | None = None,
+        on_progress: Callable[[BatchProgress], object] | None = None,
+        timeout: float | None = None,
+        poll: float | None = None,
+        idempotency_key: str | None = None,
+        retry: bool = False,
+        cancel: bool = False,
+    ) -> BatchResult:
+        """Answer many messages, each on its own, at a lower price. See `AssistantGuard.batch`."""
+        from assistantguard.batches.run import BatchOptions, run_batch
+
+        options = BatchOptions(through, state, on_progress, timeout, poll, idempotency_key, retry, cancel)
+        port = AsyncioPort(without_retries(self._client))
+        return await run_batch(self._core, self._engine.driver, port, jobs, options)
 
     def summary(self) -> Summary:
         """Totals of this guard's session, and the state of its default thread."""

@@ -9,6 +9,7 @@
         │   ├── BudgetExceeded       the cap or budget is spent; asking again is refused until it renews
         │   ├── BudgetBusy           the rest of the cap is held by requests in flight; ask again soon
         │   ├── PolicyRefused        a policy said no
+        │   ├── TooManyRequests      the rate limit leaves no room in time; `available_at` says when it does
         │   └── ThreadRefused        a thread cannot be had
         │       ├── ThreadNotFound   the user has no such thread; whether anybody else has is not told
         │       ├── ThreadArchived   it takes no messages until it is restored
@@ -71,6 +72,7 @@ __all__ = [
     "ThreadNameTaken",
     "ThreadNotFound",
     "ThreadRefused",
+    "TooManyRequests",
     "TooManyThreads",
     "ToolStepCeilingReached",
     "VectorStoreFailed",
@@ -147,6 +149,18 @@ class BudgetBusy(_BudgetRefused):
 
 class PolicyRefused(Refused):
     """A policy refused the turn or the request."""
+
+
+class TooManyRequests(Refused):
+    """A request could not be sent in time without passing a rate limit."""
+
+    def __init__(self, message: str, *, lane: str, available_at: float | None) -> None:
+        super().__init__(message)
+        self.lane = lane
+        """What shares the limit, for example ``model:gpt-6-luna``."""
+        self.available_at = available_at
+        """Unix time at which it would have been possible, as it looked; None where it never is: the request alone is
+        larger than a minute allows."""
 
 
 class RunStopped(AssistantGuardError):

@@ -202,6 +202,36 @@ def test_a_users_price_holds_for_other_tiers_only_where_it_names_them() -> None:
     assert book.price("mine", "auto") is not None
 
 
+@pytest.mark.parametrize(("window", "percent"), [("2h", 70), ("8h", 60)])
+def test_a_completion_window_lowers_every_token_rate_and_no_fee(window: str, percent: int) -> None:
+    mine = Price(
+        input="2",
+        cached_input="0.2",
+        cache_write="2.5",
+        output="10",
+        steps=[PriceStep(272_000, input="4", output="15")],
+        tool_fees={"file_search": "2.5"},
+    )
+    book = PriceBook({"mine": mine})
+    for usage in (Usage(1_000, 100, 200, 50), Usage(300_000, output_tokens=50)):
+        standard, lower = book.cost(usage, "mine"), book.cost(usage, "mine", window)
+        assert standard is not None
+        assert lower == standard * percent / 100
+
+    usage = Usage(1_000_000)
+    fee = Decimal("0.0025")
+    assert book.cost(Usage(), "mine", window, tool_calls={"file_search": 1}) == fee
+    table = _BOOK.cost(usage, "gpt-6-luna")
+    assert table is not None
+    assert _BOOK.cost(usage, "gpt-6-luna", window) == table * percent / 100
+    assert _BOOK.price("nobody-knows-this", window) is None
+
+
+def test_a_users_own_price_of_a_completion_window_goes_before_the_discount() -> None:
+    own = Price(input="1", output="5")
+    assert PriceBook({"mine": Price(input="2", output="10", service_tiers={"2h": own})}).price("mine", "2h") is own
+
+
 def test_a_price_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     book = PriceBook()
     first = book.price("gpt-6-luna"), book.price("nobody-knows-this")

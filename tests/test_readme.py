@@ -23,7 +23,7 @@ from tests.support.databases import fresh_url
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = "budgets|demo|import|replay|report|sandbox|scan|serve|sweep|threads|usage"
+COMMANDS = "batch|budgets|demo|import|replay|report|sandbox|scan|serve|sweep|threads|usage"
 ELSEWHERE = "postgresql://guard@db.internal/guard"
 """The database server of the text; the tests have one of their own."""
 
@@ -207,7 +207,7 @@ def test_every_name_in_the_error_tree_is_an_error_below_the_one_it_stands_under(
             assert issubclass(error, group)
             if group is assistantguard.AssistantGuardError:
                 group = error
-    assert shown == 26
+    assert shown == 27
 
 
 def test_it_names_no_path_of_a_machine() -> None:

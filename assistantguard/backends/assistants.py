@@ -155,6 +155,10 @@ class AssistantsBackend(VectorStores):
         newest = await self.history(generation_id, self._runs.left(until), limit=1)
         return newest[0].id if newest else None
 
+    async def add_messages(self, generation_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
+        """See `Backend.add_messages`."""
+        return await self._messages.add(generation_id, items, self._runs.until(timeout))
+
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
         """See `Backend.delete_items`. Deleting a call ends its run. What cannot be deleted is sent no second time."""
         until = self._runs.until(timeout)

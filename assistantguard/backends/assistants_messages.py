@@ -58,6 +58,22 @@ class Messages:
             if mark not in placed:
                 placed[mark] = await self._place_one(thread_id, item, request_id, until)
 
+    async def add(self, thread_id: str, items: Sequence[Mapping[str, Any]], until: float) -> str | None:
+        """Put messages into the thread that no run is to answer; return the last one's id.
+
+        Where it fails half-way, what stands there is used again by the next try, or by the next run.
+        """
+        placed, last_id = self._placed.setdefault(thread_id, {}), None
+        marks = [mark_of(item) for item in items]
+        for mark in [mark for mark in placed if mark not in marks]:
+            await self._delete(thread_id, placed.pop(mark), until)
+        for item, mark in zip(items, marks, strict=True):
+            if mark not in placed:
+                placed[mark] = await self._place_one(thread_id, item, "", until)
+            last_id = placed[mark]
+        self.forget(thread_id)
+        return last_id
+
     async def _place_one(self, thread_id: str, item: Mapping[str, Any], request_id: str, until: float) -> str:
         path, message = path_of("threads", thread_id, "messages"), message_of(item, request_id)
         try:

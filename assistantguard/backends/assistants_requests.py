@@ -88,6 +88,8 @@ def run_params(
         params["tools"] = [_nested_tool(tool) for tool in request.tools]
     elif any(tool.get("type") == "file_search" for tool in request.tools) and "file_search" not in types:
         params["tools"] = [*server_tools, {"type": "file_search"}]
+    if request.reasoning_effort is not None:
+        params["reasoning_effort"] = request.reasoning_effort
     if overrides is not None:
         _add_settings(params, overrides)
     return params
@@ -98,7 +100,6 @@ def _add_settings(params: dict[str, Any], overrides: Assistant) -> None:
         "instructions": overrides.instructions or None,
         "temperature": overrides.temperature,
         "top_p": overrides.top_p,
-        "reasoning_effort": overrides.reasoning_effort,
         "parallel_tool_calls": overrides.parallel_tool_calls,
         "response_format": _nested(overrides.response_format, "json_schema"),
     }

@@ -123,7 +123,7 @@ class RunEvents:
         if status not in ENDED and status != "requires_action":
             return None
         await self._events.finish()
-        found = HttpAnswer(run, {"x-request-id": self._events.request_id} if self._events.request_id else {})
+        found = HttpAnswer(run, self._events.headers)
         return await self._runs.answer(self._thread_id, self.response_id, found, self._timeout)
 
     async def close(self) -> None:

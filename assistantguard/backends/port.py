@@ -23,7 +23,7 @@ RAW_ANSWER: Final = "X-Stainless-Raw-Response"
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class HttpAnswer(Value):
-    """A JSON answer with its headers."""
+    """An answer with its headers: a JSON document, or the SDK's object."""
 
     data: Any
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -47,8 +47,8 @@ class EventStream(Protocol):
     """Events of the server, as they arrive."""
 
     @property
-    def request_id(self) -> str | None:
-        """The ``x-request-id`` of the answer."""
+    def headers(self) -> Mapping[str, str]:
+        """Of the answer."""
         ...
 
     async def next(self) -> Any:
@@ -80,6 +80,10 @@ class ClientPort(Protocol):
             args: The method's positional arguments.
             params: Its keyword arguments.
         """
+        ...
+
+    async def ask(self, path: str, timeout: float, /, *args: Any, **params: Any) -> HttpAnswer:
+        """As `call`, with the answer's headers."""
         ...
 
     async def open(self, path: str, timeout: float, /, *args: Any, **params: Any) -> EventStream:

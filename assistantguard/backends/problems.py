@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
+from assistantguard.backends.rates import rates_told
+
 if TYPE_CHECKING:
     from assistantguard.failures import Phase
     from assistantguard.models import Failure
@@ -51,10 +53,11 @@ def failure_of(error: Exception) -> Failure | None:
 
     if isinstance(error, openai.APIStatusError):
         headers: Mapping[str, str] = error.response.headers
-        return classify(
+        message = _message(error)
+        failure = classify(
             Facts(
                 "request",
-                _message(error),
+                message,
                 error.status_code,
                 _text(error.code),
                 _text(error.type),
@@ -63,6 +66,8 @@ def failure_of(error: Exception) -> Failure | None:
                 error.request_id,
             )
         )
+        rates = rates_told(headers, message)
+        return failure if rates is None else replace(failure, rates=rates)
     if isinstance(error, openai.APIConnectionError):
         phase: Phase = "connect" if type(error.__cause__).__name__ in _NEVER_SENT else "request"
         return classify(Facts(phase, f"{error} ({type(error.__cause__).__name__})"))

@@ -7,11 +7,14 @@ what is unknown comes back as None.
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from assistantguard.engine.ports import ModelAnswer, VectorStoreInfo
 from assistantguard.models import Failure, Item, RunStatus, ToolCall, Usage
 from assistantguard.models.items import ItemType
+
+if TYPE_CHECKING:
+    from assistantguard.models.rates import RatesTold
 
 __all__ = ["answer_of", "get", "item_of", "vector_store_of"]
 
@@ -29,12 +32,13 @@ def get(value: Any, *names: str) -> Any:
     return value
 
 
-def answer_of(response: Any, request_id: str | None = None) -> ModelAnswer:
+def answer_of(response: Any, request_id: str | None = None, rates: RatesTold | None = None) -> ModelAnswer:
     """A Response object, reduced to what the engine must know.
 
     Args:
         response: The SDK's object, or the like.
         request_id: The ``x-request-id`` of the answer, where `response` does not carry it.
+        rates: What its headers told of rate limits.
     """
     request_id = get(response, "_request_id") or request_id
     output = get(response, "output") or []
@@ -73,6 +77,7 @@ def answer_of(response: Any, request_id: str | None = None) -> ModelAnswer:
         last_id,
         hidden,
         output,
+        rates,
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 from assistantguard.backends.problems import UnreadableAnswerError, failure_of
+from assistantguard.backends.rates import rates_told
 from assistantguard.backends.reading import answer_of, get, item_of
 from assistantguard.backends.streaming import ResponseStream
 from assistantguard.backends.vector_stores import VectorStores
@@ -23,8 +24,9 @@ from assistantguard.engine.ports import AnswerStream, ModelAnswer, ModelRequest
 if TYPE_CHECKING:
     from assistantguard.backends.port import ClientPort
     from assistantguard.models import Assistant, Failure, Item, ToolOutput
+    from assistantguard.models.rates import RatesTold
 
-__all__ = ["ResponsesBackend"]
+__all__ = ["ResponsesBackend", "create_params"]
 
 _ITEMS_PER_CALL = 20
 _ITEMS_PER_PAGE = 100
@@ -92,6 +94,10 @@ class ResponsesBackend(VectorStores):
         ]
         return await self._add_items(generation_id, params, timeout)
 
+    async def add_messages(self, generation_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
+        """See `Backend.add_messages`."""
+        return await self._add_items(generation_id, items, timeout)
+
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
         """See `Backend.delete_items`. An item that is gone already is as good as deleted."""
         for item_id in item_ids:
@@ -100,7 +106,7 @@ class ResponsesBackend(VectorStores):
             except openai.NotFoundError:
                 continue
 
-    async def _add_items(self, generation_id: str, params: Sequence[dict[str, Any]], timeout: float) -> str | None:
+    async def _add_items(self, generation_id: str, params: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
         """Append items, 20 a call; return the last one's id, where the server tells it."""
         last_id: str | None = None
         for start in range(0, len(params), _ITEMS_PER_CALL):
@@ -112,12 +118,16 @@ class ResponsesBackend(VectorStores):
 
     async def respond(self, request: ModelRequest, timeout: float) -> ModelAnswer:
         """See `Backend.respond`."""
-        return _answer(await self._port.call("responses.create", timeout, **_create_params(request, headers=True)))
+        params = create_params(request, headers=True)
+        if not request.wants_rates:
+            return _answer(await self._port.call("responses.create", timeout, **params))
+        told = await self._port.ask("responses.create", timeout, **params)
+        return _answer(told.data, rates_told(told.headers))
 
     async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
         """See `Backend.stream`."""
         return ResponseStream(
-            await self._port.open("responses.create", timeout, **_create_params(request, headers=True))
+            await self._port.open("responses.create", timeout, **create_params(request, headers=True))
         )
 
     async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
@@ -141,7 +151,7 @@ class ResponsesBackend(VectorStores):
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
         """See `Backend.count_input`. A server that lacks the route is not asked again."""
-        params = _create_params(request)
+        params = create_params(request)
         params.update(params.pop("extra_body", {}))
         return await self.count_body(params, timeout)
 
@@ -194,13 +204,13 @@ _NO_BACKGROUND = (
 _REFUSALS = frozenset({400, 403, 404, 405, 422, 501})
 
 
-def _answer(response: Any) -> ModelAnswer:
+def _answer(response: Any, rates: RatesTold | None = None) -> ModelAnswer:
     if not isinstance(get(response, "output"), list) and get(response, "status") is None:
         raise UnreadableAnswerError("the server's answer is no response object: check the base URL")
-    return answer_of(response)
+    return answer_of(response, rates=rates)
 
 
-def _create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:
+def create_params(request: ModelRequest, *, headers: bool = False) -> dict[str, Any]:
     """The parameters of ``responses.create``, its headers if asked for; what is not set is not sent."""
     assistant = request.assistant
     params: dict[str, Any] = {"model": request.model, "input": request.input}
@@ -229,6 +239,10 @@ def _create_params(request: ModelRequest, *, headers: bool = False) -> dict[str,
         params["prompt_cache_key"] = request.cache_key
     if request.metadata:
         params["metadata"] = request.metadata
+    if request.reasoning_effort is not None:
+        params["reasoning"] = {"effort": request.reasoning_effort}
+    if request.service_tier is not None:
+        params["service_tier"] = request.service_tier
     if assistant is not None:
         _add_settings(params, assistant, with_tools=bool(request.tools))
         extra.update(assistant.extra_body)
@@ -242,14 +256,10 @@ def _add_settings(params: dict[str, Any], assistant: Assistant, *, with_tools: b
         params["temperature"] = assistant.temperature
     if assistant.top_p is not None:
         params["top_p"] = assistant.top_p
-    if assistant.reasoning_effort is not None:
-        params["reasoning"] = {"effort": assistant.reasoning_effort}
     if assistant.response_format is not None:
         params["text"] = {"format": assistant.response_format}
     if assistant.parallel_tool_calls is not None and with_tools:
         params["parallel_tool_calls"] = assistant.parallel_tool_calls
-    if assistant.service_tier is not None:
-        params["service_tier"] = assistant.service_tier
 
 
 def _message_param(item: Item) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.port import END
 from assistantguard.backends.problems import StreamCutError, StreamErrorEvent
+from assistantguard.backends.rates import rates_told
 from assistantguard.backends.reading import answer_of, get
 from assistantguard.engine.ports import ModelAnswer, Piece
 
@@ -32,7 +33,7 @@ class ResponseStream:
 
     def __init__(self, events: EventStream, response_id: str | None = None, after: int | None = None) -> None:
         self._events = events
-        self._request_id = events.request_id
+        self._headers = events.headers
         self.response_id = response_id
         """See `AnswerStream.response_id`."""
         self.sequence_number = after
@@ -62,7 +63,7 @@ class ResponseStream:
                 self.response_id = get(response, "id") or self.response_id
                 if kind in ENDS:
                     await self._events.finish()
-                    return answer_of(response, self._request_id)
+                    return answer_of(response, self._headers.get("x-request-id"), rates_told(self._headers))
 
     def _piece(self, event: Any, kind: str, delta: str) -> Piece:
         """A piece of output. The texts of several messages are set apart as they are in the whole answer."""

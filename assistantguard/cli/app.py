@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
+from assistantguard.cli.batch_command import batch
 from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.import_command import import_command
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(replay)
+app.command()(batch)
 app.command()(usage)
 app.add_typer(budgets)
 app.add_typer(threads)

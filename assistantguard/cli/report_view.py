@@ -83,6 +83,11 @@ def _happenings(report: Report) -> Table:
     rows("would have", {f"{policy}: {decision}": n for (policy, decision), n in report.observed.items()})
     stores = {"created": report.vector_stores_created, "reused": report.vector_stores_reused}
     rows("vector stores", {which: count for which, count in stores.items() if count})
+    if report.cached_replies or report.cache_failures:
+        table.add_row("reply cache", "turns answered", number(report.cached_replies))
+        table.add_row("", "tokens saved", number(report.saved_tokens))
+        table.add_row("", "cost saved", dollars(report.saved_cost))
+        table.add_row("", "out of order", number(report.cache_failures))
     if report.suggestions:
         table.add_row("suggestions", "a new thread", number(report.suggestions))
     rows("sweeps", report.sweeps)

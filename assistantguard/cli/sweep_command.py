@@ -39,6 +39,7 @@ _TITLES = {
     "conversations": "conversations that nothing refers to, deleted",
     "vector_stores": "vector stores that nothing refers to, deleted",
     "old_runs": "records of old runs, forgotten",
+    "replies": "cached replies whose time is over, deleted",
 }
 
 

@@ -113,6 +113,9 @@ def _write(form: Format, names: Sequence[str], rows: Sequence[UsageRow], asked: 
         columns += [Column("cost", "cost"), Column("unpriced", "unpriced")]
     for line in (*lines, total) if form is not Format.TABLE else ():
         del line["shown_cost"]
+    if total["cached_replies"]:
+        columns += [Column("cached_replies", "from cache", number, right=True)]
+        columns += [Column("saved_tokens", "saved", number, right=True), Column("saved_cost", "cost saved", dollars)]
     document = {"by": names, **asked, "usage": lines, "total": total}
     write(form, columns, lines, title="Tokens and cost", document=document, total=total)
 
@@ -121,7 +124,7 @@ def _line(group: dict[str, Any], row: UsageRow) -> dict[str, Any]:
     usage = row.usage
     return {
         **group,
-        "requests": row.entries,
+        "requests": row.requests,
         "input_tokens": usage.input_tokens,
         "cached_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
@@ -129,6 +132,9 @@ def _line(group: dict[str, Any], row: UsageRow) -> dict[str, Any]:
         "estimated_tokens": usage.estimated_tokens,
         "cost": None if row.unpriced == row.entries else row.cost,
         "unpriced": row.unpriced,
+        "cached_replies": row.cached,
+        "saved_tokens": row.saved_tokens,
+        "saved_cost": row.saved_cost,
     }
 
 
@@ -141,6 +147,9 @@ def _total(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "reasoning_tokens",
         "estimated_tokens",
         "unpriced",
+        "cached_replies",
+        "saved_tokens",
+        "saved_cost",
     )
     total: dict[str, Any] = {key: sum(line[key] for line in lines) for key in keys}
     known = [line["cost"] for line in lines if line["cost"] is not None]

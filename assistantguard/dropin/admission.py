@@ -17,6 +17,7 @@ from assistantguard.engine.books import Books, Sent, context_bound
 from assistantguard.engine.exchange import OPEN_STATUSES
 from assistantguard.engine.meter import Meter
 from assistantguard.engine.modes import Mode
+from assistantguard.engine.pacing import Pacer
 from assistantguard.engine.session import Session
 from assistantguard.errors import PolicyRefused
 from assistantguard.model_limits import largest_output
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from assistantguard.engine.ports import ModelAnswer, ModelRequest
     from assistantguard.models import Failure
 
-__all__ = ["Call", "GuardedCalls"]
+__all__ = ["Call", "CallAdmission", "CallBackend", "GuardedCalls"]
 
 _ASK_LATE = 5.0
 """Seconds that asking for usage which was not told may hold up the next call."""
@@ -86,7 +87,7 @@ class Call:
         return f"{ruling.policy} stopped it: {ruling.decision.reason}" if isinstance(ruling.decision, Stop) else None
 
 
-class _Backend(ResponsesBackend):
+class CallBackend(ResponsesBackend):
     """Counts what a call sends, as it was sent."""
 
     async def count_input(self, request: ModelRequest, timeout: float) -> int | None:
@@ -95,7 +96,7 @@ class _Backend(ResponsesBackend):
         return None if request.body.get("prompt") is not None else await self.count_body(request.body, timeout)
 
 
-class _Admission(Admission):
+class CallAdmission(Admission):
     """Goes by what was measured of a call's body."""
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:  # noqa: ARG002  of the base's shape
@@ -129,7 +130,7 @@ class GuardedCalls:
         self._settings = settings
         self._policies = PolicySet(settings.policies)
         self._session_id = session_id
-        self._backend = _Backend(colour.port(client))
+        self._backend = CallBackend(colour.port(client))
         self._desks: dict[str | None, _Desk] = {}
         self._open: OrderedDict[str, Call] = OrderedDict()
         """In the background, by the id of the response."""
@@ -260,8 +261,9 @@ class GuardedCalls:
                 settings.cleanup_timeout,
             )
             asking = Asking(session, self.driver)
-            admission = _Admission(session, self.driver, self._backend, asking)
-            desk = _Desk(admission, asking, Books(session, self.driver, self._backend))
+            pacer = Pacer(session, self.driver)
+            admission = CallAdmission(session, self.driver, self._backend, asking, pacer)
+            desk = _Desk(admission, asking, Books(session, self.driver, self._backend, pacer))
             if len(self._desks) < _MOST_LATE:
                 self._desks[tier] = desk
         return desk

@@ -37,6 +37,10 @@ class DirectPort:
         answer = await self._port.send("post", "/responses", timeout, body={**params, **(more or {})}, headers=headers)
         return _response(answer)
 
+    async def ask(self, path: str, timeout: float, /, *args: Any, **params: Any) -> HttpAnswer:
+        """See `ClientPort.ask`."""
+        return await self._port.ask(path, timeout, *args, **params)
+
     async def open(self, path: str, timeout: float, /, *args: Any, **params: Any) -> EventStream:
         """See `ClientPort.open`."""
         return await self._port.open(path, timeout, *args, **params)

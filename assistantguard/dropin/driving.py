@@ -222,6 +222,7 @@ class Driving:
             await engine.adopt(thread, parked)
         run = RunState(body["id"], thread.id, body["model"], key=body["id"])
         run.started_at = self._driver.now()
+        run.pinned = body["model"] != loaded.assistant["model"]
         run.input = [input_item(message) for message in loaded.messages]
         return run
 

@@ -109,8 +109,7 @@ class Engines:
     def _made(self, assistant: Assistant, limits: Policy | None) -> Engine:
         settings = self.settings
         policies = PolicySet(settings.policies if limits is None else [limits, *settings.policies])
-        for policy in policies.policies:
-            policy.check(assistant, settings.prices)
+        policies.check(assistant, settings.prices)
         schemas = Toolbox(assistant.tools).schemas
         session = Session(
             self.session_id,

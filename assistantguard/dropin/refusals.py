@@ -7,7 +7,7 @@ from typing import Any
 
 from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.wire import WireAnswer
-from assistantguard.errors import AssistantGuardError, BudgetBusy, BudgetExceeded, ConfigurationError
+from assistantguard.errors import AssistantGuardError, BudgetBusy, BudgetExceeded, ConfigurationError, TooManyRequests
 
 __all__ = ["cut_event", "refusal_of", "unreadable"]
 
@@ -18,9 +18,18 @@ _MEND = "; a call names its user in metadata['user'], as safety_identifier or as
 def refusal_of(error: AssistantGuardError) -> WireAnswer:
     """The answer to a call that was refused.
 
-    A spent budget is a 429 of the type ``insufficient_quota``, a busy one of ``rate_limit_exceeded``; what another
-    policy refuses is a 403, and what cannot be charged to anyone a 400.
+    A spent budget is a 429 of the type ``insufficient_quota``, a busy one and a rate limit of ``rate_limit_exceeded``;
+    what another policy refuses is a 403, and what cannot be charged to anyone a 400.
     """
+    if isinstance(error, TooManyRequests):
+        return _answer(
+            429,
+            str(error),
+            "rate_limit_exceeded",
+            "too_many_requests",
+            lane=error.lane,
+            available_at=error.available_at,
+        )
     if isinstance(error, (BudgetBusy, BudgetExceeded)):
         busy = isinstance(error, BudgetBusy)
         more = {

@@ -17,6 +17,7 @@ from assistantguard.engine.budgets import HOLD_GRACE, Standing, has_renewed, men
 from assistantguard.engine.failing import timed_out
 from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import text_of
+from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import BudgetBusy, BudgetExceeded, PolicyRefused
 from assistantguard.events import BudgetRefusedEvent
 from assistantguard.ledger import Balance, Claim, LedgerRefusal
@@ -31,7 +32,8 @@ from assistantguard.tokens import Estimate
 
 if TYPE_CHECKING:
     from assistantguard.engine.asking import Asking
-    from assistantguard.engine.ports import Backend, Driver, ModelRequest
+    from assistantguard.engine.pacing import Pacer, Turn
+    from assistantguard.engine.ports import Backend, Driver
     from assistantguard.engine.session import Session
 
 __all__ = ["FILE_SEARCH_TOOL", "Admission", "Expectation", "framing"]
@@ -80,10 +82,13 @@ class _Room:
 
 
 class Admission:
-    """Lets requests pass, or refuses them."""
+    """Lets requests pass, or refuses them. Without a pacer, they need not keep to rates."""
 
-    def __init__(self, session: Session, driver: Driver, backend: Backend, asking: Asking) -> None:
+    def __init__(
+        self, session: Session, driver: Driver, backend: Backend, asking: Asking, pacer: Pacer | None = None
+    ) -> None:
         self._session = session
+        self._pacer = pacer
         self._driver = driver
         self._backend = backend
         self._asking = asking
@@ -100,6 +105,21 @@ class Admission:
             Refused: A policy or a cap does not allow the request.
             RunTimedOut: The run's deadline has passed.
         """
+        turns: list[Turn] = []
+        try:
+            expectation = await self._fit(thread, run, request, message, purpose, turns)
+        except BaseException:
+            if turns and self._pacer is not None:
+                await self._driver.protect(self._pacer.give_back(turns))
+            raise
+        if turns and run.hold_id is not None and self._pacer is not None:
+            self._pacer.hold(run.hold_id, turns)
+        return expectation
+
+    async def _fit(
+        self, thread: ThreadState, run: RunState, request: ModelRequest, message: str, purpose: str, turns: list[Turn]
+    ) -> Expectation:
+        """See `admit`. `turns` gets what the request was given in lanes, whatever becomes of it."""
         driver = self._driver
         time_left = self.time_left(run)
         expected = self.expect(thread, request)
@@ -121,7 +141,7 @@ class Admission:
                 ruling = self._asking.rule("before_request", view)
             standing = await self._standings(ruling.caps)
             caps = [each for each in standing if not each.placed.observed]
-            room = self._room(caps, expected, request.model, wanted)
+            room = self._room(caps, expected, request, wanted)
             if room.output < wanted and may_count:
                 expected, may_count = await self._count(request, expected, run), False
                 continue
@@ -133,8 +153,16 @@ class Admission:
             if waits or room.output < MIN_OUTPUT_TOKENS:
                 raise self._refusal(thread, run, room, expected, request)
             output = min(wanted, room.output)
+            if ruling.paces and not turns and self._pacer is not None:
+                request.wants_rates = True
+                until = driver.now() + self.time_left(run)
+                entered, waited = await self._pacer.enter(view, ruling.paces, expected, output, until)
+                turns += entered
+                time_left = self.time_left(run)
+                if waited:  # others may have spent meanwhile
+                    continue
             placed = [each.placed for each in standing]
-            claims = self._claims(view, placed, expected, output, request.model, purpose)
+            claims = self._claims(view, placed, expected, output, request, purpose)
             run.hold_id = f"hold_{uuid.uuid4().hex}"
             run.open_response_id = None
             run.in_flight = self._in_flight(run, request, expected, output, purpose)
@@ -182,6 +210,7 @@ class Admission:
             expected.at_most,
             output,
             self._driver.now(),
+            self._session.tier_of(request),
         )
 
     def expect(self, thread: ThreadState, request: ModelRequest) -> Estimate:
@@ -189,7 +218,7 @@ class Admission:
         estimate = self.content(thread, request)
         if request.generation_id is None or thread.context_known:
             return estimate
-        return estimate + self.fixed(thread)
+        return estimate + self.fixed(thread, request.model)
 
     def content(self, thread: ThreadState, request: ModelRequest) -> Estimate:
         """Estimate the input of `request` beside the instructions and tools of the assistant."""
@@ -200,11 +229,11 @@ class Admission:
             return estimate + tokens.estimate(request.instructions, request.model) + framing(1)
         return estimate + Estimate(thread.context_tokens, thread.context_at_most, exact=False)
 
-    def fixed(self, thread: ThreadState) -> Estimate:
+    def fixed(self, thread: ThreadState, model: str) -> Estimate:
         """What every request reads before any conversation: instructions and tools."""
         session = self._session
-        estimate = tokens.estimate(session.assistant.instructions, session.assistant.model)
-        estimate += tokens.estimate(session.tools_text, session.assistant.model)
+        estimate = tokens.estimate(session.assistant.instructions, model)
+        estimate += tokens.estimate(session.tools_text, model)
         if thread.vector_store_id is not None:
             estimate += FILE_SEARCH_TOOL
         return estimate + framing(1 + len(session.tools))
@@ -232,14 +261,14 @@ class Admission:
             return expected
         return expected if counted is None else Estimate(counted, counted, exact=True)
 
-    def _room(self, caps: Sequence[Standing], expected: Estimate, model: str, wanted: int) -> _Room:
+    def _room(self, caps: Sequence[Standing], expected: Estimate, request: ModelRequest, wanted: int) -> _Room:
         """How much output the tightest of `caps` leaves."""
         tightest = _Room(wanted, wanted)
         for standing in caps:
             cap, balance = standing.placed.cap, standing.balance
             free = cap.limit - balance.committed
-            output = self._affords(cap, free - balance.held, expected.at_most, model)
-            without_holds = output if not balance.held else self._affords(cap, free, expected.at_most, model)
+            output = self._affords(cap, free - balance.held, expected.at_most, request)
+            without_holds = output if not balance.held else self._affords(cap, free, expected.at_most, request)
             room = _Room(output, without_holds, standing.placed, balance)
             if output < wanted and room.tightness < tightest.tightness:
                 tightest = room
@@ -251,24 +280,30 @@ class Admission:
             return []
         return await self._driver.blocking(lambda: standings(ledger, caps), at_once=ledger.in_process)
 
-    def _affords(self, cap: Cap, free: Decimal, input_tokens: int, model: str) -> int:
+    def _affords(self, cap: Cap, free: Decimal, input_tokens: int, request: ModelRequest) -> int:
         """The largest output that `free` on a cap pays for beside `input_tokens`."""
         if cap.metric == "messages":
             return _UNBOUNDED if free >= 1 else -_UNBOUNDED
         if cap.metric == "tokens":
             return int(free) - input_tokens
-        affordable = self._session.prices.affordable_output(
-            free, input_tokens, model, self._session.assistant.service_tier
-        )
+        model, tier = request.model, self._session.tier_of(request)
+        affordable = self._session.prices.affordable_output(free, input_tokens, model, tier)
         if affordable is None:
+            at = f" at service tier {tier!r}" if tier else ""
             raise PolicyRefused(
-                f"a cap in US dollars stands on {cap.account}, and the model {model!r} has no known price: give it with"
-                " prices={…}, or use a TokenCap"
+                f"a cap in US dollars stands on {cap.account}, and the model {model!r} has no known price{at}: give it"
+                f" with prices={{{model!r}: Price(input='…', output='…')}}, or use a TokenCap"
             )
         return affordable
 
     def _claims(
-        self, view: View, caps: Sequence[PlacedCap], expected: Estimate, output: int, model: str, purpose: str
+        self,
+        view: View,
+        caps: Sequence[PlacedCap],
+        expected: Estimate,
+        output: int,
+        request: ModelRequest,
+        purpose: str,
     ) -> list[Claim]:
         """The claims of a request: on every account of a cap, and on the session's and the run's in any case.
 
@@ -291,7 +326,7 @@ class Admission:
             limit = limits.setdefault(key, None)
             if not placed.observed:
                 limits[key] = cap.limit if limit is None else min(limit, cap.limit)
-        cost = self._session.prices.at_most(expected.at_most, output, model, self._session.assistant.service_tier)
+        cost = self._session.prices.at_most(expected.at_most, output, request.model, self._session.tier_of(request))
         amounts: dict[Metric, Decimal] = {
             "tokens": Decimal(expected.at_most + output),
             "cost": cost or Decimal(0),
@@ -349,6 +384,14 @@ class Admission:
             )
         )
         return error
+
+    def no_message_left(
+        self, thread: ThreadState, run: RunState, placed: PlacedCap, balance: Balance
+    ) -> BudgetBusy | BudgetExceeded:
+        """The error and the event of a message that takes no request, and for which a budget has no room."""
+        left = _UNBOUNDED if placed.cap.limit - balance.committed >= 1 else -_UNBOUNDED
+        room = _Room(-_UNBOUNDED, left, placed, balance)
+        return self._refusal(thread, run, room, Estimate(0, 0, exact=True), ModelRequest(run.model, None, "", []))
 
     async def _report_observed(self, view: View, caps: Sequence[PlacedCap]) -> None:
         """Report the observed caps that the request just reserved would not have fitted."""

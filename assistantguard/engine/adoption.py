@@ -59,7 +59,7 @@ class Adoption:
         elif go_on and run.answers and sent is not None:
             run.doubtful, run.status = sent.marks, "queued"
             return
-        elif sent is not None and sent.purpose == "run" and sent.generation_id == thread.generation_id:
+        elif sent is not None and sent.purpose != "summary" and sent.generation_id == thread.generation_id:
             thread.suspect = True
             thread.unsettled += sent.marks
             run.doubtful = sent.marks
@@ -90,13 +90,17 @@ def take_in(thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Ou
         run.response_ids.append(answer.id)
     run.answers += 1
     run.attempt = 1
+    run.attempts_elsewhere = 0
     run.doubtful = []
     run.input = []
     run.in_flight = None
     if answer.text:
         run.text = answer.text
     thread.backlog = []
-    thread.last_item_id, thread.seed_items = answer.last_item_id, None
+    thread.answered_by = run.model
+    if run.keeps_model:
+        thread.model = run.model
+    thread.last_item_id, thread.seed_items, thread.context_digest = answer.last_item_id, None, None
     thread.adopted = thread.locked = False
     thread.context_tokens = outcome.usage.total_tokens
     thread.context_at_most = outcome.context_at_most

@@ -28,8 +28,11 @@ class Asking:
     def view(self, thread: ThreadState, run: RunState | None, message: str, model: str) -> View:
         """What policies may see at any checkpoint; the checkpoint's own fields are added by who asks."""
         session = self.session
-        price = session.prices.price(model, session.assistant.service_tier)
-        return View(self.driver.now(), session.id, thread, model, run, message, price)
+        tier = session.assistant.service_tier
+        if run is not None and run.service_tier is not None:
+            tier = run.service_tier
+        price = session.prices.price(model, tier)
+        return View(self.driver.now(), session.id, thread, model, run, message, price, service_tier=tier)
 
     def rule(self, checkpoint: Checkpoint, view: View) -> Ruling:
         """Ask all policies at a checkpoint.
@@ -48,17 +51,20 @@ class Asking:
             raise error
         return ruling
 
-    def retry(self, thread: ThreadState, run: RunState, failure: Failure) -> float | None:
+    def retry(self, thread: ThreadState, run: RunState, failure: Failure, *, elsewhere: bool = False) -> float | None:
         """Ask whether a call whose attempt ``run.attempt`` failed transiently is tried again, and announce it.
+
+        With `elsewhere` the next attempt goes to another model, which has asked for no wait.
 
         Returns:
             Seconds to wait before the next attempt; None where no policy wants one, or it would come too late.
         """
-        view = replace(self.view(thread, run, "", run.model), failure=failure)
+        asked = replace(failure, retry_after=None) if elsewhere else failure
+        view = replace(self.view(thread, run, "", run.model), failure=asked)
         ruling = self.rule("on_failure", view)
         if not isinstance(ruling.decision, Retry):
             return None
-        wait = ruling.decision.wait
+        wait = 0.0 if elsewhere else ruling.decision.wait
         if run.deadline is not None and view.now + wait >= run.deadline:
             return None
         self.report_retry(thread, run, failure, wait, ruling.policy, ruling.decision.reason)

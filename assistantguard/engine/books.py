@@ -20,8 +20,10 @@ from assistantguard.policies.base import run_account
 
 if TYPE_CHECKING:
     from assistantguard.engine.modes import Mode
+    from assistantguard.engine.pacing import Pacer
     from assistantguard.engine.ports import Backend, Driver, ModelAnswer, ModelRequest
     from assistantguard.engine.session import Session
+    from assistantguard.models.rates import RatesTold
     from assistantguard.policies.ruling import PlacedCap
 
 __all__ = ["Books", "Purpose", "Sent", "context_bound", "usage_of"]
@@ -48,6 +50,8 @@ class Sent:
     hold_id: str
     seen_tokens: int = 0
     """Output that arrived, where it arrived in pieces and was counted."""
+    rates: RatesTold | None = None
+    """What the server told of its rate limits when it took the request up."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -62,8 +66,9 @@ class _Owed:
 class Books:
     """Settles paid requests."""
 
-    def __init__(self, session: Session, driver: Driver, backend: Backend) -> None:
+    def __init__(self, session: Session, driver: Driver, backend: Backend, pacer: Pacer | None = None) -> None:
         self._session = session
+        self._pacer = pacer
         self._driver = driver
         self._backend = backend
         self._vain_looks = 0
@@ -105,6 +110,8 @@ class Books:
         hold_id = run.hold_id
         assert hold_id is not None
         run.hold_id = None
+        if self._pacer is not None:
+            await self._pacer.released(hold_id)
         await self._end(thread, run, hold_id, None)
 
     def close(self, run: RunState) -> None:
@@ -145,6 +152,9 @@ class Books:
         thread.cost = None if thread.cost is None or cost is None else thread.cost + cost
         if usage.estimated or (answer is not None and answer.status == "cancelled"):
             self._note_late(sent, usage, cost, response_id)
+        if self._pacer is not None:
+            rates = sent.rates if failure is None or failure.rates is None else failure.rates
+            await self._pacer.settled(hold_id, usage, rates, failure, was_sent=entry is not None)
         owed = None if entry is None else self._owed_until_the_end(sent, answer, entry)
         try:
             if owed is None:
@@ -229,7 +239,7 @@ class Books:
 
     def _entry(self, sent: Sent, usage: Usage, answer: ModelAnswer | None) -> Entry:
         request = sent.request
-        cost, price_source = self._priced(request.model, usage, answer)
+        cost, price_source = self._priced(request.model, self._session.tier_of(request), usage, answer)
         return Entry(
             self._driver.now(),
             sent.thread.id,
@@ -246,10 +256,12 @@ class Books:
             tenant=sent.thread.tenant,
         )
 
-    def _priced(self, model: str, usage: Usage, answer: ModelAnswer | None) -> tuple[Decimal | None, str | None]:
-        """What `usage` costs, and by whose price."""
+    def _priced(
+        self, model: str, tier: str | None, usage: Usage, answer: ModelAnswer | None
+    ) -> tuple[Decimal | None, str | None]:
+        """What `usage` costs, and by whose price. `tier` was asked for; the answer tells which it was."""
         session = self._session
-        tier = answer.service_tier if answer is not None else session.assistant.service_tier
+        tier = answer.service_tier if answer is not None else tier
         cost = session.prices.cost(usage, model, tier, tool_calls=None if answer is None else answer.builtin_calls)
         price = session.prices.price(model, tier)
         return cost, None if price is None else price.origin
@@ -326,7 +338,7 @@ class Books:
         session, ledger = self._session, self._session.ledger
         better = answer.usage or usage
         assert better is not None
-        cost, price_source = self._priced(late.model, better, answer)
+        cost, price_source = self._priced(late.model, None, better, answer)
         entry = Entry(
             self._driver.now(),
             thread.id,

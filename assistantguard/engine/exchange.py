@@ -280,6 +280,8 @@ class Exchange:
 
     async def _take(self, answer: ModelAnswer) -> str | None:
         """Take an answer: settle one that has ended, and return what of its text was not shown yet."""
+        if answer.rates is not None:
+            self._sent.rates = answer.rates
         if answer.status in OPEN_STATUSES:
             if not answer.id:
                 raise TimeoutError(f"the server answered before it was done ({answer.status}), without an id")

@@ -140,11 +140,12 @@ class Exchanges:
             What came of it; None where nothing was sent, or nothing can be learned of it.
         """
         sent, tools = run.in_flight, self._tools
-        if sent is None:
+        if sent is None or sent.purpose == "reply_cache":  # nothing that is billed
             if run.hold_id is not None:
                 await tools.books.release(thread, run)
             return None
         request = ModelRequest(sent.model, None, "", [], sent.generation_id, background=run.background)
+        request.service_tier = sent.service_tier
         answer = None
         if run.open_response_id is not None:
             answer = await tools.end_at_server(run.open_response_id, until, background=run.background)

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.engine.ports import ModelRequest
+from assistantguard.model_limits import takes_effort
 from assistantguard.models import RunState, ThreadState, ToolOutput
 from assistantguard.models.marks import text_of
 
 if TYPE_CHECKING:
     from assistantguard.engine.session import Session
+    from assistantguard.models import Assistant
 
 __all__ = ["Message", "message_text", "model_request", "new_run", "output_item", "text_of", "user_text"]
 
@@ -58,7 +60,14 @@ def model_request(thread: ThreadState, run: RunState, session: Session) -> Model
         thread.id,
         f"{run.id}-{run.answers}-{run.attempt}",
         metadata,
+        reasoning_effort=run.reasoning_effort or _own_effort(run, assistant),
+        service_tier=run.service_tier or assistant.service_tier,
     )
+
+
+def _own_effort(run: RunState, assistant: Assistant) -> str | None:
+    """The assistant's reasoning effort, where the model that was chosen in place of its own takes one."""
+    return assistant.reasoning_effort if run.model == assistant.model or takes_effort(run.model) else None
 
 
 def _with_vector_store(

@@ -190,7 +190,7 @@ class Lending:
             error.run, error.thread_id = run, thread.id
             raise error
         run.text = text
-        return Reply(text, run.usage, run.cost, run, thread.id)
+        return Reply(text, run.usage, run.cost, run, thread.id, cached=run.cached)
 
     async def _close(self, thread: ThreadState) -> None:
         leases = self._leases

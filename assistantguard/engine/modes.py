@@ -59,8 +59,8 @@ class Modes:
     def _long(self, request: ModelRequest) -> str | None:
         """Why `request` may take long."""
         assistant = self._session.assistant
-        if assistant.reasoning_effort in _LONG_EFFORTS:
-            return f"reasoning_effort={assistant.reasoning_effort}"
+        if request.reasoning_effort in _LONG_EFFORTS:
+            return f"reasoning_effort={request.reasoning_effort}"
         for tool in request.tools:
             kind = _kind(tool)
             if kind.startswith(_LONG_TOOLS):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ToolOutput,
         Usage,
     )
+    from assistantguard.models.rates import RatesTold
 
 __all__ = [
     "AnswerStream",
@@ -66,6 +67,10 @@ class ModelRequest(Record):
     metadata: Mapping[str, str] = field(default_factory=dict)
     background: bool = False
     """Whether the server shall work on it in the background, where it can be cancelled."""
+    wants_rates: bool = False
+    """Whether the answer shall bring what the server told of its rate limits."""
+    reasoning_effort: str | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -94,6 +99,8 @@ class ModelAnswer(Value):
     """Whether it wrote more than its text and calls show, such as reasoning."""
     output: Sequence[Any] = ()
     """The items as the server sent them, for those who show them."""
+    rates: RatesTold | None = None
+    """What the server told of its rate limits, where it was asked for that."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -278,6 +285,10 @@ class Backend(Protocol):
 
     async def add_outputs(self, generation_id: str, outputs: Sequence[ToolOutput], timeout: float) -> str | None:
         """Append tool outputs to a conversation without a model call; return the last one's id, where told."""
+        ...
+
+    async def add_messages(self, generation_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> str | None:
+        """Append messages (input items) to a conversation, without a model call; return the last one's id if told."""
         ...
 
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:

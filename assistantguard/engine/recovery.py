@@ -94,7 +94,7 @@ class Recovery:
 
     async def heal_or_leave(self, thread: ThreadState, run: RunState, reason: str, *, whole: bool = False) -> bool:
         """Repair a conversation, or leave it when it cannot be repaired; return whether anything was done."""
-        done = True
+        done, thread.context_digest = True, None
         try:
             done = (await self.repair(thread, run, thread.unsettled, reason, whole=whole)).needed
         except RunFailed as error:
@@ -126,6 +126,7 @@ class Recovery:
         """
         steady, backend, generation_id = self._steady, self._steady.backend, thread.generation_id
         assert generation_id is not None
+        thread.context_digest = None
         try:
             items = await steady.call(thread, lambda timeout: backend.history(generation_id, timeout, limit=_TAIL), run)
             strays = strays_in_tail(
@@ -187,6 +188,7 @@ class Recovery:
                 continue
             break
         if repair.needed:
+            thread.context_digest = None
             self._report(thread, generation_id, repair, reason)
         return repair
 
@@ -278,6 +280,7 @@ class Recovery:
         assert generation_id is not None
         call = self._caller(thread, run, until)
         while thread.backlog:
+            thread.context_digest = None
             outputs = [ToolOutput(item["call_id"], item["output"]) for item in thread.backlog[:_OUTPUTS_AT_ONCE]]
             thread.last_item_id = await call(
                 lambda timeout, outputs=outputs: backend.add_outputs(generation_id, outputs, timeout),  # type: ignore[misc]

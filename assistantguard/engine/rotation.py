@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from assistantguard import tokens
@@ -37,11 +37,13 @@ class Rotation:
         self._session = steady.session
         self._driver = steady.driver
         self._backend = steady.backend
+        self.context_of: Callable[[Sequence[Item]], str] | None = None
+        """Makes the digest of what a generation begins with, where somebody needs it."""
 
-    async def begin(self, thread: ThreadState, run: RunState) -> None:
-        """Give a thread that has no generation its first one."""
-        generation_id = await self._create(thread, run, [])
-        self._enter(thread, generation_id, Estimate(0, 0, exact=True), 0)
+    async def begin(self, thread: ThreadState, run: RunState, seeds: Sequence[Item] = ()) -> None:
+        """Give a thread that has no generation its first one, which begins with `seeds`."""
+        generation_id = await self._create(thread, run, seeds)
+        self._enter(thread, generation_id, seeds, run.model)
         await self._save(thread, run, generation_id)
 
     async def rotate(
@@ -81,10 +83,7 @@ class Rotation:
             seeds, trouble = await self._joined(other, run, decision, seeds)
             reason += trouble
         generation_id = await self._create(thread, run, seeds)
-        carried = Estimate(0, 0, exact=True)
-        for item in seeds:
-            carried += tokens.estimate(item.text, self._session.assistant.model) + framing(1)
-        self._enter(thread, generation_id, carried, len(seeds))
+        carried = self._enter(thread, generation_id, seeds, run.model)
         await self._save(thread, run, generation_id)
         fate: Fate = "undeleted"
         try:
@@ -145,7 +144,7 @@ class Rotation:
         """The items that the new generation starts with, and a remark where something was left out."""
         from assistantguard.carryover import build_carry_over
 
-        model = self._session.assistant.model
+        model = run.model
         settings = decision.carry_over
         if settings is not None and not isinstance(settings, CarryOver):
             return list(settings(items)), ""
@@ -222,7 +221,11 @@ class Rotation:
             return "undeleted"
         return "scrubbed" if decision.old == "scrub" else "deleted"
 
-    def _enter(self, thread: ThreadState, generation_id: str, carried: Estimate, seed_items: int) -> None:
+    def _enter(self, thread: ThreadState, generation_id: str, seeds: Sequence[Item], model: str) -> Estimate:
+        """Note that the thread is in a generation that begins with `seeds`; return what those are for the context."""
+        carried = Estimate(0, 0, exact=True)
+        for item in seeds:
+            carried += tokens.estimate(item.text, model) + framing(1)
         thread.generation += 1
         thread.generation_id = generation_id
         thread.generation_started_at = self._driver.now()
@@ -230,8 +233,10 @@ class Rotation:
         thread.context_tokens = carried.tokens
         thread.context_at_most = carried.at_most
         thread.context_known = False
+        thread.read_by = {}
         thread.last_item_id = None
-        thread.seed_items = seed_items
+        thread.seed_items = len(seeds)
+        thread.context_digest = None if self.context_of is None else self.context_of(seeds)
         thread.adopted = False
         thread.unsettled = []
         thread.strays = []
@@ -239,6 +244,7 @@ class Rotation:
         thread.locked = False
         thread.suspect = False
         thread.backlog = []
+        return carried
 
 
 def has_outgrown(thread: ThreadState, run: RunState, error: BudgetExceeded) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from assistantguard.engine.ports import NoStates
 
 if TYPE_CHECKING:
-    from assistantguard.engine.ports import States
+    from assistantguard.engine.ports import ModelRequest, States
     from assistantguard.ledger import Ledger
     from assistantguard.models import Assistant
     from assistantguard.policies import PolicySet
@@ -43,3 +43,9 @@ class Session:
     """Where threads and runs are kept."""
     adds_file_search: bool = True
     """Whether a thread's files are searched also where the assistant has no file search; else they lie unused."""
+    takes_service_tiers: bool = True
+    """Whether the server can be asked for a service tier."""
+
+    def tier_of(self, request: ModelRequest) -> str | None:
+        """The service tier that a request is priced by: its own, else the assistant's."""
+        return request.service_tier or self.assistant.service_tier

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from assistantguard.engine.admission import Admission
 from assistantguard.engine.adoption import Adoption, take_in
 from assistantguard.engine.asking import Asking
+from assistantguard.engine.attempts import Attempts
 from assistantguard.engine.books import Books
 from assistantguard.engine.exchanges import Earlier, Exchanges
-from assistantguard.engine.failing import ending, error_of, is_lock, leaves_doubt, note, stopped, timed_out
+from assistantguard.engine.failing import ending, leaves_doubt, note, stopped
 from assistantguard.engine.files import Files
-from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
 from assistantguard.engine.modes import Modes
+from assistantguard.engine.pacing import Pacer
 from assistantguard.engine.ports import AnswerTaken, ModelAnswer
 from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation, has_outgrown
@@ -44,7 +45,6 @@ from assistantguard.errors import (
 from assistantguard.models import (
     TERMINAL_STATUSES,
     AttemptFailed,
-    Failure,
     Reply,
     ReplyReady,
     RunState,
@@ -60,13 +60,13 @@ from assistantguard.policies import Rotate, Stop, WrapUp
 from assistantguard.policies.repeated import note_calls, note_errors
 
 if TYPE_CHECKING:
+    from assistantguard.engine.cached import Cached
     from assistantguard.engine.exchange import Exchange, Outcome
     from assistantguard.engine.ports import Backend, Driver
+    from assistantguard.engine.routing import Routing
     from assistantguard.engine.session import Session
 
 __all__ = ["Engine"]
-
-_MENDS_PER_RUN = 3
 
 
 class Engine:
@@ -79,8 +79,9 @@ class Engine:
         self._asking = Asking(session, driver)
         self._telling = Telling(session, driver)
         self._steady = Steady(session, driver, backend, self._asking)
-        self._books = Books(session, driver, backend)
-        admission = Admission(session, driver, backend, self._asking)
+        pacer = Pacer(session, driver)
+        self._books = Books(session, driver, backend, pacer)
+        admission = Admission(session, driver, backend, self._asking, pacer)
         self._exchanges = Exchanges(
             driver, backend, self._asking, admission, self._books, Modes(session), session.run_timeout
         )
@@ -89,6 +90,17 @@ class Engine:
         self._recovery = Recovery(self._steady, self._rotation, self.files)
         self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files, self._exchanges)
         self._adoption = Adoption(self, self._exchanges)
+        self._routing: Routing | None = None
+        if session.policies.asks("route"):
+            from assistantguard.engine.routing import Routing
+
+            self._routing = Routing(session, driver, self._asking)
+        self._attempts = Attempts(session, driver, self._asking, self._recovery, self._routing)
+        self.cached: Cached | None = None
+        if any(policy.keeps_replies for policy in session.policies.policies):
+            from assistantguard.engine.cached import Cached
+
+            self.cached = Cached(self._asking, self._steady, self._rotation, admission)
 
     async def turn(self, thread: ThreadState, message: Message, deadline: float | None = None) -> Reply:
         """Answer one message. The caller sees to it that a thread has one turn at a time.
@@ -136,6 +148,8 @@ class Engine:
         try:
             if not run.announced:
                 await self.start(thread, run, message)
+            if self.cached is not None and not parks and await self.cached.answer(thread, run):
+                self.finish(thread, run, None)
             while run.status not in TERMINAL_STATUSES:
                 if run.status == "requires_action":
                     if parks:
@@ -154,6 +168,8 @@ class Engine:
                 attempt = run.attempt
                 await self.conclude(thread, run, exchange.outcome)
                 outcome = exchange.outcome
+                if self.cached is not None:
+                    self.cached.saw(run, outcome)
                 if parks and outcome is not None and outcome.answer is not None and outcome.failure is None:
                     yield AnswerTaken(outcome.answer)
                 failure = outcome.failure if outcome is not None else None
@@ -167,8 +183,13 @@ class Engine:
                 note(cause, f"cleaning up after the run {run.id} took too long, the thread's next turn goes on with it")
             raise
         run.answer_item_id = thread.last_item_id
+        keep = None if self.cached is None else self.cached.conclude(thread, run)
         await self._books.save(thread, run, last=True)
-        yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id))
+        if keep is not None:
+            await keep()
+        if run.cached:
+            yield TextDelta(run.text, 0)
+        yield ReplyReady(Reply(run.text, run.usage, run.cost, run, thread.id, cached=run.cached))
 
     async def adopt(self, thread: ThreadState, run: RunState, *, go_on: bool = False, parks: bool = False) -> None:
         """Go on for a process that died: settle the run that it had in flight, and make the thread usable.
@@ -195,11 +216,15 @@ class Engine:
         session, now = self.session, self.driver.now()
         if not session.prices.loaded:
             await self.driver.blocking(session.prices.load, at_once=False)
+        routed = None if self._routing is None else await self._routing.choose(thread, run, message_text(message))
         self._telling.started(thread, run)
+        if routed is not None:
+            session.emit(routed)
         ruling = self._asking.rule("before_turn", self._asking.view(thread, run, message_text(message), run.model))
         thread.last_used_at = now
         if thread.generation_id is None:
-            await self._rotation.begin(thread, run)
+            if self.cached is None:  # else it may begin with the reply
+                await self._rotation.begin(thread, run)
         else:
             if thread.at_work is not None:
                 await self.upkeep.leave_or_end(thread, run)
@@ -240,6 +265,8 @@ class Engine:
             RunTimedOut: The run's deadline has passed.
             RunFailed: What an earlier attempt left behind could not be cleared up.
         """
+        if thread.generation_id is None:
+            await self._rotation.begin(thread, run)
         if run.retry_at is not None:
             await self.driver.sleep(max(0.0, run.retry_at - self.driver.now()))
             run.retry_at = None
@@ -265,7 +292,7 @@ class Engine:
         """The second half of `advance`: decide what follows from a request that is settled."""
         assert outcome is not None
         if outcome.failure is not None:
-            await self._after_failure(thread, run, outcome, outcome.failure)
+            await self._attempts.after_failure(thread, run, outcome, outcome.failure)
             return
         answer = outcome.answer
         assert answer is not None
@@ -294,6 +321,8 @@ class Engine:
 
         A failure in here becomes a note on `cause`, and leaves the thread marked so that the next turn heals it.
         """
+        if self.cached is not None:
+            await self.cached.give_up(thread, run, cause)
         if run.status in TERMINAL_STATUSES:
             return
         unsure = run.hold_id is not None or bool(run.doubtful) or isinstance(cause, (OutcomeUnknown, RunTimedOut))
@@ -366,49 +395,6 @@ class Engine:
             )
         run.status = "incomplete"
         self.finish(thread, run, None)
-
-    async def _after_failure(self, thread: ThreadState, run: RunState, outcome: Outcome, failure: Failure) -> None:
-        """An attempt failed: mend the thread, try again, or give up."""
-        run.last_error = failure.code or failure.kind
-        error = error_of(failure, run.attempt)
-        if outcome.answer is not None:
-            thread.suspect, thread.unsettled = True, [mark_of(item) for item in run.input]
-            try:
-                await self._recovery.repair(thread, run, thread.unsettled, "an attempt failed")
-            except RunFailed as trouble:
-                note(error, f"healing the thread {thread.id} failed, its next turn tries again: {trouble}")
-                raise error from trouble
-            thread.suspect, thread.unsettled = False, []
-        if failure.mend is not None and run.mends < _MENDS_PER_RUN:
-            await self._recovery.mend(thread, run, failure)
-            self._asking.report_retry(thread, run, failure, 0.0, "healing", failure.mend)
-            run.mends += 1
-            run.retries += 1
-            run.attempt += 1
-            run.status = "queued"
-            return
-        if failure.kind == "ambiguous":
-            # Its outcome was looked for and not found. It is looked for once more before anything is sent again.
-            if run.deadline is not None and self.driver.now() >= run.deadline:
-                raise timed_out(run, self.session.run_timeout) from outcome.error
-            run.doubtful = [mark_of(item) for item in (*thread.backlog, *run.input)]
-            failure = replace(failure, kind="transient")
-        if failure.kind != "transient":
-            raise error from outcome.error
-        wait = self._asking.retry(thread, run, failure)
-        if wait is None:
-            if not is_lock(failure):
-                raise error from outcome.error
-            if not thread.locked or run.steps:
-                thread.locked = True
-                raise error from outcome.error
-            await self._recovery.leave_locked(thread, run)
-            wait = 0.0
-            self._asking.report_retry(thread, run, failure, wait, "healing", "new_generation")
-        run.retries += 1
-        run.attempt += 1
-        run.retry_at = self.driver.now() + wait
-        run.status = "queued"
 
     def _queue_outputs(self, run: RunState, outputs: Sequence[ToolOutput]) -> None:
         run.input = [output_item(output) for output in outputs]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPINGS",
     "KEPT_SECONDS",
+    "REPLY_CACHE",
     "Balance",
     "Claim",
     "Entry",
@@ -38,6 +39,8 @@ __all__ = [
 Grouping = Literal["day", "model", "purpose", "run", "tenant", "thread", "user"]
 GROUPINGS: tuple[Grouping, ...] = ("day", "model", "purpose", "run", "tenant", "thread", "user")
 """What usage can be summed up by."""
+REPLY_CACHE = "reply_cache"
+"""The purpose of entries for cached replies."""
 KEPT_SECONDS = 30 * 86_400.0
 """How long an account, a notice or an estimate is kept after it is needed no more."""
 
@@ -79,6 +82,10 @@ class Entry(Value):
     user: str | None = None
     """Whose thread it is; None where the application does not say."""
     tenant: str | None = None
+    saved_tokens: int = 0
+    """What a cached reply's original had used; nothing was used here."""
+    saved_cost: Decimal | None = Decimal(0)
+    """US dollars; None where the original's price is unknown."""
 
     @property
     def correctable(self) -> bool:
@@ -125,6 +132,17 @@ class UsageRow(Value):
     unpriced: int
     """How many entries have an unknown cost, which is not in `cost`."""
     entries: int
+    cached: int = 0
+    """How many entries are cached replies, for which nothing was sent."""
+    saved_tokens: int = 0
+    """What their originals had used."""
+    saved_cost: Decimal = Decimal(0)
+    """US dollars, of the originals whose price was known."""
+
+    @property
+    def requests(self) -> int:
+        """How many entries are requests that were sent."""
+        return self.entries - self.cached
 
 
 class LedgerRefusal(Exception):

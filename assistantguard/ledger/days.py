@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 
 from assistantguard.errors import ConfigurationError
-from assistantguard.ledger.base import GROUPINGS, Entry, Grouping, UsageRow
+from assistantguard.ledger.base import GROUPINGS, REPLY_CACHE, Entry, Grouping, UsageRow
 
 __all__ = ["add_up", "check_grouping", "day_of", "row_of"]
 
@@ -44,7 +44,16 @@ def row_of(entry: Entry, group_by: Sequence[Grouping], zone: tzinfo | None) -> U
     group = tuple(
         day_of(entry.time, zone) if name == "day" else getattr(entry, _FIELDS.get(name, name)) for name in group_by
     )
-    return UsageRow(group, entry.usage, entry.cost or Decimal(0), int(entry.cost is None), 1)
+    return UsageRow(
+        group,
+        entry.usage,
+        entry.cost or Decimal(0),
+        int(entry.cost is None),
+        1,
+        int(entry.purpose == REPLY_CACHE),
+        entry.saved_tokens,
+        entry.saved_cost or Decimal(0),
+    )
 
 
 def add_up(rows: Iterable[UsageRow]) -> list[UsageRow]:
@@ -63,6 +72,9 @@ def _sum(one: UsageRow, other: UsageRow) -> UsageRow:
         cost=one.cost + other.cost,
         unpriced=one.unpriced + other.unpriced,
         entries=one.entries + other.entries,
+        cached=one.cached + other.cached,
+        saved_tokens=one.saved_tokens + other.saved_tokens,
+        saved_cost=one.saved_cost + other.saved_cost,
     )
 
 

@@ -62,6 +62,8 @@ ENTRY_COLUMNS = (
     "cost",
     "price_source",
     "provisional",
+    "saved_tokens",
+    "saved_cost",
 )
 
 Held = tuple[str, str, int, "int | None"]
@@ -239,13 +241,15 @@ def entry_values(hold_id: str, entry: Entry) -> list[object]:
         None if entry.cost is None else to_units("cost", entry.cost),
         price_source,
         int(entry.provisional),
+        entry.saved_tokens,
+        None if entry.saved_cost is None else to_units("cost", entry.saved_cost),
     ]
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
     """The entry whose `ENTRY_COLUMNS` are `row`."""
     (time, _, _, user, tenant, thread_id, run_id, attempt, model, purpose, response_id, *numbers) = row
-    *counts, cost, price_source, provisional = numbers
+    *counts, cost, price_source, provisional, saved_tokens, saved_cost = numbers
     return Entry(
         time,
         thread_id,
@@ -260,4 +264,6 @@ def entry_of(row: Sequence[Any]) -> Entry:
         bool(provisional),
         user,
         tenant,
+        saved_tokens,
+        None if saved_cost is None else from_units("cost", saved_cost),
     )

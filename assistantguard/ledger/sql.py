@@ -227,13 +227,14 @@ class SqlLedger:
         rows = []
         for row in self.database.query(statement, parameters):
             group, sums = row[: len(names)], [int(value or 0) for value in row[len(names) :]]
-            *counts, cost, unpriced, entries = sums
+            *counts, cost, unpriced, entries, cached, saved_tokens, saved_cost = sums
             if entries:
                 shown = tuple(
                     day_of(value * QUARTER, timezone) if name == "day" else value
                     for name, value in zip(names, group, strict=True)
                 )
-                rows.append(UsageRow(shown, Usage(*counts), from_units("cost", cost), unpriced, entries))
+                saved = cached, saved_tokens, from_units("cost", saved_cost)
+                rows.append(UsageRow(shown, Usage(*counts), from_units("cost", cost), unpriced, entries, *saved))
         return add_up(rows)
 
     def set_limit(self, key: str, metric: Metric, amount: Decimal | int | None) -> None:

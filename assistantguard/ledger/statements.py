@@ -110,6 +110,9 @@ SUMS = (
     "SUM(cost)",
     "SUM(CASE WHEN cost IS NULL THEN 1 ELSE 0 END)",
     "COUNT(*)",
+    "SUM(CASE WHEN purpose = 'reply_cache' THEN 1 ELSE 0 END)",
+    "SUM(saved_tokens)",
+    "SUM(saved_cost)",
 )
 _ADD = (
     "INSERT INTO guard_accounts AS kept (account, metric, committed, held, needed_until) {rows}"
@@ -132,7 +135,8 @@ _IF_IT_FITS = (
 )
 _MADE = f"made AS ({NEW_HOLD})"
 _ENDED = f"ended AS ({END_HOLD})"
-_VALUES = ", ".join("CAST(? AS BIGINT)" if column == "cost" else "?" for column in ENTRY_COLUMNS)
+_MONEY = ("cost", "saved_cost")
+_VALUES = ", ".join("CAST(? AS BIGINT)" if column in _MONEY else "?" for column in ENTRY_COLUMNS)
 _WRITTEN = f"written AS (INSERT INTO guard_entries ({_COLUMNS}) SELECT {_VALUES} FROM ended)"  # noqa: S608
 
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from assistantguard.lifecycle.deletion import ServerDeletion
     from assistantguard.lifecycle.work import Work
     from assistantguard.models import Failure
-    from assistantguard.storage import GenerationRecord, VectorStoreRecord
+    from assistantguard.storage import Database, GenerationRecord, VectorStoreRecord
 
-__all__ = ["delete_conversations", "delete_vector_stores", "expire_holds", "prune_runs"]
+__all__ = ["delete_conversations", "delete_vector_stores", "expire_holds", "expire_replies", "prune_runs"]
 
 T = TypeVar("T", "GenerationRecord", "VectorStoreRecord")
 _MOST = 100_000
@@ -74,6 +74,15 @@ def prune_runs(work: Work, before: float) -> SweepPart:
     if done:
         work.emit(RunsPruned(work.now(), work.id, "", done))
     return SweepPart("old_runs", found, done)
+
+
+def expire_replies(work: Work, database: Database) -> SweepPart:
+    """Delete the cached replies whose time is over."""
+    from assistantguard.replies import SqlReplies
+
+    replies = SqlReplies(database)
+    found = replies.count_expired(work.started_at)
+    return SweepPart("replies", found, replies.expire(work.started_at) if work.apply else 0)
 
 
 def _at_server(

@@ -11,7 +11,7 @@ from assistantguard.storage.consents import Consent
 
 __all__ = ["PartName", "SweepPart", "SweepReport"]
 
-PartName = Literal["runs", "holds", "archive", "delete", "conversations", "vector_stores", "old_runs"]
+PartName = Literal["runs", "holds", "archive", "delete", "conversations", "vector_stores", "old_runs", "replies"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -55,6 +55,8 @@ class SweepReport(Value):
     """Vector stores at the server that nothing refers to."""
     old_runs: SweepPart
     """Runs that ended long ago, whose records are forgotten. The books keep what they used."""
+    replies: SweepPart
+    """Cached replies whose time is over."""
 
     @property
     def parts(self) -> tuple[SweepPart, ...]:
@@ -67,6 +69,7 @@ class SweepReport(Value):
             self.conversations,
             self.vector_stores,
             self.old_runs,
+            self.replies,
         )
 
     @property

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from assistantguard.lifecycle.consent import opened, seconds_of
 from assistantguard.lifecycle.deletion import ServerDeletion
-from assistantguard.lifecycle.leftovers import delete_conversations, delete_vector_stores, expire_holds, prune_runs
+from assistantguard.lifecycle.leftovers import (
+    delete_conversations,
+    delete_vector_stores,
+    expire_holds,
+    expire_replies,
+    prune_runs,
+)
 from assistantguard.lifecycle.report import SweepPart, SweepReport
 from assistantguard.lifecycle.threads import NO_KEY, archive, delete
 from assistantguard.lifecycle.work import Progress, Work
@@ -53,7 +59,8 @@ def sweep(
 
     In this order: runs that a dead process left in flight are settled, with what the server tells of them; holds whose
     time is up are booked; threads that nobody uses are archived; those archived long ago are deleted; conversations and
-    vector stores that nothing refers to are deleted at the server; records of old runs are forgotten.
+    vector stores that nothing refers to are deleted at the server; records of old runs are forgotten; cached replies
+    whose time is over are deleted.
 
     It can be run at any time, again, by several machines at once, and be killed at any moment. A thread that somebody
     drives is left alone. What is deleted at the server is struck from the records when the server has said so.
@@ -100,6 +107,7 @@ def sweep(
             delete_conversations(work, now - unused),
             delete_vector_stores(work, now - unused),
             prune_runs(work, now - old),
+            expire_replies(work, books),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from assistantguard.models.rates import RatesTold
 from assistantguard.models.values import Value
 
 __all__ = ["Failure", "FailureKind", "Mend"]
@@ -38,3 +39,5 @@ class Failure(Value):
     """The server's ``x-request-id``, for its support."""
     replay_safe: bool = False
     """Whether the same request may be sent again without looking first at what became of it."""
+    rates: RatesTold | None = None
+    """What the server told of its rate limits."""

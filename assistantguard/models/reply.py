@@ -26,6 +26,8 @@ class Reply(Value):
     thread_id: str
     suggestion: Literal["new_thread"] | None = None
     """What a `TopicCheck` suggests for the message, which was answered all the same."""
+    cached: bool = False
+    """Whether it came out of a `ReplyCache`: no model was asked."""
 
     @property
     def complete(self) -> bool:

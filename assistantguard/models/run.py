@@ -44,6 +44,8 @@ class InFlight(Record):
     output_at_most: int
     sent_at: float
     """Unix time, seconds."""
+    service_tier: str | None = None
+    """As it was asked for."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -97,6 +99,8 @@ class RunState(Record):
     """The conversation item that holds the answer, once there is one."""
     text: str = ""
     """What the model said so far: the text of its last answer that had any."""
+    cached: bool = False
+    """Whether the answer came out of a `ReplyCache`."""
     usage: Usage = field(default_factory=Usage)
     cost: Decimal | None = Decimal(0)
     """US dollars, or None where a price is unknown."""
@@ -111,6 +115,16 @@ class RunState(Record):
     """Why an ``incomplete`` run ended early, in the server's word."""
     last_error: str | None = None
     """One line on why the run failed, or was stopped."""
+    reasoning_effort: str | None = None
+    """What its requests ask for in place of the assistant's; None for that."""
+    service_tier: str | None = None
+    """Likewise."""
+    pinned: bool = False
+    """Whether the application named the model for this run, so that no policy chooses another."""
+    keeps_model: bool = False
+    """Whether the thread keeps `model` once it has answered."""
+    attempts_elsewhere: int = 0
+    """How many attempts of the current request went to other models than `model`."""
 
     @property
     def seconds(self) -> float:

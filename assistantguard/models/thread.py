@@ -59,6 +59,8 @@ class ThreadState(Record):
     """How many items the generation began with, while no request has settled on it; then, or where unknown, None."""
     adopted: bool = False
     """Whether the generation was named by the application, and no request of ours has settled on it yet."""
+    context_digest: str | None = None
+    """A digest of all that was said in the generation, kept by a `ReplyCache`; None where it is not exactly known."""
     backlog: list[dict[str, Any]] = field(default_factory=list)
     """Tool outputs that the server must still be given: they go ahead of the next request's input."""
     fixed_tokens: int = 0
@@ -97,3 +99,9 @@ class ThreadState(Record):
     tags: tuple[str, ...] = ()
     archived_at: float | None = None
     """Unix time; None for a thread in use."""
+    model: str | None = None
+    """The model that a policy chose and that the thread keeps; None for the assistant's."""
+    answered_by: str | None = None
+    """The model that gave the last answer: what the server keeps in its prompt cache, it keeps for that model."""
+    read_by: dict[str, list[float]] = field(default_factory=dict)
+    """Models that the generation was taken from: how many tokens of it each had read, and when, in Unix time."""

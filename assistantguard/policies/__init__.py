@@ -33,6 +33,10 @@ from assistantguard.policies.vector_stores import VectorStoreReuse
 
 if TYPE_CHECKING:
     from assistantguard.policies.budget import Budget
+    from assistantguard.policies.pacing import Pace, Pacing
+    from assistantguard.policies.reply_cache import ReplyCache
+    from assistantguard.policies.route import Route
+    from assistantguard.policies.routing import ModelRouting
     from assistantguard.policies.topics import TopicCheck, TopicJudge
 
 __all__ = [
@@ -44,12 +48,17 @@ __all__ = [
     "EmbedFiles",
     "Limit",
     "Metric",
+    "ModelRouting",
+    "Pace",
+    "Pacing",
     "Policy",
     "PolicySet",
     "Refuse",
     "RepeatedCallBreaker",
+    "ReplyCache",
     "Retry",
     "Rotate",
+    "Route",
     "Ruling",
     "Stop",
     "ThreadRotation",
@@ -72,8 +81,24 @@ def __getattr__(name: str) -> Any:
         from assistantguard.policies.budget import Budget
 
         return Budget
+    if name in {"Pace", "Pacing"}:
+        from assistantguard.policies import pacing
+
+        return getattr(pacing, name)
+    if name == "ReplyCache":
+        from assistantguard.policies.reply_cache import ReplyCache
+
+        return ReplyCache
     if name in {"TopicCheck", "TopicJudge"}:
         from assistantguard.policies import topics
 
         return getattr(topics, name)
+    if name == "Route":
+        from assistantguard.policies.route import Route
+
+        return Route
+    if name == "ModelRouting":
+        from assistantguard.policies.routing import ModelRouting
+
+        return ModelRouting
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ One step is one model answer that asks for tools, however many calls it holds.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -19,6 +20,8 @@ from assistantguard.models.values import Record, Value
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, Failure, RunState, ThreadState, ToolCall
     from assistantguard.models.carry_over import CarryOver, CarryOverFunction
+    from assistantguard.policies.pacing import Pace
+    from assistantguard.policies.route import Route
     from assistantguard.prices import Price, PriceBook
     from assistantguard.tokens import Estimate
 
@@ -51,6 +54,14 @@ def run_account(run: RunState) -> str:
     return f"run:{run.id}"
 
 
+def _no_budgets() -> Mapping[str, float]:
+    return {}
+
+
+def _no() -> bool:
+    return False
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class View(Record):
     """What a policy sees. Read it, never change what it points at."""
@@ -74,6 +85,19 @@ class View(Record):
     """At a step: what the model asks for. `run.steps` and `run.calls` do not count it yet."""
     failure: Failure | None = None
     """After a failed attempt: what went wrong. `run.attempt` is the attempt that failed."""
+    service_tier: str | None = None
+    """What requests ask for, as far as it is decided."""
+    own_model: str = ""
+    """At ``route``: the assistant's."""
+    prices: PriceBook | None = None
+    """At ``route``: what other models cost."""
+    tools: tuple[str, ...] = ()
+    """At ``route``: the tools that requests of this thread carry: names of functions, types of built-in ones."""
+    budgets_left: Callable[[], Mapping[str, float]] = _no_budgets
+    """At ``route``: call it to learn what is left of each budget and cap in US dollars or tokens, by its policy's name,
+    as a share from 0 to 1; of one with both, the smaller. It is looked up when it is first asked for."""
+    will_rotate: Callable[[], bool] = _no
+    """At ``route``: call it to learn whether the thread leaves its generation before this turn."""
 
     @property
     def session_account(self) -> str:
@@ -197,21 +221,38 @@ class Limit(Decision):
     """When to ask the API for the exact input count: when the estimate comes near a cap, always, or never."""
     busy_wait: float = 0.0
     """Seconds to wait for requests in flight to give back what they hold."""
+    paces: tuple[Pace, ...] = ()
+    """The rates to keep to: the request waits for its turn in each."""
 
 
 class Policy:
     """Base of all policies. Override the checkpoints you care about; all are plain functions without I/O."""
+
+    keeps_replies: bool = False
+    """Whether it is the `ReplyCache`."""
 
     @property
     def name(self) -> str:
         """How events and errors call this policy."""
         return type(self).__name__
 
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The routes that it may choose, as far as it can name them: all policies are checked with their models."""
+        return ()
+
     def check(self, assistant: Assistant, prices: PriceBook) -> None:
-        """Called once when a guard is built.
+        """Called when a guard is built: with its assistant, and as that with each of the guard's `routes`.
 
         Raises:
             ConfigurationError: The policy cannot work with this assistant.
+        """
+
+    def route(self, view: View) -> Decision | None:
+        """Which model answers. `Route` or None. ``view.model`` is the one that would.
+
+        Asked before a turn, and again when the model has failed in a way that may be tried again: ``view.failure`` is
+        set then, and a route takes effect where another policy wants to try again.
         """
 
     def before_turn(self, view: View) -> Decision | None:

@@ -38,13 +38,16 @@ class _SpendingCap(Policy):
 
     def before_request(self, view: View) -> Decision | None:
         """Name the caps; the ledger holds them."""
-        metric = self._metric
+        return Limit("spending is capped", caps=self.caps(view), counting=self.counting, busy_wait=self.wait)
+
+    def caps(self, view: View) -> tuple[Cap, ...]:
+        """The caps on the accounts of a view's session and run."""
         caps: tuple[Cap, ...] = ()
         if self._session is not None:
-            caps = (Cap(view.session_account, metric, self._session),)
+            caps = (Cap(view.session_account, self._metric, self._session),)
         if self._run is not None:
-            caps = (*caps, Cap(view.run_account, metric, self._run))
-        return Limit("spending is capped", caps=caps, counting=self.counting, busy_wait=self.wait)
+            caps = (*caps, Cap(view.run_account, self._metric, self._run))
+        return caps
 
 
 class TokenCap(_SpendingCap):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from assistantguard.errors import ConfigurationError
@@ -13,11 +13,13 @@ from assistantguard.policies.base import Cap, Counting, Decision, Limit, Policy,
 if TYPE_CHECKING:
     from assistantguard.models import Assistant
     from assistantguard.policies.budget import Budget
+    from assistantguard.policies.pacing import Pace
+    from assistantguard.policies.route import Route
     from assistantguard.prices import PriceBook
 
-__all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PolicySet", "Ruling", "observe"]
+__all__ = ["Checkpoint", "Observation", "Observed", "PlacedCap", "PlacedPace", "PolicySet", "Ruling", "observe"]
 
-Checkpoint = Literal["before_turn", "before_request", "on_progress", "on_step", "on_failure", "on_files"]
+Checkpoint = Literal["route", "before_turn", "before_request", "on_progress", "on_step", "on_failure", "on_files"]
 _CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 _COUNTING: dict[Counting, int] = {"never": 0, "near": 1, "always": 2}
 
@@ -27,11 +29,17 @@ class Observed(Policy):
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.keeps_replies = policy.keeps_replies
 
     @property
     def name(self) -> str:
         """The inner policy's name."""
         return self.policy.name
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The inner policy's."""
+        return self.policy.routes
 
     def check(self, assistant: Assistant, prices: PriceBook) -> None:
         """As the inner policy does: one that cannot work would observe nothing."""
@@ -61,6 +69,15 @@ class PlacedCap(Record):
 
 
 @dataclass(slots=True, eq=False, repr=False)
+class PlacedPace(Record):
+    """A rate to keep to, the policy it came from, and whether it is only observed."""
+
+    pace: Pace
+    policy: str
+    observed: bool
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Observation(Record):
     """What an observed policy wanted."""
 
@@ -82,6 +99,7 @@ class Ruling(Record):
     counting: Counting = "near"
     busy_wait: float = 0.0
     observed: tuple[Observation, ...] = ()
+    paces: tuple[PlacedPace, ...] = ()
 
 
 _NOTHING = Ruling()
@@ -109,6 +127,29 @@ class PolicySet:
             for checkpoint in _CHECKPOINTS
         }
 
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes that the policies name."""
+        return tuple(route for policy in self.policies for route in policy.routes)
+
+    def check(self, assistant: Assistant, prices: PriceBook) -> None:
+        """Check every policy with the assistant, and with what the routes make of it.
+
+        Raises:
+            ConfigurationError: A policy cannot work with one of them.
+        """
+        routed = [
+            replace(
+                assistant,
+                model=route.model or assistant.model,
+                service_tier=route.service_tier or assistant.service_tier,
+            )
+            for route in self.routes
+        ]
+        for policy in self.policies:
+            for one in (assistant, *routed):
+                policy.check(one, prices)
+
     def asks(self, checkpoint: Checkpoint) -> bool:
         """Whether any policy cares about this checkpoint."""
         return bool(self._asked[checkpoint])
@@ -128,6 +169,7 @@ class PolicySet:
         chooser = ""
         limits: list[Limit] = []
         caps: list[PlacedCap] = []
+        paces: list[PlacedPace] = []
         observed: list[Observation] = []
         for policy, inner, is_observed in asked:
             decision: Decision | None = getattr(inner, checkpoint)(view)
@@ -135,6 +177,7 @@ class PolicySet:
                 continue
             if isinstance(decision, Limit):
                 caps += [PlacedCap(cap, policy.name, is_observed) for cap in decision.caps]
+                paces += [PlacedPace(pace, policy.name, is_observed) for pace in decision.paces]
                 if not is_observed:
                     limits.append(decision)
             elif is_observed:
@@ -150,6 +193,7 @@ class PolicySet:
             max((limit.counting for limit in limits), key=_COUNTING.__getitem__) if limits else "near",
             max((limit.busy_wait for limit in limits), default=0.0),
             tuple(observed),
+            tuple(paces),
         )
 
 

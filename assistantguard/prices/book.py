@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from assistantguard.errors import ConfigurationError
-from assistantguard.prices.price import STANDARD_TIERS, Price
+from assistantguard.prices.price import STANDARD_TIERS, WINDOW_RATES, Price
 from assistantguard.prices.table import is_loaded, load, table_price
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class PriceBook:
 
         Args:
             model: A model name.
-            service_tier: As the server reports it; None, ``auto`` and ``default`` are the standard rates, and
-                ``batch`` the Batch API's.
+            service_tier: As the server reports it; None, ``auto`` and ``default`` are the standard rates,
+                ``batch`` the Batch API's, ``2h`` and ``8h`` those of background completion windows.
 
         Returns:
             The price, or None where the model or the tier has no known price.
@@ -106,7 +106,10 @@ class PriceBook:
         for name in names:
             if name in self._overrides:
                 return self._overrides[name].for_tier(tier)
-        return table_price(names, tier)
+        if tier not in WINDOW_RATES:
+            return table_price(names, tier)
+        standard = table_price(names, None)
+        return None if standard is None else standard.for_tier(tier)
 
 
 def _checked(model: str, price: object) -> Price:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from assistantguard.models.usage import Usage
 
-__all__ = ["STANDARD_TIERS", "Amount", "Price", "PriceStep"]
+__all__ = ["STANDARD_TIERS", "WINDOW_RATES", "Amount", "Price", "PriceStep"]
 
 Amount = Decimal | int | str
 """US dollars as users write them. A float is refused, since it cannot hold a tenth."""
 
 STANDARD_TIERS = (None, "auto", "default")
 """Service tiers that are billed at the standard rates."""
+WINDOW_RATES = {"2h": Decimal("0.7"), "8h": Decimal("0.6")}
+"""What a background completion window costs of the standard token rates."""
 _MATHS = decimal.Context(prec=60)  # the application's own decimal context may round
 
 
@@ -72,7 +74,8 @@ class Price(Value):
         steps: Long-context steps. The highest one that the input passes bills the whole request.
         tool_fees: US dollars per thousand calls of a built-in tool, for example ``{"file_search": "2.50"}``.
         service_tiers: Prices of other service tiers, for example ``{"flex": Price(…)}``. A tier that is not
-            here has no known price.
+            here has no known price, except for the background completion windows ``2h`` and ``8h``: theirs are
+            30 % and 40 % below the token rates given here.
         source: Where the price comes from.
         version: The version of that source, or None.
 
@@ -192,8 +195,38 @@ class Price(Value):
         return min(int(_MATHS.divide_int(left, written)), sys.maxsize)
 
     def for_tier(self, service_tier: str | None) -> Price | None:
-        """This price, or that of another service tier, or None where that is not known."""
-        return self if service_tier in STANDARD_TIERS else self.service_tiers.get(service_tier or "")
+        """This price, or that of another service tier or completion window, or None where that is not known."""
+        if service_tier in STANDARD_TIERS:
+            return self
+        name = service_tier or ""
+        own = self.service_tiers.get(name)
+        return self.times(WINDOW_RATES[name]) if own is None and name in WINDOW_RATES else own
+
+    def times(self, share: Decimal) -> Price:
+        """This price with all token rates multiplied by `share`; fees of built-in tools stay."""
+
+        def part(rate: Decimal) -> Decimal:
+            return _MATHS.multiply(rate, share)
+
+        return Price(
+            input=part(self.input),
+            cached_input=part(self.cached_input),
+            cache_write=part(self.cache_write),
+            output=part(self.output),
+            steps=[
+                PriceStep(
+                    step.above,
+                    input=part(step.input),
+                    cached_input=part(step.cached_input),
+                    cache_write=part(step.cache_write),
+                    output=part(step.output),
+                )
+                for step in self.steps
+            ],
+            tool_fees=self.tool_fees,
+            source=self.source,
+            version=self.version,
+        )
 
     def _rates(self, input_tokens: int) -> Price | PriceStep:
         for step in reversed(self.steps):

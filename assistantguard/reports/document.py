@@ -50,6 +50,12 @@ def report_document(report: Report) -> dict[str, Any]:
             {"policy": policy, "decision": decision, "count": count}
             for (policy, decision), count in report.observed.most_common()
         ],
+        "reply_cache": {
+            "replies": report.cached_replies,
+            "saved_tokens": report.saved_tokens,
+            "saved_cost": str(report.saved_cost),
+            "failures": report.cache_failures,
+        },
         "suggestions": report.suggestions,
         "sweeps": dict(report.sweeps),
         "vector_stores": {"created": report.vector_stores_created, "reused": report.vector_stores_reused},

@@ -32,6 +32,7 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "policy.observed": ("policy", "decision"),
     "tool.settled": ("tool", "failed", "seconds"),
     "thread.rotated": ("policy",),
+    "reply.cached": ("saved_input_tokens", "saved_output_tokens"),
 }
 
 
@@ -82,6 +83,10 @@ class Record(BaseModel):
     answered_calls: Count | None = None
     deleted_items: Count | None = None
     files: Count | None = None
+    saved_input_tokens: Count | None = None
+    """Of a reply out of the cache: what its original had used."""
+    saved_output_tokens: Count | None = None
+    saved_cost: Annotated[Decimal, Field(ge=0)] | None = None
 
 
 def parse_record(line: bytes) -> Record:

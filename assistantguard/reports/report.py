@@ -91,6 +91,14 @@ class Report:
     """Items of half turns that healing removed."""
     observed: Counter[tuple[str, str]] = field(default_factory=Counter)
     """What policies under `observe` would have done: by policy and decision."""
+    cached_replies: int = 0
+    """Turns that were answered out of the cache of replies."""
+    saved_tokens: int = 0
+    """What the originals of those had used."""
+    saved_cost: Decimal = Decimal(0)
+    """US dollars, of the originals whose price was known."""
+    cache_failures: int = 0
+    """How often the cache of replies was out of order."""
     suggestions: int = 0
     """New threads that were suggested for messages that left the topic."""
     sweeps: Counter[str] = field(default_factory=Counter)
@@ -169,9 +177,15 @@ class Report:
                 | "vector_store.deleted"
             ) as name:
                 self.sweeps[name] += 1
+            case "reply.cached":
+                self.cached_replies += 1
+                self.saved_tokens += (record.saved_input_tokens or 0) + (record.saved_output_tokens or 0)
+                self.saved_cost += record.saved_cost or Decimal(0)
+            case "reply_cache.failed":
+                self.cache_failures += 1
             case "thread.suggested":
                 self.suggestions += 1
-            case "turn.started" | "run.started" | "run.step":
+            case "turn.started" | "run.started" | "run.step" | "reply.stored":
                 pass
             case name:
                 known = name in self.unknown or len(self.unknown) < _MOST_UNKNOWN

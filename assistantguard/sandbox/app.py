@@ -18,13 +18,15 @@ from starlette.routing import Route
 
 from assistantguard import tokens
 from assistantguard._refusals import ApiProblem
+from assistantguard.sandbox.batches import Batches
 from assistantguard.sandbox.chat import check_chat, check_completion
 from assistantguard.sandbox.conversations import Conversations
 from assistantguard.sandbox.effects import Change, Cut, Ending, Lost, Slow
 from assistantguard.sandbox.faults import FaultPlan
 from assistantguard.sandbox.files import Files
 from assistantguard.sandbox.injection import Injection, open_call_in, traits_of
-from assistantguard.sandbox.request_log import RateWindow, RecordedRequest, recorded
+from assistantguard.sandbox.rate_limits import RateLimiting
+from assistantguard.sandbox.request_log import RecordedRequest, recorded
 from assistantguard.sandbox.responses import Responses
 from assistantguard.sandbox.streams import Dropped, EventStream, Gone, Silent
 from assistantguard.sandbox.vector_stores import VectorStores
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from assistantguard.sandbox.batches import BatchProcessing
     from assistantguard.sandbox.billing import Billing
     from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.effects import Effect
     from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.rate_limits import Limits
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
     from assistantguard.sandbox.script import Model, Script
     from assistantguard.sandbox.state import State
@@ -72,9 +76,12 @@ class Application:
         model_in_thread: Run a plain function in a worker thread.
         faults: What goes wrong, and when.
         embedding: How files are embedded.
+        batches: How batches are processed.
         api_key: The key that requests must carry; None takes any.
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
+        limits: The rate limits; None enforces none.
+        window_seconds: When background work begins that is to be done within a completion window.
         log_requests: How many of the newest requests are kept; None is all.
     """
 
@@ -87,16 +94,19 @@ class Application:
         model_in_thread: bool,
         faults: Sequence[Fault],
         embedding: Embedding,
+        batches: BatchProcessing,
         api_key: str | None,
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
+        limits: Limits | None,
+        window_seconds: Mapping[str, float],
         log_requests: int | None,
     ) -> None:
         self.requests: deque[RecordedRequest] = deque(maxlen=log_requests)
         self.faults = FaultPlan(faults)
+        self.rate_limits = RateLimiting(limits, state.now, keep=log_requests)
         self._state = state
         self._api_key = api_key
-        self._window = RateWindow()
         self._files = Files(state, self._forget_file)
         self._stores = VectorStores(state, self._files, billing, embedding)
         self._responses = Responses(
@@ -105,9 +115,12 @@ class Application:
             model,
             model_in_thread=model_in_thread,
             stores=self._stores,
+            rate_limits=self.rate_limits,
             background=background,
             on_disconnect=on_disconnect,
+            window_seconds=window_seconds,
         )
+        self.batches = Batches(state, self._files, self._responses, batches)
         self._conversations = Conversations(state)
         self._injection = Injection(state, self._stores)
         self._closing: Signal | None = None
@@ -118,6 +131,7 @@ class Application:
                 *self._conversation_routes(),
                 *self._file_routes(),
                 *self._store_routes(),
+                *self._batch_routes(),
             ],
             exception_handlers={HTTPException: _no_such_route},
         )
@@ -249,6 +263,16 @@ class Application:
             self._route("POST", f"{one}/search", of(served.search, body=True)),
         ]
 
+    def _batch_routes(self) -> list[Route]:
+        served = self.batches
+        one = "/batches/{id}"
+        return [
+            self._route("POST", "/batches", lambda call: served.create(call.body)),
+            self._route("GET", "/batches", lambda call: served.list_all(call.query)),
+            self._route("GET", one, lambda call: served.get(call.ids["id"])),
+            self._route("POST", f"{one}/cancel", lambda call: served.cancel(call.ids["id"])),
+        ]
+
     def _route(self, method: str, path: str, handler: Handler) -> Route:
         endpoint = f"{method} {path}"
 
@@ -262,6 +286,7 @@ class Application:
                 raw = await request.body()
                 self._authenticate(request.headers.get("authorization"))
                 record.body = _parsed(raw, request.headers.get("content-type", ""))
+                self.rate_limits.arrive(endpoint, record.body)
                 document = await self._handle(request, record, handler)
                 record.status = None if isinstance(document, (Dropped, Gone, Silent)) else 200
             except ApiProblem as problem:
@@ -274,7 +299,7 @@ class Application:
                 record.status or 200,
                 document,
                 {
-                    **self._window.headers(),
+                    **self.rate_limits.headers(endpoint, record.body),
                     "openai-processing-ms": str(max(1, spent)),
                     "openai-version": "2020-10-01",
                     "x-request-id": self._state.ids.make("req_"),

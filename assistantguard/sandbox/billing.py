@@ -23,6 +23,7 @@ __all__ = ["BilledCall", "Billing", "PromptCache", "Totals", "knows_cache_option
 
 CACHE_MINIMUM = 1024
 CACHE_STEP = 128
+_WINDOW_DISCOUNTS = {"2h": Decimal("0.3"), "8h": Decimal("0.4")}
 
 
 @lru_cache(maxsize=512)
@@ -107,10 +108,15 @@ class BilledCall:
     """Part of `output_tokens`."""
     file_searches: int
     service_tier: str
+    """``batch`` is the Batch API's price."""
     billed: bool
     """False: the call cost nothing, and its token counts are 0."""
     usage_reported: bool
     """Whether the client was told."""
+    batch_id: str | None = None
+    """The batch whose line it was."""
+    completion_window: str | None = None
+    """The window of a background response that was to be done within it: ``2h`` or ``8h``, at a lower price."""
 
     @property
     def cost(self) -> Decimal | None:
@@ -124,7 +130,12 @@ class BilledCall:
             ("output_tokens", self.output_tokens),
             ("storage_searches", self.file_searches),
         )
-        return _cost(self.model, self.service_tier, tuple(pair for pair in usage if pair[1]))
+        tier, counted = self.service_tier, tuple(pair for pair in usage if pair[1])
+        cost = _cost(self.model, tier, counted)
+        if cost is None or self.completion_window is None:
+            return cost
+        tokens = _cost(self.model, tier, tuple(pair for pair in counted if pair[0] != "storage_searches"))
+        return None if tokens is None else cost - tokens * _WINDOW_DISCOUNTS[self.completion_window]
 
 
 @lru_cache(maxsize=65_536)
@@ -132,15 +143,14 @@ def _cost(model: str, tier: str, usage: tuple[tuple[str, int], ...]) -> Decimal 
     import genai_prices
 
     options: dict[str, Any] = {"provider_id": "openai"}
+    context = {"processing" if tier == "batch" else "service_tier": tier}
     if tier != "default":
-        options["price_context"] = {"service_tier": tier}
+        options["price_context"] = context
     try:
         price = genai_prices.calc_price(genai_prices.Usage(**dict(usage)), model, **options)
     except LookupError:
         return None
-    known = tier == "default" or any(
-        variant.when == {"service_tier": tier} for variant in price.model.price_variants or ()
-    )
+    known = tier == "default" or any(variant.when == context for variant in price.model.price_variants or ())
     counted = dict(usage)
     if "storage_searches" in counted and price.model_price.storage_searches_kcount is None:
         known = False

@@ -52,7 +52,7 @@ _CHAT: dict[str, Check] = {
     "metadata": metadata,
     "safety_identifier": text(maximum=64),
     "prompt_cache_key": text(),
-    "service_tier": enumeration("auto", "default", "flex", "scale", "priority"),
+    "service_tier": enumeration("auto", "default", "flex", "scale", "priority", "fast"),
     "store": boolean,
 }
 _COMPLETION: dict[str, Check] = {

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["new_document", "tier_of", "usage_of"]
 
 
+_SERVED_AS = {"auto": "default", "fast": "priority"}
+"""The API shows ``priority`` for a request that asked for ``fast``."""
+
+
 def tier_of(body: dict[str, Any]) -> str:
     """Return the service tier that a request is served on."""
-    tier = body.get("service_tier", "auto")
-    return "default" if tier == "auto" else str(tier)
+    tier = str(body.get("service_tier", "auto"))
+    return _SERVED_AS.get(tier, tier)
 
 
 def usage_of(call: BilledCall) -> dict[str, Any]:

@@ -32,6 +32,8 @@ _FORM: dict[str, Check] = {
     "expires_after[seconds]": string(),
 }
 _NOT_DOWNLOADED = ("assistants", "user_data")
+LARGEST_BATCH = 200 * 1024 * 1024
+_BATCH_KEPT = 30 * 86_400
 
 
 @dataclass(slots=True, eq=False)
@@ -114,17 +116,23 @@ class Files:
                 raise wrong_type("file", "a file", upload)
             content = await upload.read()
             filename = upload.filename or "upload"
-        created = self._state.now()
-        stored = StoredFile(
-            self._state.ids.make("file-"),
-            content,
-            filename,
-            str(fields["purpose"]),
-            int(created),
-            _expires_at(fields, created),
-        )
+        purpose = str(fields["purpose"])
+        seconds = _seconds_kept(fields)
+        if purpose == "batch":
+            if not filename.endswith(".jsonl"):
+                raise invalid(None, "Invalid file format for Batch API. Must be .jsonl")
+            if len(content) > LARGEST_BATCH:
+                raise ApiProblem(413, f"The file has {len(content):,} bytes; a batch may have {LARGEST_BATCH:,}.")
+            seconds = _BATCH_KEPT if seconds is None else seconds
+        return self.add(content, filename, purpose, seconds).document
+
+    def add(self, content: bytes, filename: str, purpose: str, seconds: int | None) -> StoredFile:
+        """Keep a file for so many seconds, or until it is deleted where None."""
+        created = int(self._state.now())
+        expires = None if seconds is None else created + seconds
+        stored = StoredFile(self._state.ids.make("file-"), content, filename, purpose, created, expires)
         self._files[stored.id] = stored
-        return stored.document
+        return stored
 
     def list_all(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Answer `GET /files`."""
@@ -152,7 +160,7 @@ class Files:
         return {"id": file_id, "object": "file", "deleted": True}
 
 
-def _expires_at(fields: Mapping[str, Any], created: float) -> int | None:
+def _seconds_kept(fields: Mapping[str, Any]) -> int | None:
     if not any(name.startswith("expires_after") for name in fields):
         return None
     seconds = fields.get("expires_after[seconds]", "")
@@ -160,4 +168,4 @@ def _expires_at(fields: Mapping[str, Any], created: float) -> int | None:
     if "expires_after[anchor]" in fields:
         expiry["anchor"] = fields["expires_after[anchor]"]
     check_fields(expiry, _EXPIRY, required=("anchor", "seconds"), prefix="expires_after.")
-    return int(created) + int(expiry["seconds"])
+    return int(expiry["seconds"])

@@ -89,6 +89,18 @@ class HttpFaults(Scheduled):
         )
 
     @classmethod
+    def resource_unavailable(cls, *, should_retry: bool | None = None, **when: Unpack[Schedule]) -> Self:
+        """Refuse with 429 ``resource_unavailable``, as flex processing does without capacity. It is not charged.
+
+        Args:
+            should_retry: See `http`.
+            **when: The schedule. It happens to requests of any service tier.
+        """
+        name = "resource_unavailable"
+        text = "Resource Unavailable"
+        return cls.http(429, message=text, type=name, code=name, should_retry=should_retry, kind=name, **when)
+
+    @classmethod
     def quota(cls, *, should_retry: bool | None = None, **when: Unpack[Schedule]) -> Self:
         """Refuse with 429 ``insufficient_quota``, which never passes.
 

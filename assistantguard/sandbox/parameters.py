@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from assistantguard._parameters import Check
 
-__all__ = ["check_create", "check_input_tokens", "conversation_id", "tools_segment"]
+__all__ = ["check_create", "check_input_tokens", "completion_window", "conversation_id", "tools_segment"]
 
 _TOOL_TYPES = (
     "function",
@@ -218,7 +218,10 @@ _CREATE: dict[str, Check] = {
     "stream": boolean,
     "stream_options": obj({"include_obfuscation": boolean}),
     "background": boolean,
-    "background_options": mapping,
+    "background_options": obj(
+        {"completion_window": enumeration("soonest", "2h", "8h"), "continuation_id": string(minimum=1)},
+        nullable=("completion_window", "continuation_id"),
+    ),
     "max_output_tokens": integer(minimum=16),
     "max_tool_calls": integer(minimum=1),
     "reasoning": _REASONING,
@@ -270,6 +273,26 @@ def _exclusive(body: dict[str, Any]) -> None:
         )
 
 
+def completion_window(body: dict[str, Any]) -> str | None:
+    """Return the window that a background response is to be done within, at a lower price; None for the soonest."""
+    window = body.get("background_options", {}).get("completion_window")
+    return None if window == "soonest" else window
+
+
+def _window(body: dict[str, Any]) -> None:
+    window = completion_window(body)
+    if window is None:
+        return
+    param = "background_options.completion_window"
+    if not body.get("background"):
+        raise invalid(param, f"The completion window '{window}' requires 'background' to be true.")
+    if body.get("stream"):
+        raise invalid(param, f"The completion window '{window}' is not supported with 'stream'.")
+    tier = body.get("service_tier", "auto")
+    if tier not in {"auto", "default"}:
+        raise invalid(param, f"The completion window '{window}' is not supported with '{tier}' processing.")
+
+
 def check_create(body: Any) -> dict[str, Any]:
     """Check the body of `POST /responses`, and return it without the parameters that are null.
 
@@ -284,6 +307,7 @@ def check_create(body: Any) -> dict[str, Any]:
             "One of 'input' or 'previous_response_id' or 'prompt' or 'conversation' must be provided.",
             "missing_required_parameter",
         )
+    _window(checked)
     if checked.get("store") is False and checked.get("background"):
         raise invalid("store", "Background mode requires 'store' to be true.")
     if "prompt_cache_options" in checked and not knows_cache_options(checked["model"]):

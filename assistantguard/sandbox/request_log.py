@@ -1,19 +1,15 @@
-"""What is noted of each request, and the rate-limit headers it is answered with."""
+"""What is noted of each request."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["RateWindow", "RecordedRequest", "recorded"]
-
-REQUESTS_PER_MINUTE = 10_000
-TOKENS_PER_MINUTE = 30_000_000
+__all__ = ["RecordedRequest", "recorded"]
 
 
 @dataclass(slots=True)
@@ -36,29 +32,6 @@ class RecordedRequest:
     """Seconds, `time.monotonic`."""
     fault: str | None = None
     """The kind of fault that happened to it; see `Sandbox.faults_by_kind`."""
-
-
-class RateWindow:
-    """The rate-limit headers of a generous account."""
-
-    def __init__(self) -> None:
-        self._requests: deque[float] = deque()
-
-    def headers(self) -> dict[str, str]:
-        """Count a request and return the headers that tell what is left of the minute."""
-        now = time.monotonic()
-        self._requests.append(now)
-        while self._requests and self._requests[0] < now - 60:
-            self._requests.popleft()
-        reset = 60 - (now - self._requests[0])
-        return {
-            "x-ratelimit-limit-requests": str(REQUESTS_PER_MINUTE),
-            "x-ratelimit-remaining-requests": str(max(0, REQUESTS_PER_MINUTE - len(self._requests))),
-            "x-ratelimit-reset-requests": f"{reset:.3f}s",
-            "x-ratelimit-limit-tokens": str(TOKENS_PER_MINUTE),
-            "x-ratelimit-remaining-tokens": str(TOKENS_PER_MINUTE),
-            "x-ratelimit-reset-tokens": "0s",
-        }
 
 
 def recorded(request: Request, endpoint: str) -> RecordedRequest:

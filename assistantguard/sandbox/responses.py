@@ -13,10 +13,11 @@ from assistantguard._parameters import query_integer
 from assistantguard._refusals import ApiProblem, invalid
 from assistantguard.errors import ConfigurationError
 from assistantguard.sandbox.billing import Billing, PromptCache
+from assistantguard.sandbox.conduct import After, Conduct
 from assistantguard.sandbox.context import make_context
 from assistantguard.sandbox.output import searched_stores
 from assistantguard.sandbox.paging import page
-from assistantguard.sandbox.parameters import check_create, check_input_tokens
+from assistantguard.sandbox.parameters import check_create, check_input_tokens, completion_window
 from assistantguard.sandbox.problems import script_problem
 from assistantguard.sandbox.script import Answer, Script, as_answer
 from assistantguard.sandbox.state import check_pairs
@@ -27,10 +28,11 @@ from assistantguard.sandbox.work import Shop, Work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import Receive
+    from starlette.types import Message, Receive
 
     from assistantguard.sandbox.chat import ChatForm
     from assistantguard.sandbox.context import Context
+    from assistantguard.sandbox.rate_limits import RateLimiting
     from assistantguard.sandbox.script import Model
     from assistantguard.sandbox.state import State
     from assistantguard.sandbox.vector_stores import VectorStores
@@ -39,6 +41,7 @@ __all__ = ["BackgroundMode", "OnDisconnect", "Responses"]
 
 BackgroundMode: TypeAlias = Literal["supported", "refused", "foreground"]
 OnDisconnect: TypeAlias = Literal["stop", "complete"]
+_WINDOW_SECONDS = {"2h": 3600.0, "8h": 4 * 3600.0}
 Change: TypeAlias = Callable[[Answer], Answer]
 
 
@@ -51,8 +54,10 @@ class Responses:
         model: The script, or the function that answers.
         model_in_thread: Run a plain function in a worker thread, so that it may block.
         stores: What file searches look in.
+        rate_limits: What each request's tokens are counted against.
         background: What becomes of ``background: true``.
         on_disconnect: What becomes of a foreground response whose client leaves.
+        window_seconds: When background work begins that is to be done within a completion window.
     """
 
     def __init__(
@@ -63,14 +68,18 @@ class Responses:
         *,
         model_in_thread: bool,
         stores: VectorStores,
+        rate_limits: RateLimiting,
         background: BackgroundMode,
         on_disconnect: OnDisconnect,
+        window_seconds: Mapping[str, float],
     ) -> None:
         self._state = state
         self._model = model
         self._in_thread = model_in_thread and not inspect.iscoroutinefunction(model)
         self._stores = stores
+        self._rate_limits = rate_limits
         self._background = background
+        self._window_seconds = {**_WINDOW_SECONDS, **window_seconds}
         self._survives = on_disconnect == "complete"
         self._shop = Shop(state, billing, PromptCache(), stores)
         self._active: dict[str, Work] = {}
@@ -123,6 +132,32 @@ class Responses:
             made.encode = form.encoded
         return form.document(made) if isinstance(made, dict) else made
 
+    async def of_batch(self, body: Any, batch_id: str) -> dict[str, Any]:
+        """Make the response of a batch's line. It takes no time, whatever the script says.
+
+        Raises:
+            ApiProblem: It is refused.
+        """
+        checked = check_create(body)
+        for name in ("stream", "background"):
+            if checked.get(name):
+                raise invalid(name, f"The '{name}' parameter is not supported in a batch.")
+
+        def at_once(answer: Answer) -> Answer:
+            return replace(answer, delay=0.0, pace=0.0, conduct=Conduct())
+
+        made = await self._respond(checked, _never, background=False, instead=None, change=at_once, batch_id=batch_id)
+        if not isinstance(made, dict):
+            raise ApiProblem(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
+        return made
+
+    def tokens_of(self, body: Any) -> int:
+        """Return the input tokens of a request; 0 where it is refused."""
+        try:
+            return make_context(self._state, check_create(body)).tokens
+        except ApiProblem:
+            return 0
+
     async def _respond(
         self,
         checked: dict[str, Any],
@@ -131,12 +166,16 @@ class Responses:
         background: bool,
         instead: Answer | None,
         change: Change | None,
+        batch_id: str | None = None,
     ) -> dict[str, Any] | EventStream | Gone:
         context = make_context(self._state, checked)
         self._stores.use(searched_stores(checked))
         self._check(context)
+        if batch_id is None:
+            self._rate_limits.admit(context.model, context.tokens + checked.get("max_output_tokens", 0))
         streamed = bool(checked.get("stream"))
-        work = Work(self._shop, context, background=background, streamed=streamed)
+        window = completion_window(checked) if background else None
+        work = Work(self._shop, context, background=background, streamed=streamed, batch_id=batch_id, window=window)
         if change is not None:
             work.change = change
         self._active[work.id] = work
@@ -144,7 +183,7 @@ class Responses:
         try:
             if background:
                 handed_over = True
-                return self._in_background(work, receive, instead)
+                return self._in_background(work, receive, instead, window)
             watch = Watch(receive, lambda: self._left(work))
             try:
                 await self._begin(work, watch, instead)
@@ -193,7 +232,9 @@ class Responses:
             continue
         return work.document
 
-    def _in_background(self, work: Work, receive: Receive, instead: Answer | None) -> dict[str, Any] | EventStream:
+    def _in_background(
+        self, work: Work, receive: Receive, instead: Answer | None, window: str | None
+    ) -> dict[str, Any] | EventStream:
         if isinstance(self._model, Script) and instead is None:
             try:
                 instead = self._scripted(self._model, work)
@@ -201,12 +242,21 @@ class Responses:
                 self._state.responses.pop(work.id, None)
                 self._end(work)
                 raise
-        if instead is not None:
-            work.begin(instead)
+        if window is None:
+            self._start(work, instead)
+        else:
+            wait = After(seconds=self._window_seconds[window])
+            self._state.later(work.id, wait, lambda: self._start(work, instead), lambda: None)
+        return work.document if work.log is None else self._reader(work.id, -1, receive)
+
+    def _start(self, work: Work, answer: Answer | None) -> None:
+        if work.ended:
+            return
+        if answer is not None:
+            work.begin(answer)
         task = asyncio.create_task(self._make(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return work.document if work.log is None else self._reader(work.id, -1, receive)
 
     async def _make(self, work: Work) -> None:
         try:
@@ -255,6 +305,7 @@ class Responses:
         if work is not None:
             work.signal.stop("cancelled")
             work.halt()
+            self._end(work)
         return stored.document
 
     def delete(self, response_id: str) -> dict[str, Any]:
@@ -304,3 +355,9 @@ def _nobody_reads(stopped: Stopped) -> Gone:
     if stopped.reason == "closing":
         raise ApiProblem(503, "Sandbox: the sandbox is closing.", kind="sandbox_error", code="sandbox_closing")
     return Gone()
+
+
+async def _never() -> Message:
+    """The channel of a client that never leaves."""
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never

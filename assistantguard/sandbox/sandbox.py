@@ -1,4 +1,4 @@
-"""`Sandbox`: a local, honest stand-in for OpenAI's API, and `serve`, the same for any program."""
+"""`Sandbox`: a local, honest stand-in for OpenAI's API."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import openai
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.sandbox.batches import BatchProcessing
 from assistantguard.sandbox.billing import Billing
 from assistantguard.sandbox.script import Script, echo
 from assistantguard.sandbox.state import State
 from assistantguard.sandbox.stores import Embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
     from assistantguard.sandbox.app import Application
     from assistantguard.sandbox.faults import Fault
+    from assistantguard.sandbox.rate_limits import Limits, RateLimiting
     from assistantguard.sandbox.request_log import RecordedRequest
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
     from assistantguard.sandbox.script import Model, Scripted
     from assistantguard.sandbox.server import BackgroundServer
 
-__all__ = ["Sandbox", "serve"]
+__all__ = ["Sandbox"]
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ _PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
 
 
 class Sandbox:
-    """OpenAI's Responses, Conversations, Files and Vector stores on loopback, with a scripted model.
+    """OpenAI's Responses, Conversations, Files, Vector stores and Batches on loopback, with a scripted model.
 
     ::
 
@@ -51,6 +53,7 @@ class Sandbox:
             None for an echo.
         faults: What goes wrong, and when.
         embedding: How vector stores embed files; None embeds them at once.
+        batches: How batches are processed; None does them at once.
         api_key: The key that requests must carry; None takes any.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
@@ -61,6 +64,10 @@ class Sandbox:
             European residency; ``"foreground"``, executed at once, as some servers that imitate the API do.
         on_disconnect: What becomes of a foreground response whose client leaves: ``"stop"`` ends it where it is, as
             the API documents; ``"complete"`` bills it and adds it to the conversation all the same.
+        limits: Requests and tokens per minute: a `RateLimits` that every model has for itself, or a mapping of model
+            names to them. None enforces none. What counts is told in `assistantguard.sandbox.rate_limits`.
+        window_seconds: How long background work waits before it is done that has a completion window: by window, in
+            seconds by the sandbox's clock; left out, ``{"2h": 3600, "8h": 14400}``.
         log_requests: How many of the newest requests `requests` holds; None is all.
         keep_responses: How many of the newest responses can be read again and continued; None is all.
         keep_calls: How many of the newest rows `billing` keeps at least; older ones count in its sums only. None is
@@ -76,6 +83,7 @@ class Sandbox:
         *,
         faults: Sequence[Fault] = (),
         embedding: Embedding | None = None,
+        batches: BatchProcessing | None = None,
         api_key: str | None = DEFAULT_KEY,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -83,6 +91,8 @@ class Sandbox:
         require_consumed: bool = False,
         background: BackgroundMode = "supported",
         on_disconnect: OnDisconnect = "stop",
+        limits: Limits | None = None,
+        window_seconds: Mapping[str, float] | None = None,
         log_requests: int | None = 10_000,
         keep_responses: int | None = None,
         keep_calls: int | None = None,
@@ -100,6 +110,11 @@ class Sandbox:
         ):
             if value not in known:
                 raise ConfigurationError(f"{name}={value!r} is not one of {', '.join(known)}")
+        for window, seconds in (window_seconds or {}).items():
+            if window not in {"2h", "8h"} or seconds < 0:
+                raise ConfigurationError(
+                    f"window_seconds={{{window!r}: {seconds!r}}}: give 0 seconds or more for the windows 2h and 8h"
+                )
         self._script = _as_script(model)
         self._accepted_key = api_key
         self._host = host
@@ -115,9 +130,12 @@ class Sandbox:
             model_in_thread=model_in_thread,
             faults=faults,
             embedding=embedding or Embedding(),
+            batches=batches or BatchProcessing(),
             api_key=api_key,
             background=background,
             on_disconnect=on_disconnect,
+            limits=limits,
+            window_seconds=window_seconds or {},
             log_requests=log_requests,
         )
         self._server: BackgroundServer | None = None
@@ -180,6 +198,20 @@ class Sandbox:
         """
         self._application.faults.add(fault)
 
+    @property
+    def rate_limits(self) -> RateLimiting:
+        """What the rate limits admitted and refused."""
+        return self._application.rate_limits
+
+    @property
+    def limits(self) -> Limits | None:
+        """The rate limits. Assign others at any time, from any thread; they begin with a whole minute's worth."""
+        return self._application.rate_limits.limits
+
+    @limits.setter
+    def limits(self, limits: Limits | None) -> None:
+        self._application.rate_limits.replace(limits)
+
     def break_conversation(self, conversation_id: str) -> str:
         """Add a function call that nobody answers, as someone else would, and return its call id.
 
@@ -201,6 +233,23 @@ class Sandbox:
     def expire_store(self, store_id: str) -> None:
         """Let a vector store expire now, behind the client's back; one that does not exist is passed over."""
         self._on_server(lambda: self._application.expire_store(store_id))
+
+    def expire_batch(self, batch_id: str) -> None:
+        """Let a batch expire now, with the requests done that were due by now.
+
+        Raises:
+            KeyError: There is none of that id.
+        """
+        self._on_server(lambda: self._application.batches.expire(batch_id))
+
+    @property
+    def batches(self) -> BatchProcessing:
+        """How batches are processed. Assign another at any time; it is for batches that are created afterwards."""
+        return self._application.batches.processing
+
+    @batches.setter
+    def batches(self, processing: BatchProcessing) -> None:
+        self._application.batches.processing = processing
 
     def _on_server(self, action: Callable[[], T]) -> T:
         return action() if self._server is None else self._server.call(action)
@@ -224,7 +273,7 @@ class Sandbox:
         return [item.data for item in self._state.conversations[conversation_id].items]
 
     def advance(self, seconds: float) -> None:
-        """Put the sandbox's clock forward: vector stores and files expire by it, slow files become ready by it."""
+        """Put the sandbox's clock forward. What expires, takes time or fills up again does so by it."""
         self._state.advance(seconds)
 
     def client(self, **options: Any) -> openai.OpenAI:
@@ -301,64 +350,3 @@ def _extra_missing(error: ModuleNotFoundError) -> ConfigurationError:
         f"the sandbox needs the package {error.name!r}, which is not installed; "
         "run: pip install 'assistantguard[sandbox]'"
     )
-
-
-def serve(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    model: Sequence[Scripted] | Script | Model | None = None,
-    faults: Sequence[Fault] = (),
-    api_key: str | None = None,
-    background: BackgroundMode = "supported",
-    on_disconnect: OnDisconnect = "stop",
-    log_requests: int | None = 10_000,
-    keep_responses: int | None = None,
-    keep_calls: int | None = None,
-    on_start: Callable[[str], None] | None = None,
-) -> None:
-    """Serve a sandbox until the process is interrupted. Prints nothing.
-
-    Args:
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
-        model: See `Sandbox`.
-        faults: See `Sandbox`.
-        api_key: The key that requests must carry; None takes any.
-        background: See `Sandbox`.
-        on_disconnect: See `Sandbox`.
-        log_requests: See `Sandbox`.
-        keep_responses: See `Sandbox`.
-        keep_calls: See `Sandbox`.
-        on_start: Called with the base URL once requests are answered.
-
-    Raises:
-        ConfigurationError: A value cannot work, the port cannot be had, or the packages of the `sandbox` extra are not
-            installed.
-    """
-    import threading
-
-    sandbox = Sandbox(
-        model,
-        faults=faults,
-        api_key=api_key,
-        host=host,
-        port=port,
-        background=background,
-        on_disconnect=on_disconnect,
-        log_requests=log_requests,
-        keep_responses=keep_responses,
-        keep_calls=keep_calls,
-    )
-    try:
-        sandbox.__enter__()
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for a free one"
-        ) from error
-    try:
-        if on_start is not None:
-            on_start(sandbox.base_url)
-        threading.Event().wait()
-    finally:
-        sandbox.__exit__(None, None, None)

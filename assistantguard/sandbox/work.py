@@ -59,12 +59,25 @@ class Work:
         context: What stands before the model.
         background: Whether it was asked for in the background.
         streamed: Whether it was asked for as a stream.
+        batch_id: The batch it is a line of; None where it is none's.
+        window: The completion window it waits for; None where it begins at once.
     """
 
-    def __init__(self, shop: Shop, context: Context, *, background: bool, streamed: bool) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        context: Context,
+        *,
+        background: bool,
+        streamed: bool,
+        batch_id: str | None = None,
+        window: str | None = None,
+    ) -> None:
         self._shop = shop
         self.context = context
         self.background = background
+        self._batch_id = batch_id
+        self._window = window
         self.id = shop.state.ids.make("resp_")
         self.signal = Signal()
         """Stops it."""
@@ -144,7 +157,9 @@ class Work:
             output_tokens=0,
             reasoning_tokens=0,
             file_searches=0,
-            service_tier=tier_of(context.body),
+            service_tier=tier_of(context.body) if self._batch_id is None else "batch",
+            batch_id=self._batch_id,
+            completion_window=self._window,
             billed=billed,
             usage_reported=False,
         )
@@ -212,7 +227,7 @@ class Work:
         if self.ended:
             return
         if self._row is None:
-            self.begin(self._answer)
+            self.begin(self._answer if self._window is None else replace(self._answer, billed=False))
         conduct = self._answer.conduct
         made = _NOTHING if self._emission is None else self._emission.so_far()
         self._settle(

@@ -218,7 +218,45 @@ _DOCUMENTS = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS, _DOCUMENTS)
+_LANES = Migration(
+    5,
+    "Rates",
+    (
+        """CREATE TABLE guard_lanes (
+            name {text_key} PRIMARY KEY,
+            document TEXT NOT NULL
+        ) {roomy}""",
+    ),
+)
+
+_REPLIES = Migration(
+    6,
+    "Cached replies",
+    (
+        "ALTER TABLE guard_entries ADD COLUMN saved_tokens BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE guard_entries ADD COLUMN saved_cost BIGINT DEFAULT 0",
+        """CREATE TABLE guard_replies (
+            key {text_key} PRIMARY KEY,
+            reply_group {text_key} NOT NULL,
+            thread_id {text_key} NOT NULL,
+            stored_at DOUBLE PRECISION NOT NULL,
+            expires_at DOUBLE PRECISION NOT NULL,
+            has_question BIGINT NOT NULL,
+            body TEXT NOT NULL
+        ) {roomy}""",
+        "CREATE INDEX guard_replies_expires_at ON guard_replies (expires_at)",
+        "CREATE INDEX guard_replies_stored_at ON guard_replies (stored_at, key)",
+        "CREATE INDEX guard_replies_thread ON guard_replies (thread_id)",
+        "CREATE INDEX guard_replies_group ON guard_replies (reply_group, stored_at) WHERE has_question = 1",
+        """CREATE TABLE guard_reply_claims (
+            key {text_key} PRIMARY KEY,
+            owner TEXT NOT NULL,
+            until DOUBLE PRECISION NOT NULL
+        ) {busy}""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_LEDGER, _THREADS, _CONSENTS, _DOCUMENTS, _LANES, _REPLIES)
 """Every step, in order, numbered from 1."""
 
 

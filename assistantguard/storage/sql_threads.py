@@ -322,6 +322,7 @@ class SqlThreads(ServerRecords):
                 raise lease_lost(thread_id)
             transaction.execute(LEAVE, (user or "", thread_id))
             transaction.execute("DELETE FROM guard_runs WHERE thread_id = ?", (thread_id,))
+            transaction.execute("DELETE FROM guard_replies WHERE thread_id = ?", (thread_id,))
             transaction.execute(
                 "UPDATE guard_generations SET left_at = ? WHERE thread_id = ? AND left_at IS NULL", (now, thread_id)
             )

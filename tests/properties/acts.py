@@ -76,3 +76,4 @@ class Billed:
     usage: Usage
     told: bool = False
     """Whether an answer arrived that carried this usage."""
+    model: str = ""

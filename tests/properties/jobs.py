@@ -88,7 +88,7 @@ class Jobs:
             items.insert(0, Item("reasoning", id=shelf.id("rs")))
         usage = Usage(input_tokens=shelf.input_tokens(request), output_tokens=written, requests=1)
         job_id = shelf.id("resp")
-        line = Billed(job_id, usage) if act.billed else None
+        line = Billed(job_id, usage, model=request.model) if act.billed else None
         if line is not None:
             self.bill.append(line)
         copied = replace(request, input=[*request.input])

@@ -84,6 +84,11 @@ class ScriptedServer:
 
         return await self._chore("add_outputs", add)
 
+    async def add_messages(
+        self, generation_id: str, items: Sequence[Mapping[str, object]], timeout: float
+    ) -> str | None:
+        raise NotImplementedError
+
     async def delete_items(self, generation_id: str, item_ids: Sequence[str], timeout: float) -> None:
         def delete() -> None:
             conversation = self.shelf.conversation(generation_id)

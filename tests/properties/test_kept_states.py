@@ -158,12 +158,12 @@ NO_CONTENT = {
     ThreadState: {
         *("id", "generation_id", "last_item_id", "file_ids", "vector_store_id", "unsettled", "at_work", "strays"),
         *(f"late.{name}" for name in ("hold_id", "response_id", "run_id", "model", "purpose", "marks")),
-        *("user", "tenant", "name", "tags"),
+        *("user", "tenant", "name", "tags", "model", "answered_by", "read_by"),
     },
     RunState: {
         *("id", "thread_id", "model", "seen", "hold_id", "open_response_id", "doubtful", "key", "response_ids"),
-        *("incomplete_reason", "last_error", "answer_item_id"),
-        *(f"in_flight.{name}" for name in ("purpose", "model", "generation_id", "marks")),
+        *("incomplete_reason", "last_error", "answer_item_id", "reasoning_effort", "service_tier"),
+        *(f"in_flight.{name}" for name in ("purpose", "model", "generation_id", "marks", "service_tier")),
     },
 }
 """Fields whose texts are ids, hashes or the application's own words: nothing that a user, a model or a tool said."""

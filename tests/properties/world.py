@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -70,6 +70,7 @@ class World:
     in_process: bool = True
     run_timeout: float = 300.0
     manner: Manner = PLAIN
+    prices: Mapping[str, Price] = field(default_factory=lambda: {MODEL: PRICE})
     events: list[Event] = field(default_factory=list)
     ledger: WatchingLedger = field(default_factory=WatchingLedger)
 
@@ -89,7 +90,7 @@ class World:
             backgrounds=self.manner.backgrounds,
         )
         self.ledger.in_process = self.in_process
-        prices = PriceBook({MODEL: PRICE})
+        prices = PriceBook(self.prices)
         prices.load()
         session = Session(
             "s",

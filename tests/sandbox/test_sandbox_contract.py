@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,17 @@ from openai.types import conversations, responses, vector_stores
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import TypeAdapter
 
-from assistantguard.sandbox import Answer, Embedding, Fault, FileSearch, FunctionCall, Sandbox, Scripted, ToolCalls
+from assistantguard.sandbox import (
+    Answer,
+    BatchProcessing,
+    Embedding,
+    Fault,
+    FileSearch,
+    FunctionCall,
+    Sandbox,
+    Scripted,
+    ToolCalls,
+)
 from tests.support.contract import contract_problems, official_contract
 
 MODEL = "gpt-6-luna"
@@ -50,6 +61,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "POST /files": lambda: types.FileObject,
     "GET /files/{id}": lambda: types.FileObject,
     "DELETE /files/{id}": lambda: types.FileDeleted,
+    "POST /batches": lambda: types.Batch,
+    "GET /batches/{id}": lambda: types.Batch,
+    "POST /batches/{id}/cancel": lambda: types.Batch,
     "POST /vector_stores": lambda: types.VectorStore,
     "GET /vector_stores/{id}": lambda: types.VectorStore,
     "POST /vector_stores/{id}": lambda: types.VectorStore,
@@ -64,6 +78,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 }
 PAGES: dict[str, Callable[[], Any]] = {
     "GET /files": lambda: types.FileObject,
+    "GET /batches": lambda: types.Batch,
     "GET /vector_stores": lambda: types.VectorStore,
     "GET /vector_stores/{id}/files": lambda: vector_stores.VectorStoreFile,
     "GET /vector_stores/{id}/file_batches/{batch_id}/files": lambda: vector_stores.VectorStoreFile,
@@ -197,6 +212,33 @@ def _files(sent: Sent) -> None:
         client.files.delete(bad)
 
 
+def _batches(sent: Sent) -> None:
+    processing = BatchProcessing(seconds=100, validating_seconds=10, finalizing_seconds=10, cancelling_seconds=10)
+    with Sandbox(batches=processing) as sandbox:
+        client: Any = _Recorder(sandbox, sent).client
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": {"model": MODEL, "input": "Hi"}}
+        files = [
+            client.files.create(file=("b.jsonl", content), purpose="batch").id
+            for content in (json.dumps(line).encode(), b"{\n[]", json.dumps({**line, "url": "/v1/chat"}).encode())
+        ]
+        common: Any = {"endpoint": "/v1/responses", "completion_window": "24h", "metadata": {"a": "b"}}
+        batches = [client.batches.create(input_file_id=file, **common).id for file in [*files, files[0]]]
+        for seconds in (0, 10, 50, 50, 10):
+            sandbox.advance(seconds)
+            for batch in batches:
+                client.batches.retrieve(batch)
+            if seconds == 50:
+                with contextlib.suppress(openai.ConflictError):
+                    client.batches.cancel(batches[-1])
+        client.batches.create(input_file_id=files[0], **common)
+        sandbox.advance(10)
+        client.batches.list()
+        sandbox.advance(86_400)
+        client.batches.list(limit=2)
+        client.batches.list(after=batches[-1])
+        client.files.list()
+
+
 def _streams(sent: Sent, lookup: dict[str, Any]) -> None:
     call = FunctionCall("lookup", {"order": "W1"})
     script = [
@@ -257,6 +299,7 @@ def sent() -> Sent:
     _responses(bodies, lookup)
     _streams(bodies, lookup)
     _files(bodies)
+    _batches(bodies)
     _chats(bodies)
     return bodies
 
@@ -346,7 +389,15 @@ def _schema(contract: dict[str, Any], endpoint: str) -> Any:
     raise KeyError(endpoint)
 
 
-_NOT_IN_THE_CONTRACT = {"DELETE /responses/{id}", "POST /chat/completions", "POST /completions"}
+_NOT_IN_THE_CONTRACT = {
+    "DELETE /responses/{id}",
+    "POST /chat/completions",
+    "POST /completions",
+    "POST /batches",
+    "GET /batches",
+    "GET /batches/{id}",
+    "POST /batches/{id}/cancel",
+}
 """What the document says nothing of, or nothing of its body."""
 
 

@@ -150,7 +150,7 @@ def test_requests_are_recorded_with_body_status_and_endpoint(call: Any) -> None:
         assert listed.query == {"limit": "5"}
 
 
-def test_answers_carry_request_id_timing_and_rate_headers() -> None:
+def test_answers_carry_request_id_and_timing() -> None:
     with Sandbox() as sandbox, sandbox.client() as client:
         answers = [client.conversations.with_raw_response.create() for _ in range(2)]
 
@@ -158,8 +158,6 @@ def test_answers_carry_request_id_timing_and_rate_headers() -> None:
         assert first["x-request-id"].startswith("req_sandbox_")
         assert first["x-request-id"] != second["x-request-id"]
         assert int(first["openai-processing-ms"]) >= 1
-        assert int(first["x-ratelimit-remaining-requests"]) - int(second["x-ratelimit-remaining-requests"]) == 1
-        assert first["x-ratelimit-limit-tokens"].isdecimal()
 
 
 def test_the_application_works_in_process() -> None:
@@ -179,8 +177,8 @@ def test_the_application_works_in_process() -> None:
 
 def test_a_request_outside_the_api_is_refused_in_its_shape(call: Any) -> None:
     with Sandbox() as sandbox:
-        with pytest.raises(openai.NotFoundError, match=r"Invalid URL \(GET /v1/batches\)"):
-            call(sandbox, "get", "/batches", cast_to=object)
+        with pytest.raises(openai.NotFoundError, match=r"Invalid URL \(GET /v1/models\)"):
+            call(sandbox, "get", "/models", cast_to=object)
         with pytest.raises(openai.APIStatusError, match="Not allowed to PUT") as caught:
             call(sandbox, "put", "/responses", cast_to=object)
         assert caught.value.status_code == 405

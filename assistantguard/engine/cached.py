@@ -1,0 +1,322 @@
+"""Turns that are answered out of a cache of replies, and turns whose replies are put there.
+
+Nothing in here fails a turn for the cache's sake: what goes wrong with it is told in an event, and the turn goes on.
+What is done to the conversation and the books is done as for any other turn, and fails as there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from assistantguard.engine.questions import Asked, Questions, is_plain
+from assistantguard.engine.serving import Serving
+from assistantguard.errors import ConfigurationError, Refused
+from assistantguard.models.cached import CachedQuestion, CachedReply
+from assistantguard.policies.ruling import Observed
+from assistantguard.replies import open_store
+from assistantguard.replies.flights import Flights
+from assistantguard.replies.keys import context_after, context_of
+from assistantguard.reply_events import ReplyCached, ReplyCacheFailed, ReplyStored
+
+if TYPE_CHECKING:
+    from assistantguard.engine.admission import Admission
+    from assistantguard.engine.asking import Asking
+    from assistantguard.engine.exchange import Outcome
+    from assistantguard.engine.rotation import Rotation
+    from assistantguard.engine.steady import Steady
+    from assistantguard.models import RunState, ThreadState
+    from assistantguard.policies.reply_cache import ReplyCache
+
+__all__ = ["Cached"]
+
+T = TypeVar("T")
+_CLAIM_SECONDS = 60.0
+"""How long others wait for one who asks, if nothing more is heard of it."""
+_FAILED_LEADERS = 2
+"""After so many who asked in vain, one who waited goes on by itself: they would all wait one after the other."""
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.1
+_OUT_OF_ORDER = 5.0
+"""Seconds for which a store that failed is left alone."""
+_CANDIDATES = 100
+
+
+class Cached:
+    """Answers turns out of a cache, and fills it. One serves all threads of an engine.
+
+    Args:
+        asking: The policies.
+        steady: Unpaid calls.
+        rotation: Begins conversations.
+        admission: Says why a message does not fit a budget.
+
+    Raises:
+        ConfigurationError: There is more than one cache, or its store cannot be had.
+    """
+
+    def __init__(self, asking: Asking, steady: Steady, rotation: Rotation, admission: Admission) -> None:
+        self._session = session = asking.session
+        self._driver = asking.driver
+        self._asking = asking
+        self._rotation = rotation
+        self._serving = Serving(asking, steady, rotation, admission)
+        found = [policy for policy in session.policies.policies if policy.keeps_replies]
+        if len(found) > 1:
+            raise ConfigurationError("policies has ReplyCache twice: leave one out")
+        self._observed = isinstance(found[0], Observed)
+        self._policy: ReplyCache = found[0].policy if isinstance(found[0], Observed) else found[0]  # type: ignore[assignment]
+        self._store = open_store(self._policy.store, session.ledger)
+        self._flights = Flights()
+        self._asked: dict[str, Asked] = {}
+        """By run."""
+        self._out_until = 0.0
+        self._questions = Questions(asking, self._policy)
+        rotation.context_of = context_of
+
+    async def answer(self, thread: ThreadState, run: RunState) -> bool:
+        """Answer a run's message where the cache can; the run is completed then, but for what follows any turn.
+
+        Else the run goes on, and its thread has a conversation.
+
+        Raises:
+            Refused: A budget has no message left.
+            RunFailed: It is not known whether the message was added to the conversation.
+            RunTimedOut: The run's deadline has passed.
+        """
+        asked = self._question(thread, run)
+        if asked is not None:
+            self._asked[run.id] = asked
+            found = await self._found(asked, run)
+            if found is not None and found[0].text and await self._serve(thread, run, asked, *found):
+                return True
+        if thread.generation_id is None:
+            await self._rotation.begin(thread, run)
+        if asked is not None:
+            asked.generation = thread.generation
+        thread.context_digest = None
+        return False
+
+    def saw(self, run: RunState, outcome: Outcome | None) -> None:
+        """Note what came of a request of a run."""
+        asked = self._asked.get(run.id)
+        if asked is None or outcome is None:
+            return
+        asked.requests += 1
+        failure, answer = outcome.failure, outcome.answer
+        if failure is not None:
+            asked.doubt = asked.doubt or answer is not None or failure.status_code is None
+            asked.doubt = asked.doubt or failure.kind in {"ambiguous", "structural"}
+        elif answer is not None and not is_plain(answer, self._session.tools):
+            asked.plain = False
+
+    def conclude(self, thread: ThreadState, run: RunState) -> Callable[[], Awaitable[None]] | None:
+        """Note what the conversation holds after a run that has ended well, and tell those who wait for its reply.
+
+        Returns:
+            What is left to do with the store, when the turn is saved; None for nothing.
+        """
+        asked = self._asked.pop(run.id, None)
+        if asked is None:
+            return None
+        said = context_after(asked.context, asked.question, run.text)
+        if run.cached:
+            thread.context_digest = said
+            return None
+        certain = run.status == "completed" and not (asked.doubt or run.mends or thread.strays)
+        certain = certain and bool(run.text) and thread.generation == asked.generation
+        plain = asked.plain and not run.steps
+        if certain and plain:
+            thread.context_digest = said
+        kept = certain and (plain or self._policy.tools) and len(run.text) <= self._policy.max_characters
+        waited_for = asked.flight is not None or asked.claimed
+        reply = self._reply(thread, run, asked, kept=kept)
+        release = self._ending(asked, reply)
+        if kept or waited_for:
+            return lambda: self._keep(thread.id, run.id, reply, release)
+        return None
+
+    async def _keep(self, thread_id: str, run_id: str, reply: CachedReply, release: Callable[[], None] | None) -> None:
+        store, most, session = self._store, self._policy.max_entries, self._session
+
+        def keep() -> bool:
+            store.put(reply, most)
+            if release is not None:
+                release()
+            return True
+
+        if await self._do("put", keep, otherwise=False) and reply.text:
+            stored = (run_id, reply.model, len(reply.text), reply.expires_at)
+            session.emit(ReplyStored(reply.stored_at, session.id, thread_id, *stored))
+
+    async def give_up(self, thread: ThreadState, run: RunState, cause: BaseException) -> None:
+        """A run did not end well: somebody else may ask. Where nothing was sent, the conversation is what it was."""
+        asked = self._asked.pop(run.id, None)
+        if asked is None:
+            return
+        unsent = isinstance(cause, (Refused, ConfigurationError)) and not (asked.requests or asked.doubt)
+        if unsent and not run.retries and thread.generation == asked.generation and not thread.suspect:
+            thread.context_digest = asked.context
+        end = self._ending(asked)
+        if end is not None:
+            await self._do("release", end, None)
+
+    async def forget(self, thread_id: str) -> None:
+        """Delete the replies that were given on a thread."""
+        await self._do("forget", lambda: self._store.forget(thread_id), 0)
+
+    def close(self) -> None:
+        """Close the store's connections. May block."""
+        self._store.close()
+
+    def _question(self, thread: ThreadState, run: RunState) -> Asked | None:
+        """The question of a run; None where it has no part in the cache."""
+        try:
+            return self._questions.of(thread, run)
+        except Exception as error:  # noqa: BLE001 - a user's function, or a setting that is no JSON
+            self._failed("ask", error)
+            return None
+
+    async def _found(self, asked: Asked, run: RunState) -> tuple[CachedReply, str] | None:
+        """A reply, and how it was found. Where there is none, the caller asks, and others may wait for it."""
+        reply = await self._get(asked)
+        if reply is not None:
+            return reply, "exact"
+        similar = self._policy.similar
+        if similar is not None and asked.text is not None:
+            reply = await self._similar(similar, asked, asked.text)
+            if reply is not None:
+                return reply, "similar"
+        if not self._policy.single_flight or self._observed:
+            return None
+        reply = await self._wait(asked, run)
+        if reply is None:
+            return None
+        release = self._ending(asked, reply)
+        if release is not None:
+            await self._do("release", release, None)
+        return reply, "shared"
+
+    async def _wait(self, asked: Asked, run: RunState) -> CachedReply | None:
+        """Wait for the one who asks the same already; None where the caller is to ask."""
+        now, pause = self._driver.now(), _FIRST_PAUSE
+        deadline = float("inf") if run.deadline is None else run.deadline
+        leaders = 0
+        flight, leads = self._flights.join(asked.key, now, now + _CLAIM_SECONDS)
+        while not leads:
+            while not flight.ended and (now := self._driver.now()) < min(flight.until, deadline):
+                await self._driver.sleep(min(pause, max(0.0, deadline - now)))
+                pause = min(1.5 * pause, _LONGEST_PAUSE)
+            if flight.reply is not None or self._driver.now() >= deadline:
+                return flight.reply
+            leaders += 1
+            if leaders >= _FAILED_LEADERS:
+                return None
+            now = self._driver.now()
+            flight, leads = self._flights.join(asked.key, now, now + _CLAIM_SECONDS)
+        asked.flight = flight
+        while True:
+            now = self._driver.now()
+            flight.until = now + _CLAIM_SECONDS
+            asked.claimed = await self._claim(asked, now, flight.until)
+            reply = await self._get(asked)  # another may have been quicker since the store was looked at
+            if reply is not None or asked.claimed or self._driver.now() >= deadline:
+                return reply
+            await self._driver.sleep(min(pause, max(0.0, deadline - now)))
+            pause = min(1.5 * pause, _LONGEST_PAUSE)
+
+    async def _claim(self, asked: Asked, now: float, until: float) -> bool:
+        store, key, owner = self._store, asked.key, asked.owner
+        return await self._do("claim", lambda: store.claim(key, owner, now, until), otherwise=True)
+
+    async def _get(self, asked: Asked) -> CachedReply | None:
+        now = self._driver.now()
+        return await self._do("get", lambda: self._store.get(asked.key, now), None)
+
+    async def _similar(self, similar: Any, asked: Asked, text: str) -> CachedReply | None:
+        now = self._driver.now()
+
+        def choose() -> CachedReply | None:
+            replies = {reply.key: reply for reply in self._store.of_group(asked.group, now, _CANDIDATES)}
+            if not replies:
+                return None
+            questions = [CachedQuestion(reply.question, reply.key, reply.stored_at) for reply in replies.values()]
+            chosen = similar(text, questions)
+            if chosen is None:
+                return None
+            if not isinstance(chosen, CachedQuestion) or chosen.key not in replies:
+                raise TypeError(f"similar returned {type(chosen).__name__}, which is none of the questions")
+            return replies[chosen.key]
+
+        return await self._do("similar", choose, None, at_once=False)
+
+    async def _serve(self, thread: ThreadState, run: RunState, asked: Asked, reply: CachedReply, how: Any) -> bool:
+        """Make a cached reply the turn's; return False where the conversation does not take it."""
+        now, session = self._driver.now(), self._session
+        if self._observed:
+            view = self._asking.view(thread, run, "", run.model)
+            self._asking.report(view, self._policy.name, "before_turn", "answer", "the reply is in the cache")
+            return False
+        if not await self._serving.serve(thread, run, asked.content, reply):
+            asked.doubt = True
+            return False
+        session.emit(
+            ReplyCached(
+                now,
+                session.id,
+                thread.id,
+                run.id,
+                run.model,
+                how,
+                max(0.0, now - reply.stored_at),
+                reply.usage,
+                reply.cost,
+                thread.user,
+            )
+        )
+        return True
+
+    def _reply(self, thread: ThreadState, run: RunState, asked: Asked, *, kept: bool) -> CachedReply:
+        """What is kept of a turn; a reply that is not is kept as empty for as long as somebody may wait for it."""
+        now, policy = self._driver.now(), self._policy
+        cost = None if run.cost is None or asked.cost is None else run.cost - asked.cost
+        return CachedReply(
+            asked.key,
+            asked.group,
+            thread.id,
+            run.text if kept else "",
+            run.model,
+            run.usage - asked.usage,
+            cost,
+            now,
+            now + (policy.lifetime if kept else min(policy.lifetime, _CLAIM_SECONDS)),
+            asked.text or "" if kept and policy.similar is not None else "",
+        )
+
+    def _ending(self, asked: Asked, reply: CachedReply | None = None) -> Callable[[], None] | None:
+        """End what others wait for, in this process at once; what is left is to be done with the store."""
+        if asked.flight is not None:
+            self._flights.end(asked.key, asked.flight, reply)
+            asked.flight = None
+        if not asked.claimed:
+            return None
+        asked.claimed = False
+        return lambda: self._store.release(asked.key, asked.owner)
+
+    async def _do(self, operation: str, work: Callable[[], T], otherwise: T, *, at_once: bool | None = None) -> T:
+        """Ask the store; `otherwise` where it is out of order."""
+        if self._driver.now() < self._out_until:
+            return otherwise
+        try:
+            if self._store.in_process if at_once is None else at_once:
+                return work()
+            return await self._driver.blocking(work, at_once=False)
+        except Exception as error:  # noqa: BLE001 - a cache fails no turn
+            if operation != "similar":
+                self._out_until = self._driver.now() + _OUT_OF_ORDER
+            self._failed(operation, error)
+            return otherwise
+
+    def _failed(self, operation: str, error: Exception) -> None:
+        session = self._session
+        session.emit(ReplyCacheFailed(self._driver.now(), session.id, "", operation, type(error).__name__))

@@ -1,0 +1,116 @@
+"""What makes two questions the same: digests over an encoding in which no two values look alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assistantguard.models import Item, ThreadState
+
+__all__ = [
+    "EMPTY",
+    "Question",
+    "account_of",
+    "context_after",
+    "context_of",
+    "digest",
+    "normalised",
+    "question_of",
+    "text_of_question",
+]
+
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+_BLANKS = re.compile(r"(?<=\S)[^\S\n]+")
+_TEXT_PARTS = frozenset({"input_text", "text"})
+
+Question = list[list[str]]
+"""The parts of a question: each is what kind it is, and its text or its exact JSON."""
+
+
+def digest(*parts: Any) -> str:
+    """A digest of values that JSON knows. Names cannot run into each other, since JSON keeps them apart.
+
+    Raises:
+        TypeError: JSON does not know a value.
+    """
+    return hashlib.sha256(_encode(parts).encode()).hexdigest()
+
+
+def normalised(text: str) -> str:
+    """A text without what does not change its meaning: blanks at its ends and doubled ones, ways to write an accent.
+
+    Upper and lower case, line breaks, and blanks that begin a line are kept.
+    """
+    text = text if text.isascii() else unicodedata.normalize("NFC", text)
+    if "\n" not in text and "\r" not in text:
+        return " ".join(text.split())
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(_BLANKS.sub(" ", line.rstrip()) for line in lines).strip()
+
+
+def question_of(content: str | Sequence[Mapping[str, Any]], normalise: Callable[[str], str]) -> Question:
+    """A message's content as it is compared: texts normalised, all else by its exact JSON.
+
+    Raises:
+        TypeError: JSON does not know what a part holds, or `normalise` did not return a text.
+    """
+    if isinstance(content, str):
+        return [["text", _text(normalise(content))]]
+    parts: Question = []
+    for part in content:
+        text = part.get("text")
+        if part.get("type") in _TEXT_PARTS and isinstance(text, str) and len(part) == 2:
+            parts.append(["text", _text(normalise(text))])
+        else:
+            parts.append(["json", _encode(part)])
+    return parts
+
+
+def text_of_question(question: Question) -> str | None:
+    """The text of a question that is nothing else; None for one with other parts."""
+    return "\n".join(text for _, text in question) if all(kind == "text" for kind, _ in question) else None
+
+
+def context_of(seeds: Sequence[Item]) -> str:
+    """The context digest of a conversation that holds these items, and nothing else."""
+    return digest("seeds", [[item.type, item.role, item.text] for item in seeds])
+
+
+def context_after(context: str, question: Question, text: str) -> str:
+    """The context digest after another turn.
+
+    Args:
+        context: The digest before it.
+        question: The user's message, as it is compared.
+        text: The reply's.
+    """
+    return digest("turn", context, question, text)
+
+
+def account_of(scope: str, thread: ThreadState) -> list[str | None]:
+    """Whose replies a thread may be given. A thread that has no user, or no tenant, is given fewer.
+
+    Args:
+        scope: ``"user"``, ``"tenant"`` or ``"everyone"``.
+        thread: Whose turn it is.
+    """
+    if scope == "everyone":
+        return ["everyone"]
+    if scope == "tenant" and thread.tenant is not None:
+        return ["tenant", thread.tenant]
+    return ["thread", thread.id] if thread.user is None else ["user", thread.tenant, thread.user]
+
+
+def _text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"normalise returned {type(text).__name__}, it must return a str")
+    return text
+
+
+EMPTY = context_of([])
+"""The context digest of a conversation that holds nothing."""
