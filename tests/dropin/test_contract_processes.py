@@ -207,7 +207,7 @@ def test_a_process_that_lost_its_thread_leaves_the_run_to_the_one_that_has_it(
     threads.close(thread_id, "another process", *fences)
     ledger.database.close()
 
-    other = application.other(lease_seconds=0.2)
+    other = application.other(lease_seconds=1.0)
     (run,) = other.beta.threads.runs.list(thread_id).data
     run = other.poll(run)
 

@@ -158,7 +158,7 @@ NO_CONTENT = {
     ThreadState: {
         *("id", "generation_id", "last_item_id", "file_ids", "vector_store_id", "unsettled", "at_work", "strays"),
         *(f"late.{name}" for name in ("hold_id", "response_id", "run_id", "model", "purpose", "marks")),
-        *("user", "tenant", "name", "tags", "model", "answered_by", "read_by"),
+        *("user", "tenant", "name", "tags", "model", "answered_by", "read_by", "context_digest"),
     },
     RunState: {
         *("id", "thread_id", "model", "seen", "hold_id", "open_response_id", "doubtful", "key", "response_ids"),
