@@ -69,9 +69,10 @@ _END = r"(?:thread\.run\.cancelling )?thread\.run\.(?:completed|incomplete|faile
 _ORDER = re.compile(
     r"(?:(?:thread\.created )?thread\.run\.created |thread\.run\.step\.completed )thread\.run\.queued "
     rf"(?:thread\.run\.in_progress (?:{_MESSAGE}|{_CALLS}thread\.run\.step\.completed )*)?"
-    rf"(?:{_CALLS}thread\.run\.requires_action |{_CALLS}thread\.run\.step\.(?:failed|cancelled) {_END}|{_END})"
-    r"done "
+    rf"(?:{_CALLS}thread\.run\.requires_action |{_CALLS}thread\.run\.step\.(?:failed|cancelled) {_END}|{_END}"
+    r"|error )done "
 )
+"""An error ends the stream of a run that goes on elsewhere."""
 
 
 class WireChecks:
@@ -170,6 +171,8 @@ def problems_of_order(events: Sequence[tuple[str, Any]]) -> list[str]:
     texts: dict[str, str] = {}
     known = set() if names[0].endswith(".created") else {data["id"] for _, data in events[:2]}
     for name, data in events[:-1]:
+        if name == "error":
+            continue
         word = name.rpartition(".")[2]
         if word == "created":
             known.add(data["id"])
