@@ -28,9 +28,7 @@ class Asking:
     def view(self, thread: ThreadState, run: RunState | None, message: str, model: str) -> View:
         """What policies may see at any checkpoint; the checkpoint's own fields are added by who asks."""
         session = self.session
-        tier = session.assistant.service_tier
-        if run is not None and run.service_tier is not None:
-            tier = run.service_tier
+        tier = session.tier_of(run)
         price = session.prices.price(model, tier)
         return View(self.driver.now(), session.id, thread, model, run, message, price, service_tier=tier)
 

@@ -61,7 +61,7 @@ def model_request(thread: ThreadState, run: RunState, session: Session) -> Model
         f"{run.id}-{run.answers}-{run.attempt}",
         metadata,
         reasoning_effort=run.reasoning_effort or _own_effort(run, assistant),
-        service_tier=run.service_tier or assistant.service_tier,
+        service_tier=session.tier_of(run),
     )
 
 

@@ -11,7 +11,7 @@ from assistantguard.engine.ports import NoStates
 if TYPE_CHECKING:
     from assistantguard.engine.ports import ModelRequest, States
     from assistantguard.ledger import Ledger
-    from assistantguard.models import Assistant
+    from assistantguard.models import Assistant, RunState
     from assistantguard.policies import PolicySet
     from assistantguard.prices import PriceBook
     from assistantguard.telemetry import Sink
@@ -46,6 +46,6 @@ class Session:
     takes_service_tiers: bool = True
     """Whether the server can be asked for a service tier."""
 
-    def tier_of(self, request: ModelRequest) -> str | None:
-        """The service tier that a request is priced by: its own, else the assistant's."""
-        return request.service_tier or self.assistant.service_tier
+    def tier_of(self, asked: ModelRequest | RunState | None) -> str | None:
+        """The service tier that a request, or a run, is asked and priced by: its own, else the assistant's."""
+        return (None if asked is None else asked.service_tier) or self.assistant.service_tier
