@@ -126,9 +126,8 @@ class ResponsesBackend(VectorStores):
 
     async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
         """See `Backend.stream`."""
-        return ResponseStream(
-            await self._port.open("responses.create", timeout, **create_params(request, headers=True))
-        )
+        events = await self._port.open("responses.create", timeout, **create_params(request, headers=True))
+        return ResponseStream(events, tells_rates=request.wants_rates)
 
     async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
         """See `Backend.resume`."""

@@ -29,11 +29,20 @@ class ResponseStream:
         events: The server's events.
         response_id: The answer's id, where it is known.
         after: The number of the newest event that is known; pieces up to it are passed over.
+        tells_rates: Whether the answer shall bring what the server told of its rate limits.
     """
 
-    def __init__(self, events: EventStream, response_id: str | None = None, after: int | None = None) -> None:
+    def __init__(
+        self,
+        events: EventStream,
+        response_id: str | None = None,
+        after: int | None = None,
+        *,
+        tells_rates: bool = False,
+    ) -> None:
         self._events = events
         self._headers = events.headers
+        self._tells_rates = tells_rates
         self.response_id = response_id
         """See `AnswerStream.response_id`."""
         self.sequence_number = after
@@ -63,7 +72,8 @@ class ResponseStream:
                 self.response_id = get(response, "id") or self.response_id
                 if kind in ENDS:
                     await self._events.finish()
-                    return answer_of(response, self._headers.get("x-request-id"), rates_told(self._headers))
+                    rates = rates_told(self._headers) if self._tells_rates else None
+                    return answer_of(response, self._headers.get("x-request-id"), rates)
 
     def _piece(self, event: Any, kind: str, delta: str) -> Piece:
         """A piece of output. The texts of several messages are set apart as they are in the whole answer."""
