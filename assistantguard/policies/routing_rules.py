@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from assistantguard import tokens
 from assistantguard.errors import ConfigurationError
@@ -158,10 +159,13 @@ class Otherwise(_OneRoute):
 
 @dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
 class _ByOwner(RoutingRule):
+    kind: ClassVar[str]
+    """The field of the thread that names the owner."""
+
     by_name: Mapping[str, Route]
 
     def __init__(self, by_name: Mapping[str, Target]) -> None:
-        rule, kind = type(self).__name__, self._kind()
+        rule, kind = type(self).__name__, self.kind
         if not isinstance(by_name, Mapping) or not by_name:
             raise ConfigurationError(f"{rule} got {by_name!r}: give a mapping, {rule}({{'{kind}-1': 'gpt-5-mini'}})")
         made = {check_name(f"{kind} of {rule}", name): route_to(rule, to) for name, to in by_name.items()}
@@ -177,12 +181,9 @@ class _ByOwner(RoutingRule):
 
     def __call__(self, view: View) -> Route | None:
         """The route of the one who asks."""
-        name = getattr(view.thread, self._kind())
+        name = getattr(view.thread, self.kind)
         route = None if name is None else self.by_name.get(name)
-        return None if route is None else _because(route, f"the {self._kind()} has a model")
-
-    def _kind(self) -> str:
-        raise NotImplementedError
+        return None if route is None else _because(route, f"the {self.kind} has a model")
 
 
 class ForUsers(_ByOwner):
@@ -196,9 +197,7 @@ class ForUsers(_ByOwner):
     """
 
     __slots__ = ()
-
-    def _kind(self) -> str:
-        return "user"
+    kind = "user"
 
 
 class ForTenants(_ByOwner):
@@ -212,9 +211,7 @@ class ForTenants(_ByOwner):
     """
 
     __slots__ = ()
-
-    def _kind(self) -> str:
-        return "tenant"
+    kind = "tenant"
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
