@@ -21,6 +21,7 @@ from assistantguard.errors import ConfigurationError, LeaseLost
 from assistantguard.models.usage import Usage
 from assistantguard.models.values import Record
 from assistantguard.storage.documents import Document, DocumentStore
+from assistantguard.storage.leases import process_name
 from assistantguard.storage.states import usage_from_record, usage_record
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class BatchState:
         self.jobs = jobs
         self.parts: dict[str, PartRecord] = {part.id: part for part in parts}
         self._store = store
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self._owner = process_name()
 
     @property
     def in_process(self) -> bool:

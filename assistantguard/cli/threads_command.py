@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 import time
 import unicodedata
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,6 +188,7 @@ def delete(
     """Delete a thread, with its conversations at the server where OPENAI_API_KEY is set. The books stay."""
     from assistantguard.lifecycle import ServerDeletion, delete_conversations_of, forget_thread
     from assistantguard.storage import Taken
+    from assistantguard.storage.leases import process_name
 
     with _store(context, database) as store, contextlib.ExitStack() as stack:
         info = _found(store, user, thread)
@@ -197,7 +196,7 @@ def delete(
             if not sys.stdin.isatty():
                 raise ConfigurationError(f"{_called(info)} would be deleted for good: say so with --yes")
             typer.confirm(f"Delete {_called(info)} for good?", abort=True, err=True)
-        owner = f"command:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        owner = f"command:{process_name()}"
         opened_thread = store.open(info.id, owner, _LEASE_SECONDS, time.time(), user=user)
         if isinstance(opened_thread, Taken):
             raise ThreadBusy(f"{_called(info)} is in use by {opened_thread.owner}: try again when it is done")

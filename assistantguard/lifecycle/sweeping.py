@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -122,11 +121,11 @@ def _work(
 ) -> Work:
     from assistantguard.ledger import SqlLedger
     from assistantguard.storage import SqlThreads
+    from assistantguard.storage.leases import process_name
 
-    identity = uuid.uuid4().hex
     return Work(
-        f"sweep_{identity}",
-        f"sweep:{socket.gethostname()}:{os.getpid()}:{identity}",
+        f"sweep_{uuid.uuid4().hex}",
+        f"sweep:{process_name()}",
         time.time(),
         SqlThreads(database),
         SqlLedger(database),

@@ -6,13 +6,13 @@ import abc
 import json
 import os
 import threading
-import uuid
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from assistantguard.pacing.lane import Lane
 from assistantguard.pacing.terms import Permit
+from assistantguard.storage.leases import process_name
 
 if TYPE_CHECKING:
     from assistantguard.ledger import Ledger
@@ -52,7 +52,7 @@ class Lanes(abc.ABC):
     def owner(self) -> str:
         """This process."""
         if self._process[0] != os.getpid():
-            self._process = (os.getpid(), f"{os.getpid()}:{uuid.uuid4().hex}")
+            self._process = (os.getpid(), process_name())
             self._arrivals = {}
         return self._process[1]
 

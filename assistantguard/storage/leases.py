@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from assistantguard.models import RunState, ThreadState
     from assistantguard.storage.threads import ThreadStore
 
-__all__ = ["Leases"]
+__all__ = ["Leases", "process_name"]
 
 _RENEWALS = 3
 """How often a lease is renewed in its time."""
+
+
+def process_name() -> str:
+    """A name for this process that no other has, another one with each call: ``host:process id:…``."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
 
 
 class _Lease(NamedTuple):
@@ -51,7 +56,7 @@ class Leases:
 
     def begin_anew(self) -> None:
         """Have no thread, under a new name: a forked process is another owner than its parent."""
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self.owner = process_name()
         """Who has the threads, for others to see."""
         self._lock = threading.Lock()
         self._held: dict[str, _Lease] = {}
