@@ -2,8 +2,9 @@
 
 A lane is what shares one rate limit, such as all requests to one model. Requests wait in it in a fair order: each
 account's requests are set one after another by what they use, and beside those of the other accounts (start-time fair
-queueing: Goyal, Vin and Cheng, 1996). An account that asks for little finds its turn near the front, whatever others
-have queued. Nobody is passed for ever, since a place in the order never changes and the order moves on.
+queueing: Goyal, Vin and Cheng, 1996). An account that has had no more than its share goes before those of the same
+round, as long as such accounts take no more than half of what is sent. Nobody is passed for ever: a place in the order
+never changes, and with every request that is sent the place of who comes next moves on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _PROBES = 8
 """How many requests may be in flight while nothing is known of a server's limits."""
 _HEAD_START = 10.0
 """Seconds of a lane's whole allowance that one step of priority is worth."""
+_LEAD = 1.0
+"""Tokens by which a place is before those of its round."""
 _FIRST_OUTPUT = 500
 _SMOOTHING = 0.2
 _SHARE = 50
@@ -79,7 +82,12 @@ class Lane:
         self._paced_at: float = kept.get("paced_at", 0.0)
         self._gain: float = kept.get("gain", 0.0)
         self._blocked_until: float = kept.get("blocked_until", 0.0)
+        self._round: float = kept.get("round", 0.0)
+        """The furthest place that was served; who waits without a priority has none before it."""
         self._virtual: float = kept.get("virtual", 0.0)
+        """The place of an account that comes now."""
+        self._lead: float = kept.get("lead", 0.0)
+        """Tokens for which accounts that had no more than their share may still go before the others of a round."""
         self._joined: int = kept.get("joined", 0)
         self._tags: dict[str, float] = kept.get("tags", {})
         self._seen: dict[str, float] = kept.get("seen", {})
@@ -104,7 +112,9 @@ class Lane:
             "paced_at": self._paced_at,
             "gain": self._gain,
             "blocked_until": self._blocked_until,
+            "round": self._round,
             "virtual": self._virtual,
+            "lead": self._lead,
             "joined": self._joined,
             "tags": self._tags,
             "seen": self._seen,
@@ -240,20 +250,30 @@ class Lane:
         self._blocked_until = max(self._blocked_until, now + (1.0 if retry_after is None else retry_after))
 
     def _ticket(self, ask: Ask, need: int, allowed: Limits) -> _Ticket:
-        start = max(self._virtual, self._tags.get(ask.account, 0.0))
-        head_start = ask.priority * _HEAD_START * (allowed.tokens or (allowed.requests or 0) * max(1, need)) / MINUTE
+        tag = self._tags.get(ask.account, -1.0)
+        start, lead = max(self._virtual, tag), 0.0
+        if self._waiting and tag < self._virtual and self._lead >= need:
+            self._lead -= need
+            start, lead = self._round, _LEAD
+        place = start - lead - ask.priority * self._head_start(need, allowed)
         self._joined += 1
-        place = start - head_start
         return _Ticket(place, self._joined, ask.id, ask.owner, start, ask.input_tokens, ask.output_at_most)
 
     def _grant(self, ticket: _Ticket, need: int, now: float) -> Permit:
-        self._virtual = max(self._virtual, ticket.start)
+        allowed = self.limits(now)
+        self._round = max(self._round, ticket.start)
+        self._virtual = max(self._virtual + (need / (len(self._waiting) + 1) if self._waiting else 0.0), self._round)
+        self._lead = min(self._lead + need / 2, max(need, self._head_start(need, allowed)))
         self._probes += 1
-        if self._steady_at <= now:
+        if self._steady_at <= now and allowed != Limits():
             self._steady_at = now + self._seconds_of(need, 1, now)
         else:
             self._bursts.add(now, need, 1)
         return Permit(self._window.add(now, need, 1), need)
+
+    def _head_start(self, need: int, allowed: Limits) -> float:
+        """What a lane sends in ten seconds, in tokens."""
+        return _HEAD_START * (allowed.tokens or (allowed.requests or 0) * max(1, need)) / MINUTE
 
     def _advance(self, now: float) -> None:
         """Grant what fits, in order: who is next is waited for, however much it needs."""

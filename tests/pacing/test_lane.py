@@ -125,6 +125,40 @@ def test_a_light_accounts_request_passes_the_queue_of_a_heavy_one() -> None:
     assert order.index("light") == 10  # the first ten were sent at once
 
 
+def test_who_comes_later_with_a_single_request_waits_less_than_a_tenth_as_long_as_the_heavy_ones() -> None:
+    clocked, asked_at, light = Clocked(Limits(None, 8_500, 0.5)), {}, 0
+    for number in range(90):
+        clocked.ask(ask(100, f"heavy {number % 10}"))
+    while clocked.waiting:
+        clocked.now += 0.25
+        clocked.look()
+        if light < 10 and clocked.now - START >= 4.5 * light:
+            late = ask(100, f"light {light}")
+            asked_at[late.id], light = clocked.now, light + 1
+            clocked.ask(late)
+    waits = {one.id: at - asked_at.get(one.id, START) for at, one, _ in clocked.sent}
+    longest = max(wait for id_, wait in waits.items() if id_ in asked_at)
+    assert len(waits) == 100
+    assert longest < max(waits.values()) / 10
+
+
+@given(st.floats(0.2, 8), st.integers(1, 20), st.integers(20, 200))
+def test_a_stream_of_accounts_that_ask_once_each_keeps_nobody_waiting_for_ever(
+    pause: float, most: int, size: int
+) -> None:
+    clocked = Clocked(Limits(None, 1_000))
+    mine = [ask(100, "heavy") for _ in range(12)]
+    for one in mine:
+        assert not isinstance(clocked.ask(one), NoRoom)
+    longest = most + len(mine)
+    while mine[-1].id in clocked.waiting:
+        clocked.now += pause
+        clocked.look()
+        if clocked.lane.waiting < longest:
+            clocked.ask(ask(size, f"once {next(numbers)}"))
+        assert sum(permit.tokens for _, _, permit in clocked.sent) <= 100 * len(mine) * (longest + 1)
+
+
 def test_priority_is_a_head_start() -> None:
     clocked = Clocked(Limits(None, 6_000))
     for _ in range(80):
