@@ -59,7 +59,7 @@ $(READY): pyproject.toml
 test-oldest: $(READY)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-oldest
 	$(UV) pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[all]' --group dev
-	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
+	.venv-oldest/bin/python -m pytest -n 4 --dist loadfile
 
 # The suite on every Python from 3.10 up that this machine has.
 test-all: $(READY)

@@ -117,7 +117,7 @@ def _run(uv: str, interpreter: Interpreter, arguments: Sequence[str]) -> str:
             *(uv, "pip", "install", "--quiet", "--python", str(python)),
             *("--editable", ".[all]", "--group", "dev"),
         ],
-        "failed": [str(python), "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments],
+        "failed": [str(python), "-m", "pytest", "-n", "4", "--dist", "loadfile", *arguments],
     }
     for trouble, command in steps.items():
         if subprocess.run(command, cwd=ROOT, check=False, env=environment).returncode:
