@@ -156,11 +156,8 @@ class Pacer:
         return Turn(pace.lane, outcome), waited > 0
 
     async def _ask(self, pace: Pace, ask: Ask, limits: Limits) -> Permit | float | NoRoom:
-        from assistantguard.pacing import Wait
-
         now = self._driver.now()
-        outcome = await self._change(pace.lane, lambda lane: lane.ask(ask, limits, pace.max_queue, now))
-        return outcome.seconds if isinstance(outcome, Wait) else outcome
+        return await self._change(pace.lane, lambda lane: lane.ask(ask, limits, pace.max_queue, now))
 
     async def _arrived(self, pace: Pace, ask: Ask, limits: Limits) -> Permit | float | NoRoom:
         lanes, now = self._lanes, self._driver.now()

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from assistantguard.pacing.lane import Lane
 from assistantguard.pacing.lanes import Lanes, lanes_beside
-from assistantguard.pacing.terms import Ask, Limits, NoRoom, Permit, Wait
+from assistantguard.pacing.terms import Ask, Limits, NoRoom, Permit
 
-__all__ = ["Ask", "Lane", "Lanes", "Limits", "NoRoom", "Permit", "Wait", "lanes_beside"]
+__all__ = ["Ask", "Lane", "Lanes", "Limits", "NoRoom", "Permit", "lanes_beside"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from assistantguard.models.rates import RatesTold
 from assistantguard.models.values import Record
-from assistantguard.pacing.terms import Ask, Limits, NoRoom, Permit, Wait
+from assistantguard.pacing.terms import Ask, Limits, NoRoom, Permit
 from assistantguard.pacing.window import MINUTE, Window
 
 __all__ = ["Lane"]
@@ -134,8 +134,8 @@ class Lane:
         """What is allowed in a minute at present: what was set, what the server told, and the pace that it bears."""
         return self._paced(self._full(), now)
 
-    def ask(self, ask: Ask, limits: Limits, most_waiting: int | None, now: float) -> Permit | Wait | NoRoom:
-        """Ask to send a request: at once, or in its turn.
+    def ask(self, ask: Ask, limits: Limits, most_waiting: int | None, now: float) -> Permit | float | NoRoom:
+        """Ask to send a request: at once, or in its turn. A number is the seconds after which to look again.
 
         Args:
             ask: The request.
@@ -163,7 +163,7 @@ class Lane:
             return NoRoom(available_at, f"its turn would come in {available_at - now:.0f} s")
         self._waiting.insert(place, ticket)
         self._tags[ask.account] = ticket.start + need
-        return Wait(self._pause(allowed, now))
+        return self._pause(allowed, now)
 
     def observe(self, ask: Ask, limits: Limits, now: float) -> tuple[Permit, float]:
         """Let a request pass whatever it needs; return when its turn would have come, too."""
@@ -174,7 +174,7 @@ class Lane:
         available_at = now if self._fits(need, allowed, now) else self._available_at(0, need, allowed, now)
         return self._grant(self._ticket(ask, need, allowed), need, now), available_at
 
-    def collect(self, owner: str, now: float) -> tuple[dict[str, Permit], Wait]:
+    def collect(self, owner: str, now: float) -> tuple[dict[str, Permit], float]:
         """What the requests of a process that waited may be sent by now, and when to look again for the others."""
         self._roll(now)
         self._seen[owner] = now
@@ -182,7 +182,7 @@ class Lane:
         mine = {id_: Permit(number, tokens) for id_, (its, _, number, tokens) in self._granted.items() if its == owner}
         for id_ in mine:
             del self._granted[id_]
-        return mine, Wait(self._pause(self.limits(now), now))
+        return mine, self._pause(self.limits(now), now)
 
     def holds(self, ticket_id: str) -> bool:
         """Whether a request has a place in the order."""

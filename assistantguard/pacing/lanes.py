@@ -74,8 +74,8 @@ class Lanes(abc.ABC):
             arrivals.next_look = now + arrivals.pause
 
         def look(lane: Lane) -> tuple[dict[str, Permit], float, bool]:
-            permits, wait = lane.collect(owner, now)
-            return permits, wait.seconds, ticket_id in permits or lane.holds(ticket_id)
+            permits, pause = lane.collect(owner, now)
+            return permits, pause, ticket_id in permits or lane.holds(ticket_id)
 
         permits, seconds, is_known = self.change(name, look)
         with self._lock:

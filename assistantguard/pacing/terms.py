@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from assistantguard.models.values import Value
 
-__all__ = ["Ask", "Limits", "NoRoom", "Permit", "Wait"]
+__all__ = ["Ask", "Limits", "NoRoom", "Permit"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -43,13 +43,6 @@ class Permit(Value):
     """Where it counts in the window."""
     tokens: int
     """What is held for it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Wait(Value):
-    """Look again after so many seconds."""
-
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

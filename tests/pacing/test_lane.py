@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistantguard.models.rates import RatesTold
-from assistantguard.pacing import Ask, Lane, Limits, NoRoom, Permit, Wait
+from assistantguard.pacing import Ask, Lane, Limits, NoRoom, Permit
 from assistantguard.pacing.window import Window
 
 START = 1_700_000_000.0
@@ -33,11 +33,11 @@ class Clocked:
         self.sent: list[tuple[float, Ask, Permit]] = []
         self.waiting: dict[str, Ask] = {}
 
-    def ask(self, asked: Ask, most: int | None = None) -> Permit | Wait | NoRoom:
+    def ask(self, asked: Ask, most: int | None = None) -> Permit | float | NoRoom:
         outcome = self.lane.ask(asked, self.limits, most, self.now)
         if isinstance(outcome, Permit):
             self.sent.append((self.now, asked, outcome))
-        elif isinstance(outcome, Wait):
+        elif isinstance(outcome, float):
             self.waiting[asked.id] = asked
         return outcome
 
@@ -220,7 +220,7 @@ def test_a_request_larger_than_a_minute_is_never_possible() -> None:
 def test_the_queue_has_a_bound() -> None:
     clocked = Clocked(Limits(1, None))
     clocked.ask(ask())
-    assert isinstance(clocked.ask(ask(), 1), Wait)
+    assert isinstance(clocked.ask(ask(), 1), float)
     assert isinstance(clocked.ask(ask(), 1), NoRoom)
 
 
@@ -258,7 +258,7 @@ def test_limits_are_learned_from_the_server() -> None:
     clocked.lane.settle(first, 100, None, told(requests=500, tokens=1_000, requests_left=499, tokens_left=900), START)
     assert clocked.lane.limits(START) == Limits(500, 1_000)
     outcomes = [clocked.ask(ask(300)) for _ in range(4)]
-    assert [type(outcome) for outcome in outcomes] == [Permit, Permit, Permit, Wait]
+    assert [type(outcome) for outcome in outcomes] == [Permit, Permit, Permit, float]
 
 
 def test_what_others_use_of_the_same_limit_counts_and_comes_back() -> None:
@@ -267,7 +267,7 @@ def test_what_others_use_of_the_same_limit_counts_and_comes_back() -> None:
     assert isinstance(first, Permit)
     others = told(tokens=1_000, tokens_left=100, tokens_reset=30.0)
     clocked.lane.settle(first, 100, None, others, START)
-    assert isinstance(clocked.ask(ask(200)), Wait)
+    assert isinstance(clocked.ask(ask(200)), float)
     clocked.now += 15
     assert len(clocked.look()) == 1
 
@@ -287,7 +287,7 @@ def test_after_a_refusal_it_goes_slower_and_recovers(recovery: float, *, overloa
     permit = clocked.ask(ask(100))
     assert isinstance(permit, Permit)
     clocked.lane.refused(permit, 2.0, None, START, overloaded=overloaded)
-    assert isinstance(clocked.ask(ask(100)), Wait)
+    assert isinstance(clocked.ask(ask(100)), float)
     slow = clocked.lane.limits(START).tokens
     assert slow is not None
     assert slow < 1_000
@@ -349,7 +349,7 @@ def test_who_comes_later_finds_a_turn_soon_where_the_rest_is_spread() -> None:
     for number in range(20):
         light = ask(100, f"light {number}")
         outcome, begun = clocked.ask(light), clocked.now
-        while isinstance(outcome, Wait) and light.id in clocked.waiting:
+        while isinstance(outcome, float) and light.id in clocked.waiting:
             clocked.now += 0.25
             clocked.look()
         waits.append(clocked.now - begun)
