@@ -54,23 +54,20 @@ def _tokens_of_one() -> int:
 
 def _play(name: Side, users: int, limit: int) -> dict[str, Any]:
     questions = questions_of(users)
-    with Sandbox(_answer, limits=RateLimits(tokens_per_minute=limit)) as sandbox:
+    processes = _PROCESSES if name == "pacing in 4 processes" else 1
+    with (
+        Sandbox(_answer, limits=RateLimits(tokens_per_minute=limit)) as sandbox,
+        tempfile.TemporaryDirectory(prefix="burst") as directory,
+        ProcessPoolExecutor(processes, get_context("spawn")) as pool,
+    ):
+        ledger = f"sqlite:///{Path(directory) / 'guard.db'}" if processes > 1 else None
+        list(pool.map(_warm_up, range(processes)))
         began = time.time()
-        if name != "pacing in 4 processes":
-            told = ask_all(name, sandbox.base_url, sandbox.api_key, None, questions)
-        else:
-            with (
-                tempfile.TemporaryDirectory(prefix="burst") as directory,
-                ProcessPoolExecutor(_PROCESSES, get_context("spawn")) as pool,
-            ):
-                url = f"sqlite:///{Path(directory) / 'guard.db'}"
-                list(pool.map(_warm_up, range(_PROCESSES)))
-                began = time.time()
-                parts = [
-                    pool.submit(ask_all, name, sandbox.base_url, sandbox.api_key, url, questions[number::_PROCESSES])
-                    for number in range(_PROCESSES)
-                ]
-                told = [one for part in parts for one in part.result()]
+        parts = [
+            pool.submit(ask_all, name, sandbox.base_url, sandbox.api_key, ledger, questions[number::processes])
+            for number in range(processes)
+        ]
+        told = [one for part in parts for one in part.result()]
         counted = sum(one.tokens for one in sandbox.rate_limits.admitted)
         return _figures(told, began, counted / limit * 60.0, sandbox)
 
