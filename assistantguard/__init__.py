@@ -18,7 +18,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.async_guard import AsyncAssistantGuard
 from assistantguard.errors import (
     AssistantGuardError,
     BudgetBusy,
@@ -88,6 +87,7 @@ from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
 if TYPE_CHECKING:
+    from assistantguard.async_guard import AsyncAssistantGuard
     from assistantguard.batches import (
         BatchProgress,
         BatchResult,
@@ -216,6 +216,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "AsyncAssistantGuard": "async_guard",
     "AsyncUserThreads": "threads",
     "BatchProgress": "batches",
     "BatchResult": "batches",
