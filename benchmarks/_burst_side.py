@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import httpx2
 import openai
 
 from assistantguard import Assistant, AsyncAssistantGuard, Pacing, Policy, TransientRetry
@@ -53,10 +52,7 @@ def ask_all(name: Side, base_url: str, key: str, ledger: str | None, questions: 
 
 
 async def _ask_all(name: Side, base_url: str, key: str, ledger: str | None, questions: list[Question]) -> list[Told]:
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    async with openai.AsyncOpenAI(
-        base_url=base_url, api_key=key, http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=RUN_TIMEOUT)
-    ) as client:
+    async with openai.AsyncOpenAI(base_url=base_url, api_key=key, timeout=RUN_TIMEOUT) as client:
         if name == "sdk":
             ask = _raw(client)
         else:
