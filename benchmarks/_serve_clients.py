@@ -31,6 +31,8 @@ _ROOM_AFTER = 1.0
 _TURNS_ON_A_THREAD = 3
 _SLOW_BUFFER = 2048
 """Bytes."""
+_DRIP_EACH = 0.7
+"""Seconds; not a server's limit in whole seconds, since what is sent just as it closes makes its answer get lost."""
 _BYTE_EACH = 0.05
 """Seconds."""
 _SLOW_FOR = (2.0, 8.0)
@@ -194,7 +196,7 @@ class _Client:
                 patience = time.monotonic() + PATIENCE
                 while drips and time.monotonic() < patience:
                     try:
-                        line.came += await line.more(patience=1.0)
+                        line.came += await line.more(patience=_DRIP_EACH)
                         break
                     except TimeoutError:
                         await line.send(b"x")
