@@ -131,6 +131,14 @@ class Pacing(Policy):
         pace = Pace(lane, account, requests, tokens, self.max_wait, self.max_queue, priority, self.burst)
         return Limit("requests are paced", paces=(pace,))
 
+    def most_queued(self, model: str) -> int | None:
+        """How many input tokens the Batch API may have queued for a model; None where no tier says."""
+        if self.tier is None:
+            return None
+        from assistantguard.policies.tiers import published_queue
+
+        return published_queue(self.tier, model)
+
     def _limits(self, model: str) -> tuple[int | None, int | None]:
         if self.tier is None:
             return self.requests, self.tokens
