@@ -15,6 +15,7 @@ from assistantguard.batches.problems import JobProblem, MalformedJobs
 from assistantguard.dropin.bodies import user_of
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import ConfigurationError
+from assistantguard.model_limits import takes_effort
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS, Assistant
 from assistantguard.models.names import check_name
 from assistantguard.models.values import Value
@@ -22,7 +23,7 @@ from assistantguard.models.values import Value
 if TYPE_CHECKING:
     from assistantguard.policies import PolicySet
 
-__all__ = ["ENDPOINT", "LONGEST_LINE", "Job", "Planned", "digest_of", "planned", "request_line"]
+__all__ = ["ENDPOINT", "LONGEST_LINE", "Job", "Planned", "digest_of", "planned", "request_body", "request_line"]
 
 ENDPOINT = "/v1/responses"
 LONGEST_LINE = 200_000_000 - 1_000
@@ -79,6 +80,11 @@ class Planned:
     tenant: str | None
     body: dict[str, Any]
     """The request, not bounded yet."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the application says itself which model answers, or gives a whole request."""
+        return self.job.model is not None or self.job.body is not None
 
 
 def _read(path: Path, problems: list[JobProblem]) -> list[tuple[int, Job]]:
@@ -212,7 +218,7 @@ def _planned(
         raise ConfigurationError(f"it is {_shown(job)}: give a Job(…), or text")
     if job.id is not None and (not isinstance(job.id, str) or not job.id.strip() or len(job.id) > _LONGEST_ID):
         raise ConfigurationError(f"id is {_shown(job.id)}: give a text of 1 to {_LONGEST_ID} characters, or none")
-    body = _own_body(job, assistant) if job.body is not None else _body(job, assistant, tools)
+    body = _own_body(job, assistant) if job.body is not None else request_body(job, assistant, tools)
     user = user_of(body, lambda _metadata: None) if job.body is not None and job.user is None else job.user
     for kind, name in (("user", user), ("tenant", job.tenant)):
         if name is not None:
@@ -223,7 +229,25 @@ def _planned(
     return Planned(position, job.id or f"job-{line}", job, body["model"], user, job.tenant, body)
 
 
-def _body(job: Job, assistant: Assistant, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def request_body(
+    job: Job,
+    assistant: Assistant,
+    tools: Sequence[Mapping[str, Any]],
+    model: str | None = None,
+    effort: str | None = None,
+) -> dict[str, Any]:
+    """The request that a job becomes.
+
+    Args:
+        job: Without a body of its own.
+        assistant: As for `planned`.
+        tools: As for `planned`.
+        model: In place of the job's and the assistant's.
+        effort: The reasoning effort in place of the assistant's.
+
+    Raises:
+        ConfigurationError: It cannot be sent as it is.
+    """
     items = job.input
     if isinstance(items, str):
         if not items.strip():
@@ -242,8 +266,11 @@ def _body(job: Job, assistant: Assistant, tools: Sequence[Mapping[str, Any]]) ->
             f"max_output_tokens is {_shown(most)}, the API's minimum is {MIN_OUTPUT_TOKENS}: raise it, or leave it out"
         )
     _check_metadata(job.metadata)
+    model = model or job.model or assistant.model
+    if effort is None and (model == assistant.model or takes_effort(model)):
+        effort = assistant.reasoning_effort
     request = ModelRequest(
-        job.model or assistant.model,
+        model,
         assistant,
         assistant.instructions if job.instructions is None else job.instructions,
         list(given),
@@ -251,6 +278,7 @@ def _body(job: Job, assistant: Assistant, tools: Sequence[Mapping[str, Any]]) ->
         tool_choice=assistant.tool_choice,
         max_output_tokens=most,
         metadata={**assistant.metadata, **job.metadata},
+        reasoning_effort=effort,
     )
     body = create_params(request)
     body.update(body.pop("extra_body", {}))

@@ -99,7 +99,7 @@ async def run_batch(
         state = await driver.blocking(lambda: _opened(store, checked, options, driver.now()), at_once=store.in_process)
         finished = False
         try:
-            desk = Desk(session, driver, port, state, options.through)
+            desk = Desk(session, driver, port, state, options.through, core.cached)
             desk.check(checked)
             journey = Journey(
                 desk,
@@ -119,6 +119,25 @@ async def run_batch(
             await driver.protect(_leave(driver, state, finished=finished))
 
 
+async def _find_cached(journey: Journey) -> None:
+    """Find the texts of jobs that were answered out of the cache by an earlier call.
+
+    Where the cache has one no more, the job waits to be asked, unless the whole batch was finished.
+    """
+    gone = []
+    for job in journey.jobs:
+        record = journey.record(job)
+        if record.cached and job.position not in journey.texts:
+            text = await journey.desk.cached_text(job, record)
+            if text is not None:
+                journey.texts[job.position] = text
+            elif not journey.state.was_finished:
+                record.stage, record.attempt, record.cached = "waiting", record.attempt + 1, False
+                gone.append(record)
+    if gone:
+        await journey.desk.save(*gone)
+
+
 async def _leave(driver: Driver, state: BatchState, *, finished: bool) -> None:
     await driver.blocking(lambda: state.leave(finished=finished), at_once=state.in_process)
 
@@ -129,6 +148,10 @@ async def _done(journey: Journey, *, retry: bool) -> BatchResult:
         await _begin_anew(journey)
     await desk.hold_again(journey.jobs)
     way = Parts(journey) if journey.through == "batch" else Windows(journey)
+    await _find_cached(journey)
+    for job, record in journey.unfinished():
+        if record.stage != "waiting":
+            desk.lead(job, record)
     news = bool(journey.unfinished()) or any(part.stage != "settled" for part in state.parts.values())
     if news:
         await way.run()
@@ -170,6 +193,7 @@ async def _begin_anew(journey: Journey) -> None:
         if record.stage in FINISHED and record.error is not None and record.error.retryable:
             record.stage, record.attempt = "waiting", record.attempt + 1
             record.part_id = record.hold_id = record.response_id = record.error = None
+            record.model = record.reasoning_effort = None
             again.append(record)
     if again:
         await journey.desk.save(*again)
@@ -189,7 +213,9 @@ def _result(journey: Journey) -> BatchResult:
                 record.cost,
                 record.error,
                 record.response_id,
-                _standard_cost(journey, job.model, record),
+                _standard_cost(journey, record.model or job.model, record),
+                record.cached,
+                record.model or job.model,
             )
         )
     return BatchResult(journey.state.id, tuple(results), tuple(job.job for job in journey.jobs))
