@@ -90,6 +90,12 @@ async def run_batch(
         raise ConfigurationError(
             "the guard has an assistant_id, and that protocol has no batches: use a guard with an Assistant(…)"
         )
+    stopping = session.policies.who_asks("on_progress")
+    if stopping:
+        raise ConfigurationError(
+            f"the policy {stopping[0]} looks at answers while they arrive (on_progress), and a batch tells them when"
+            " they are done: bound them with max_output_tokens, and use a guard without that policy"
+        )
     checked = await driver.blocking(
         lambda: planned(jobs, session.assistant, session.tools, session.policies), at_once=False
     )

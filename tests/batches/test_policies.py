@@ -6,16 +6,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from assistantguard import (
     Assistant,
     BatchUnfinished,
     Budget,
+    ConfigurationError,
     Downgrade,
     Fallback,
     Job,
     ModelRouting,
     Pacing,
+    Policy,
     ReplyCache,
     Route,
     ShortMessages,
@@ -24,7 +27,7 @@ from assistantguard import (
 )
 from assistantguard.batches import BatchResult
 from assistantguard.events import PolicyObserved
-from assistantguard.policies import View, tiers
+from assistantguard.policies import Stop, View, tiers
 from assistantguard.prices import PriceBook
 from assistantguard.reply_events import ReplyCached, ReplyStored
 from assistantguard.sandbox import BatchProcessing
@@ -100,7 +103,7 @@ def test_a_rule_that_cannot_work_refuses_the_job_with_its_reason(world: World) -
 def test_a_model_that_fails_while_jobs_are_sent_is_left_for_the_fallback() -> None:
     api = Api()
     api.refuse = lambda body: error_answer(503, "busy") if body["model"] == "gpt-4.1-mini" else None
-    policies = [TransientRetry(4, wait=lambda _state: 0.0), ModelRouting([Fallback("gpt-4.1", after=2)])]
+    policies = [TransientRetry(4, wait=wait_none()), ModelRouting([Fallback("gpt-4.1", after=2)])]
     bot = api.guard(policies)
     result = bot.batch(["one", "two"], through="2h", poll=0.001)
     assert [each.model for each in result.results] == ["gpt-4.1"] * 2
@@ -115,6 +118,18 @@ def test_the_assistants_effort_and_that_of_a_route_are_asked_for() -> None:
     bot = api.guard([routing], Assistant("gpt-5", reasoning_effort="low"))
     bot.batch(["Hi", LONG], poll=0.001)
     assert {body["model"]: body["reasoning"]["effort"] for body in api.bodies} == {"gpt-5": "low", "gpt-5-mini": "high"}
+
+
+def test_a_policy_that_stops_answers_is_refused_since_none_arrives_early(world: World) -> None:
+    class NoShouting(Policy):
+        def on_progress(self, view: View) -> Stop | None:
+            return Stop("it shouts")
+
+    sandbox = world.sandbox()
+    with pytest.raises(ConfigurationError, match="NoShouting looks at answers while they arrive"):
+        batch(world, world.bot(sandbox, [NoShouting()]), ["Hi"])
+    assert not sandbox.requests
+    assert batch(world, world.bot(sandbox, [observe(NoShouting())]), ["Hi"]).counts == {"completed": 1}
 
 
 def users(*names: str) -> list[Job]:
@@ -134,7 +149,7 @@ def test_what_a_chat_was_answered_a_job_is_answered_at_no_cost(world: World, thr
     ]
     assert sandbox.billing.requests == 2
     (saved,) = [entry for entry in bot.ledger.entries() if entry.purpose == "reply_cache"]
-    assert (saved.cost, saved.saved_tokens, saved.user) == (0, said.usage.total_tokens, "anna")
+    assert (saved.cost, saved.saved_tokens, saved.user) == (Decimal(0), said.usage.total_tokens, "anna")
     assert len(bot.all(ReplyCached)) == 1
 
 
@@ -244,7 +259,7 @@ def test_a_window_that_the_server_refuses_for_its_rate_is_sent_again_and_slows_t
     api = Api()
     refusals = [error_answer(429, "slow down", "rate_limit_exceeded")]
     api.refuse = lambda _body: refusals.pop() if refusals else None
-    bot = api.guard([Pacing(1_000, burst=1.0), TransientRetry(3, wait=lambda _state: 0.0)])
+    bot = api.guard([Pacing(1_000, burst=1.0), TransientRetry(3, wait=wait_none())])
     result = bot.batch(["one", "two"], through="2h", poll=0.001)
     assert result.counts == {"completed": 2}
     assert set(api.done.values()) == {1}
