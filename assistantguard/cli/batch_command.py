@@ -194,7 +194,7 @@ def _client(*, played: bool) -> Iterator[openai.OpenAI]:
     from assistantguard.sandbox import BatchProcessing, Sandbox
 
     say("a sandbox answers: nothing is sent to OpenAI, nothing is billed, the costs are what they would be")
-    windows = dict.fromkeys(("2h", "8h"), _PLAYED_SECONDS)
+    windows: dict[str, float] = {"2h": _PLAYED_SECONDS, "8h": _PLAYED_SECONDS}
     with (
         Sandbox(batches=BatchProcessing(seconds=_PLAYED_SECONDS), window_seconds=windows) as sandbox,
         sandbox.client() as client,
