@@ -69,6 +69,8 @@ class BatchOptions:
             raise ConfigurationError(f"on_progress is {self.on_progress!r}: give a plain function of the progress")
         if self.retry and self.cancel:
             raise ConfigurationError("both retry and cancel are given: give one of them")
+        if self.state is not None and not isinstance(self.state, (str, os.PathLike)):
+            raise ConfigurationError(f"state is {self.state!r}: give the path of a file, or None")
         if self.state is not None and getattr(ledger, "database", None) is not None:
             raise ConfigurationError(
                 f"state is {os.fspath(self.state)!r}, and the guard has a database, where batches are kept: leave state"

@@ -246,7 +246,7 @@ def _model_in(file: Path) -> str:
         for place, raw in enumerate(lines, start=1):
             try:
                 line = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # it is named with all other bad lines
             body = line.get("body", line) if isinstance(line, dict) else None
             named = body.get("model") if isinstance(body, dict) else None
@@ -257,7 +257,7 @@ def _model_in(file: Path) -> str:
 
 
 def _write(result: BatchResult, output: Path | None) -> None:
-    lines = (json.dumps(_document(each), ensure_ascii=False) + "\n" for each in result.results)
+    lines = (_line(_document(each)) for each in result.results)
     if output is None:
         sys.stdout.writelines(lines)
         return
@@ -265,6 +265,11 @@ def _write(result: BatchResult, output: Path | None) -> None:
     with part.open("w", encoding="utf-8") as file:
         file.writelines(lines)
     part.replace(output)
+
+
+def _line(document: dict[str, Any]) -> str:
+    """A document as a line; half characters, which models may write, are no text."""
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
 
 
 def _document(result: JobResult) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Pacing(Policy):
     ) -> None:
         self.requests = at_least("Pacing requests_per_minute", requests_per_minute, 1)
         self.tokens = at_least("Pacing tokens_per_minute", tokens_per_minute, 1)
-        self.max_wait = at_least("Pacing max_wait", None if max_wait is None else float(max_wait), 0.0)
+        self.max_wait = at_least("Pacing max_wait", max_wait, 0.0)
         self.max_queue = at_least("Pacing max_queue", max_queue, 0)
         if isinstance(burst, bool) or not isinstance(burst, (int, float)) or not 0 < burst <= 1:
             raise ConfigurationError(
