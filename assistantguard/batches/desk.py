@@ -250,6 +250,10 @@ class Desk:
         record.part_id = part_id
         return True
 
+    def waits(self, job: Planned) -> bool:
+        """Whether a job waits for another one that asks the same and is under way."""
+        return self.replies is not None and self.replies.waits(job.position)
+
     def lead(self, job: Planned, record: JobRecord) -> None:
         """Note that a job was sent by an earlier call."""
         if self.replies is not None:

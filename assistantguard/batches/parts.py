@@ -86,12 +86,12 @@ class Parts:
     async def read_texts(self) -> None:
         """Read again what completed jobs said that were settled before."""
         journey = self._journey
+        wanted: dict[str | None, set[int]] = {}
+        for record in self._state.jobs:
+            if record.stage == "completed" and not record.cached and record.position not in journey.texts:
+                wanted.setdefault(record.part_id, set()).add(record.position)
         for part in self._state.parts.values():
-            missing = {
-                record.position
-                for _, record in self._members(part)
-                if record.stage == "completed" and not record.cached and record.position not in journey.texts
-            }
+            missing = wanted.get(part.id)
             if not missing or part.output_file_id is None:
                 continue
             try:
@@ -119,16 +119,23 @@ class Parts:
         """Admit the jobs that are in no file yet, and hand them over, file by file, as far as there is room."""
         desk = self._desk
         filling: dict[str, _Filling] = {}
+        full: set[str] = set()
         for number, (job, record) in enumerate(sorted(self._loose(), key=_admitted_first)):
             if number % 100 == 99:
                 self._tell("admitting")
+            if desk.waits(job):
+                continue
             if record.stage == "waiting" and job.position not in self._routed:
                 if not await desk.route(job, record):
                     continue
                 self._routed.add(job.position)
             model = desk.model(job, record)
+            if model in full:
+                continue
             tokens = await self._room(job, record, model, filling.get(model))
             if tokens is None:
+                if record.stage == "waiting":
+                    full.add(model)
                 continue
             size = len(request_line(_custom_id(record), desk.request(job, record))) + _ROOM
             file = filling.get(model)

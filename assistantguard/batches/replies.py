@@ -58,6 +58,8 @@ class JobReplies:
         """Questions whose answer others of the batch wait for."""
         self._over: set[str] = set()
         """Questions that were answered, or not: nobody waits for them again."""
+        self._waiting: dict[int, str] = {}
+        """Questions of jobs that wait, by their positions."""
         self._out_until = 0.0
 
     async def answer(
@@ -86,7 +88,14 @@ class JobReplies:
             await self._booking.book(thread, run, reply)
             self._tell(thread, run, reply, how)
             return "answered", reply.text
-        return ("waits" if asked.key in self._under_way else "asks"), ""
+        if asked.key not in self._under_way:
+            return "asks", ""
+        self._waiting[job.position] = asked.key
+        return "waits", ""
+
+    def waits(self, position: int) -> bool:
+        """Whether a job waits for another one that is not done yet."""
+        return self._waiting.get(position) in self._under_way
 
     def leads(self, job: Planned, thread: ThreadState, run: RunState) -> None:
         """A job is sent: others that ask the same may wait for its answer."""

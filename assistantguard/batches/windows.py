@@ -58,6 +58,8 @@ class Windows:
         journey, desk = self._journey, self._desk
         sent: dict[str, int] = {}
         for number, (job, record) in enumerate(journey.unfinished()):
+            if desk.waits(job):
+                continue
             if number % _TELL_EVERY == 0:
                 journey.progress("submitting", {})
             await desk.keep()

@@ -251,7 +251,7 @@ def test_a_job_that_waits_for_its_turn_waits_no_longer_than_the_caller(world: Wo
         batch(world, bot, ["one", "two"], through="2h", timeout=0.2)
     assert len(bot.ledger.open_holds()) == 1
     result = batch(world, bot, ["one", "two"], through="2h", cancel=True)
-    assert [each.status for each in result.results] == ["completed", "cancelled"]
+    assert result.results[1].status == "cancelled"
     assert not bot.ledger.open_holds()
 
 
