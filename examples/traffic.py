@@ -1,8 +1,8 @@
 """Many at once: requests at the speed of the limit, easy questions on a cheaper model, repeated ones for nothing.
 
-Run it: ``python examples/traffic.py`` (with OPENAI_API_KEY it talks to OpenAI, without it to the sandbox, which enforces
-a rate limit as OpenAI does). First twelve users ask at the same time; then what can wait is done as a batch, at half
-price.
+Run it: ``python examples/traffic.py`` (with OPENAI_API_KEY it talks to OpenAI, without it to the sandbox, which
+enforces a rate limit as OpenAI does). First twelve users ask at the same time; then what can wait is done as a batch,
+at half price.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUESTIONS = (
 )
 
 
-def main(client: OpenAI) -> None:
+def main(client: OpenAI, poll: float | None = None) -> None:
     policies = [
         Pacing(REQUESTS_PER_MINUTE, max_wait=30),
         ModelRouting([ShortMessages(SMALL, max_tokens=12)]),
@@ -50,20 +50,18 @@ def main(client: OpenAI) -> None:
         print("paid for:", ", ".join(f"{count} on {model}" for model, count in sorted(paid.items())))
 
         jobs = [Job(f"Write a line about order {number}.", user="shop") for number in range(4)]
-        result = bot.batch(
-            [*jobs, Job(QUESTIONS[0], user="shop")], poll=0.1 if "OPENAI_API_KEY" not in os.environ else None
-        )
-        print(
-            f"batch: {result.counts['completed']} completed, {sum(each.cached for each in result.results)} out of the cache"
-        )
+        result = bot.batch([*jobs, Job(QUESTIONS[0], user="shop")], poll=poll)
+        known = sum(each.cached for each in result.results)
+        print(f"batch: {result.counts['completed']} completed, {known} out of the cache")
         assert result.cost is not None
         assert result.saved is not None
         print(f"it cost {result.cost / (result.cost + result.saved):.0%} of the standard price")
 
 
 if __name__ == "__main__":
-    if "OPENAI_API_KEY" in os.environ:
+    if os.environ.get("OPENAI_API_KEY"):
         main(OpenAI())
     else:
-        with Sandbox(limits=RateLimits(requests_per_minute=REQUESTS_PER_MINUTE)) as sandbox, sandbox.client() as client:
-            main(client)
+        limits = RateLimits(requests_per_minute=REQUESTS_PER_MINUTE)
+        with Sandbox(limits=limits) as sandbox, sandbox.client() as client:
+            main(client, poll=0.1)
