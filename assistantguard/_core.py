@@ -212,6 +212,11 @@ class GuardCore:
         """Whether the assistant is the server's own, of the Assistants protocol."""
         return self._assistant_id is not None
 
+    @property
+    def cached(self) -> Cached | None:
+        """The cache of replies, where a policy wants one."""
+        return self._cached
+
     def book(self, engine: Engine, new_turns: Callable[[], Turns]) -> ThreadBook:
         """The threads of this guard, with locks of its colour."""
         from assistantguard._thread_book import ThreadBook

@@ -360,6 +360,23 @@ class AssistantGuard:
         fit is refused, and the others go on. A call that was interrupted is taken up by the same call with the same
         jobs, where the guard has a database or a `state`: no job is lost, and none is done twice. Content is not kept.
 
+        A job is a turn of its own, without a conversation or tools that run here, and the guard's policies apply to it
+        so far as that goes: they are asked ``before_turn``, ``route``, ``before_request`` and ``on_failure``.
+
+        - `ModelRouting` chooses the model of jobs that name none themselves, when each is admitted; files have one
+          model each. The price is that of `through`, whatever service tier a rule or the assistant names. A job that
+          failed is routed anew with `retry`; `Fallback` moves it to another model only while it is being sent, which is
+          in completion windows.
+        - `ReplyCache` answers jobs at no cost, and keeps what they were answered; chats and jobs share replies. Of jobs
+          of this batch that ask the same, one is sent, and the others get its reply; what is being answered elsewhere
+          is not waited for. Without a user, jobs share replies within their batch; jobs of several items share none.
+        - Jobs with a `body` go as they are: neither routed, nor answered out of the cache.
+        - `Pacing` holds the requests of completion windows to their rates; a job that cannot be sent in time is
+          refused. The Batch API has no rates. It has a limit to the input tokens that wait in its queue, by model:
+          with a `Pacing` that names a tier, no more is handed over, and with any, what finds the queue full is tried
+          again later; ``max_wait`` and ``max_queue`` do not apply to that.
+        - A policy that stops answers while they arrive (``on_progress``) is refused, since nothing arrives early.
+
         Args:
             jobs: Texts, `Job`s, or the Path of a file with one job a line, as JSON or as a batch line of OpenAI's.
             through: The Batch API (half price, done within a day), or background responses with a completion window of
@@ -379,7 +396,7 @@ class AssistantGuard:
         Raises:
             MalformedJobs: Some jobs cannot be done as they are; nothing was sent.
             BatchUnfinished: The time is up, another process works on it, or the server cannot be reached.
-            ConfigurationError: Another value cannot work.
+            ConfigurationError: Another value cannot work, or a policy cannot.
         """
         from assistantguard.batches.run import BatchOptions, run_batch
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -128,7 +129,10 @@ def test_a_file_that_is_not_there_is_named(sandbox: Sandbox, tmp_path: Path) -> 
 def test_a_missing_key_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     done = command(file, "--model", "gpt-6-luna")
-    assert (done.exit_code, done.stderr.strip()) == (2, "assistantguard: there is no key: set OPENAI_API_KEY")
+    assert (done.exit_code, done.stderr.strip()) == (
+        2,
+        "assistantguard: there is no key: set OPENAI_API_KEY, or try it with --sandbox",
+    )
 
 
 def test_what_could_pass_the_sum_is_refused(file: Path, sandbox: Sandbox) -> None:
@@ -138,6 +142,60 @@ def test_what_could_pass_the_sum_is_refused(file: Path, sandbox: Sandbox) -> Non
     assert not sandbox.billing.requests
 
 
+@pytest.mark.parametrize("through", ["batch", "8h"])
+def test_a_sandbox_needs_neither_key_nor_file_and_keeps_nothing(
+    file: Path, monkeypatch: pytest.MonkeyPatch, through: str
+) -> None:
+    monkeypatch.setenv("ASSISTANTGUARD_LEDGER", "sqlite:////nowhere/at/all.db")
+    done = command(file, "--model", "gpt-6-luna", "--through", through, "--sandbox")
+    assert done.exit_code == 0
+    assert [row["text"] for row in rows(done.stdout)] == SAID
+    assert done.stderr.startswith("a sandbox answers: nothing is sent to OpenAI, nothing is billed")
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("option", [["--retry"], ["--cancel"], ["--state", "x"], ["--ledger", "sqlite:///x.db"]])
+def test_a_sandbox_knows_no_other_batch(file: Path, option: list[str]) -> None:
+    done = command(file, "--model", "gpt-6-luna", "--sandbox", *option)
+    assert done.exit_code == 2
+    assert f"both --sandbox and {option[0]} are given" in done.stderr
+
+
+@contextlib.contextmanager
+def running(sandbox: Sandbox, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own, from when the server has its batch."""
+    line = [sys.executable, "-m", "assistantguard.cli", "batch", *arguments, "--poll", "0.05"]
+    with (
+        sandbox.client() as client,
+        subprocess.Popen(line, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as process,
+    ):
+        try:
+            wait_until(lambda: len(client.batches.list().data) == 1)
+            yield process
+        finally:
+            process.kill()
+            process.wait(LONG)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize("sandbox", [BatchProcessing(seconds=90)], indirect=True)
+def test_ctrl_c_leaves_the_batch_running_and_says_how_to_go_on(file: Path, sandbox: Sandbox) -> None:
+    arguments = [str(file), "--model", "gpt-6-luna"]
+    with running(sandbox, *arguments) as process:
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=LONG)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert told.splitlines()[-1] == (
+        f"assistantguard: interrupted: what was sent goes on at the server, and {file}.state knows it; the same command"
+        " takes it up, with --cancel it ends it"
+    )
+    sandbox.advance(100)
+    done = command(file, *arguments[1:])
+    assert [row["text"] for row in rows(done.stdout)] == SAID
+    assert sandbox.billing.requests == 3
+
+
 @pytest.mark.parametrize("sandbox", [BatchProcessing(seconds=90)], indirect=True)
 @pytest.mark.parametrize("books", ["state", "ledger"])
 def test_a_batch_whose_process_was_killed_is_taken_up_by_the_same_command(
@@ -145,17 +203,12 @@ def test_a_batch_whose_process_was_killed_is_taken_up_by_the_same_command(
 ) -> None:
     kept = tmp_path / "kept"
     options = ["--state", str(kept)] if books == "state" else ["--ledger", f"sqlite:///{kept}"]
-    line = [sys.executable, "-m", "assistantguard.cli", "batch", str(file), "--model", "gpt-6-luna", *options]
+    with running(sandbox, str(file), "--model", "gpt-6-luna", *options):
+        pass
+    sandbox.advance(100)
+    done = command(file, "--model", "gpt-6-luna", *options)
+    assert [row["text"] for row in rows(done.stdout)] == SAID
     with sandbox.client() as client:
-        process = subprocess.Popen([*line, "--poll", "0.05"], env=dict(os.environ), stderr=subprocess.DEVNULL)
-        try:
-            wait_until(lambda: len(client.batches.list().data) == 1)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait(LONG)
-        sandbox.advance(100)
-        done = command(file, "--model", "gpt-6-luna", *options)
-        assert [row["text"] for row in rows(done.stdout)] == SAID
         assert len(client.batches.list().data) == 1
     assert sandbox.billing.requests == 3
     ledger = open_ledger(f"sqlite:///{kept}")

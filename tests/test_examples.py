@@ -77,6 +77,15 @@ def test_the_budgets_refuse_the_fourth_message_and_warn_before_it() -> None:
     ]
 
 
+def test_of_many_at_once_the_repeated_are_free_the_easy_are_cheap_and_what_can_wait_costs_half() -> None:
+    assert run("examples/traffic.py").splitlines() == [
+        "12 users at once: 10 answers were known by then",
+        "paid for: 1 on gpt-6-luna, 1 on gpt-6-sol",
+        "batch: 5 completed, 1 out of the cache",
+        "it cost 50% of the standard price",
+    ]
+
+
 def test_the_application_of_old_runs_with_the_one_line() -> None:
     lines = [line for line in run("examples/legacy_app.py").splitlines() if not line.startswith("run.cancelled ")]
     assert lines == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from assistantguard.batches.problems import JobProblem, MalformedJobs
 from assistantguard.dropin.bodies import user_of
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import ConfigurationError
+from assistantguard.model_limits import takes_effort
 from assistantguard.models.assistant import MIN_OUTPUT_TOKENS, Assistant
 from assistantguard.models.names import check_name
 from assistantguard.models.values import Value
@@ -22,7 +24,7 @@ from assistantguard.models.values import Value
 if TYPE_CHECKING:
     from assistantguard.policies import PolicySet
 
-__all__ = ["ENDPOINT", "LONGEST_LINE", "Job", "Planned", "digest_of", "planned", "request_line"]
+__all__ = ["ENDPOINT", "LONGEST_LINE", "Job", "Planned", "digest_of", "planned", "request_body", "request_line"]
 
 ENDPOINT = "/v1/responses"
 LONGEST_LINE = 200_000_000 - 1_000
@@ -30,9 +32,10 @@ LONGEST_LINE = 200_000_000 - 1_000
 _LONGEST_ID = 512
 _MOST_METADATA = 16
 _OPENAI_KEYS = {"custom_id", "method", "url", "body"}
-_STANDARD = {None, "auto", "default"}
+_STANDARD = (None, "auto", "default")
 _NOT_SINGLE = ("conversation", "previous_response_id")
 _NOT_BATCHED = ("stream", "background")
+_LOCAL_TOOLS = ("function", "custom")
 _SHOWN = 40
 
 
@@ -80,18 +83,28 @@ class Planned:
     body: dict[str, Any]
     """The request, not bounded yet."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the application says itself which model answers, or gives a whole request."""
+        return self.job.model is not None or self.job.body is not None
+
 
 def _read(path: Path, problems: list[JobProblem]) -> list[tuple[int, Job]]:
     """The jobs of a file, one JSON object a line, with their lines; empty lines are passed over."""
     jobs: list[tuple[int, Job]] = []
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 - the same line
             if not raw.strip():
                 continue
             try:
-                jobs.append((number, _job_of(json.loads(raw))))
+                jobs.append((number, _job_of(json.loads(raw.decode()))))
             except ConfigurationError as error:
                 problems.append(JobProblem(number, str(error)))
+            except UnicodeDecodeError as error:
+                what = f"its byte {error.start + 1} (0x{raw[error.start]:02x}) is not UTF-8: save the file as UTF-8"
+                problems.append(JobProblem(number, what))
             except (ValueError, RecursionError) as error:
                 shown = raw[:_SHOWN].decode("utf-8", "replace").rstrip()
                 problems.append(JobProblem(number, f"{shown!r} is no JSON ({error}): write one JSON object a line"))
@@ -150,7 +163,10 @@ def planned(
     problems: list[JobProblem] = []
     given = _read(Path(jobs), problems) if isinstance(jobs, os.PathLike) else _listed(jobs)
     if not given and not problems:
-        raise ConfigurationError("there are no jobs: give at least one, batch([Job('…'), …])")
+        where, how = "", "batch([Job('…'), …])"
+        if isinstance(jobs, os.PathLike):
+            where, how = f" in {os.fspath(jobs)}", 'a line {"id": "…", "input": "…"}'
+        raise ConfigurationError(f"there are no jobs{where}: give at least one, {how}")
     checked: list[Planned] = []
     seen: dict[str, int] = {}
     for line, job in given:
@@ -185,7 +201,7 @@ def digest_of(jobs: Sequence[Planned], through: str) -> str:
 def request_line(custom_id: str, body: Mapping[str, Any]) -> bytes:
     """A line of a batch's file."""
     line = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": body}
-    return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
 def _listed(jobs: Any) -> list[tuple[int, Any]]:
@@ -212,18 +228,41 @@ def _planned(
         raise ConfigurationError(f"it is {_shown(job)}: give a Job(…), or text")
     if job.id is not None and (not isinstance(job.id, str) or not job.id.strip() or len(job.id) > _LONGEST_ID):
         raise ConfigurationError(f"id is {_shown(job.id)}: give a text of 1 to {_LONGEST_ID} characters, or none")
-    body = _own_body(job, assistant) if job.body is not None else _body(job, assistant, tools)
+    body = _own_body(job, assistant) if job.body is not None else request_body(job, assistant, tools)
     user = user_of(body, lambda _metadata: None) if job.body is not None and job.user is None else job.user
     for kind, name in (("user", user), ("tenant", job.tenant)):
         if name is not None:
             check_name(kind, name)
     _check_payers(policies, user, job.tenant)
-    if len(request_line("", body)) > LONGEST_LINE:
+    try:
+        size = len(request_line(job.id or "", body))
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(error.object[error.start]):04X}"
+        raise ConfigurationError(f"it has half of a character ({half}, a lone surrogate): take it out") from error
+    if size > LONGEST_LINE:
         raise ConfigurationError(f"it has more than {LONGEST_LINE:,} bytes, the most that a file may have: shorten it")
     return Planned(position, job.id or f"job-{line}", job, body["model"], user, job.tenant, body)
 
 
-def _body(job: Job, assistant: Assistant, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def request_body(
+    job: Job,
+    assistant: Assistant,
+    tools: Sequence[Mapping[str, Any]],
+    model: str | None = None,
+    effort: str | None = None,
+) -> dict[str, Any]:
+    """The request that a job becomes.
+
+    Args:
+        job: Without a body of its own.
+        assistant: As for `planned`.
+        tools: As for `planned`.
+        model: In place of the job's and the assistant's.
+        effort: The reasoning effort in place of the assistant's.
+
+    Raises:
+        ConfigurationError: It cannot be sent as it is.
+    """
     items = job.input
     if isinstance(items, str):
         if not items.strip():
@@ -242,8 +281,11 @@ def _body(job: Job, assistant: Assistant, tools: Sequence[Mapping[str, Any]]) ->
             f"max_output_tokens is {_shown(most)}, the API's minimum is {MIN_OUTPUT_TOKENS}: raise it, or leave it out"
         )
     _check_metadata(job.metadata)
+    model = model or job.model or assistant.model
+    if effort is None and (model == assistant.model or takes_effort(model)):
+        effort = assistant.reasoning_effort
     request = ModelRequest(
-        job.model or assistant.model,
+        model,
         assistant,
         assistant.instructions if job.instructions is None else job.instructions,
         list(given),
@@ -251,6 +293,7 @@ def _body(job: Job, assistant: Assistant, tools: Sequence[Mapping[str, Any]]) ->
         tool_choice=assistant.tool_choice,
         max_output_tokens=most,
         metadata={**assistant.metadata, **job.metadata},
+        reasoning_effort=effort,
     )
     body = create_params(request)
     body.update(body.pop("extra_body", {}))
@@ -261,10 +304,13 @@ def _body(job: Job, assistant: Assistant, tools: Sequence[Mapping[str, Any]]) ->
 def _own_body(job: Job, assistant: Assistant) -> dict[str, Any]:
     body = dict(job.body or {})
     for name in ("input", "model", "instructions", "max_output_tokens"):
-        if getattr(job, name) not in {None, ""}:
+        if getattr(job, name) not in (None, ""):
             raise ConfigurationError(f"both body and {name} are given: say it in the body")
     if not body.get("input") and not body.get("prompt"):
         raise ConfigurationError("the body has no input: say what is asked")
+    if body.get("input") is not None and not isinstance(body["input"], (str, list, tuple)):
+        raise ConfigurationError(f"the body's input is {_shown(body['input'])}: give text, or a list of input items")
+    _check_own_tools(body.get("tools"))
     body.setdefault("model", assistant.model)
     if not isinstance(body["model"], str) or not body["model"].strip():
         raise ConfigurationError(f"the body's model is {_shown(body['model'])}: name a model")
@@ -272,7 +318,7 @@ def _own_body(job: Job, assistant: Assistant) -> dict[str, Any]:
         if body.get(name) is not None:
             raise ConfigurationError(f"the body has {name}, and a job stands alone: give all of it as input")
     for name in _NOT_BATCHED:
-        if body.get(name) not in {None, False}:
+        if body.get(name) not in (None, False):
             raise ConfigurationError(f"the body has {name}, which a batch decides itself: leave it out")
     if body.get("service_tier") not in _STANDARD:
         raise ConfigurationError(
@@ -286,9 +332,22 @@ def _own_body(job: Job, assistant: Assistant) -> dict[str, Any]:
     return _json(body)
 
 
+def _check_own_tools(tools: Any) -> None:
+    if tools is not None and not (
+        isinstance(tools, (list, tuple)) and all(isinstance(tool, Mapping) for tool in tools)
+    ):
+        raise ConfigurationError(f"the body's tools are {_shown(tools)}: give a list of tools, or none")
+    for tool in tools or ():
+        if tool.get("type") in _LOCAL_TOOLS:
+            raise ConfigurationError(
+                f"the body has the tool {_shown(tool.get('name'))}, which runs in your program, and a batch is answered"
+                " in a single turn at the server: leave such tools out, and ask for JSON with text.format"
+            )
+
+
 def _json(body: dict[str, Any]) -> dict[str, Any]:
     try:
-        copied: dict[str, Any] = json.loads(json.dumps(body))
+        copied: dict[str, Any] = json.loads(json.dumps(body, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"it cannot be sent as JSON ({error}): give plain values") from error
     return copied

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from assistantguard.batches.events import BatchProgressed
@@ -44,10 +44,13 @@ class Journey:
     poll: float | None
     """Seconds between two looks; None begins with 2 and grows to 60."""
     tell: Callable[[BatchProgress], object] | None
-    texts: dict[int, str] = field(default_factory=dict)
-    """What the model said, by the position of the job."""
     _told: tuple[object, ...] = ()
     _wait: float = _FIRST_WAIT
+
+    @property
+    def texts(self) -> dict[int, str]:
+        """What jobs were answered with, by their positions."""
+        return self.desk.texts
 
     def record(self, job: Planned) -> JobRecord:
         """How far a job is."""
@@ -80,14 +83,31 @@ class Journey:
         wait = self.poll
         if wait is None:
             wait, self._wait = self._wait, min(self._wait * _SLOWER, _LONGEST_WAIT)
-        now = self.desk.driver.now()
-        if self.until is not None and now + wait > self.until:
+        self.check_time(wait)
+        await self.desk.driver.sleep(wait)
+
+    def check_time(self, seconds: float = 0.0) -> None:
+        """Make sure that the caller waits so much longer.
+
+        Raises:
+            BatchUnfinished: The caller's time is up; the server goes on.
+        """
+        if self.until is not None and self.desk.driver.now() + seconds > self.until:
             raise BatchUnfinished(
                 f"the batch {self.state.id} is not done yet, and goes on at the server: ask for the same jobs again to"
                 " go on waiting",
                 self.state.id,
             )
-        await self.desk.driver.sleep(wait)
+
+    async def meanwhile(self) -> None:
+        """What is due now and then while a job waits for its turn.
+
+        Raises:
+            BatchUnfinished: The caller's time is up.
+            LeaseLost: Another process has taken the batch over.
+        """
+        self.check_time()
+        await self.desk.keep()
 
     def progress(
         self, stage: Literal["admitting", "submitting", "waiting", "settling"], at_server: Mapping[str, tuple[int, int]]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.reading import answer_of, get
-from assistantguard.batches.desk import Outcome, is_locked_out
 from assistantguard.batches.events import BatchSubmitted
 from assistantguard.batches.jobs import Planned, request_line
+from assistantguard.batches.outcomes import Outcome, is_locked_out
 from assistantguard.batches.problems import BatchUnfinished
+from assistantguard.batches.queue import FULL, Queue
 from assistantguard.batches.state import FINISHED, JobRecord, PartRecord
-from assistantguard.errors import RunFailed
+from assistantguard.errors import ConfigurationError, RunFailed
 from assistantguard.failures import Facts, classify
+from assistantguard.models import Failure
+from assistantguard.models.values import Record
 
 if TYPE_CHECKING:
     from assistantguard.batches.journey import Journey
@@ -33,6 +37,16 @@ _WHY = {
 _Pair = tuple[Planned, JobRecord]
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class _Filling(Record):
+    """A file that jobs are put into."""
+
+    id: str
+    jobs: int = 0
+    bytes: int = 0
+    tokens: int = 0
+
+
 class Parts:
     """The files of one batch."""
 
@@ -43,6 +57,9 @@ class Parts:
         self._state = journey.state
         self._most_requests = most_requests
         self._most_bytes = most_bytes
+        self._queue = Queue(self._desk.session.policies)
+        self._routed: set[int] = set()
+        """Jobs whose model is chosen, by position."""
 
     async def run(self) -> None:
         """Bring every job to its end."""
@@ -52,26 +69,29 @@ class Parts:
         if journey.cancels:
             for job, record in self._loose():
                 await self._desk.settle(job, record, _not_done("cancelled"))
-        else:
-            await self._begin_all()
         while True:
+            if not journey.cancels:
+                await self._fill()
             for part in [*self._state.parts.values()]:
                 if part.stage == "submitted":
                     await self._look(part)
-            if all(part.stage == "settled" for part in self._state.parts.values()):
+            under_way = any(part.stage != "settled" for part in self._state.parts.values())
+            if not under_way and not self._loose():
                 return
-            self._tell("waiting")
-            await journey.pause()
+            if under_way or self._queue.waits:
+                self._tell("waiting")
+                await journey.pause()
+                self._queue.looked()
 
     async def read_texts(self) -> None:
         """Read again what completed jobs said that were settled before."""
         journey = self._journey
+        wanted: dict[str | None, set[int]] = {}
+        for record in self._state.jobs:
+            if record.stage == "completed" and not record.cached and record.position not in journey.texts:
+                wanted.setdefault(record.part_id, set()).add(record.position)
         for part in self._state.parts.values():
-            missing = {
-                record.position
-                for _, record in self._members(part)
-                if record.stage == "completed" and record.position not in journey.texts
-            }
+            missing = wanted.get(part.id)
             if not missing or part.output_file_id is None:
                 continue
             try:
@@ -95,40 +115,87 @@ class Parts:
         counts = {part.id: (part.done, part.failed) for part in self._state.parts.values() if part.stage == "submitted"}
         self._journey.progress(stage, counts)
 
-    async def _begin_all(self) -> None:
-        """Admit the jobs that are in no file yet, and hand them over, file by file."""
-        models: dict[str, list[_Pair]] = {}
-        for job, record in sorted(self._loose(), key=lambda pair: (pair[1].stage == "waiting", pair[0].position)):
-            models.setdefault(job.model, []).append((job, record))
-        for model, pairs in models.items():
-            await self._begin(model, pairs)
-
-    async def _begin(self, model: str, pairs: list[_Pair]) -> None:
+    async def _fill(self) -> None:
+        """Admit the jobs that are in no file yet, and hand them over, file by file, as far as there is room."""
         desk = self._desk
-        members: list[_Pair] = []
-        part_id, size = _new_id(), 0
-        for job, record in pairs:
-            length = len(request_line(_custom_id(record), job.body)) + _ROOM
-            if members and (len(members) >= self._most_requests or size + length > self._most_bytes):
-                await self._hand_over(PartRecord(part_id, model, jobs=len(members)))
-                members, part_id, size = [], _new_id(), 0
+        filling: dict[str, _Filling] = {}
+        full: set[str] = set()
+        for number, (job, record) in enumerate(sorted(self._loose(), key=_admitted_first)):
+            if number % 100 == 99:
+                self._tell("admitting")
+            if desk.waits(job):
+                continue
+            if record.stage == "waiting" and job.position not in self._routed:
+                if not await desk.route(job, record):
+                    continue
+                self._routed.add(job.position)
+            model = desk.model(job, record)
+            if model in full:
+                continue
+            tokens = await self._room(job, record, model, filling.get(model))
+            if tokens is None:
+                if record.stage == "waiting":
+                    full.add(model)
+                continue
+            size = len(request_line(_custom_id(record), desk.request(job, record))) + _ROOM
+            file = filling.get(model)
+            if file is not None and self._is_full(model, file, size, tokens):
+                await self._hand_over(model, filling.pop(model))
+                file = None
+            if file is None:
+                keeps = record.stage != "waiting" and record.part_id is not None
+                file = filling[model] = _Filling(record.part_id if keeps and record.part_id else _new_id())
             if record.stage == "waiting":
-                record.part_id = part_id
+                record.part_id = file.id
                 if not await desk.admit(job, record):
                     continue
-            elif not members and record.part_id is not None:
-                part_id = record.part_id
-            elif record.part_id != part_id:
-                record.part_id = part_id
+            elif record.part_id != file.id:
+                record.part_id = file.id
                 await desk.save(record)
-            members.append((job, record))
-            size += length
-            if len(members) % 100 == 0:
-                self._tell("admitting")
-        if members:
-            await self._hand_over(PartRecord(part_id, model, jobs=len(members)))
+            file.jobs, file.bytes, file.tokens = file.jobs + 1, file.bytes + size, file.tokens + tokens
+        for model, file in filling.items():
+            if file.jobs:
+                await self._hand_over(model, file)
 
-    async def _hand_over(self, part: PartRecord) -> None:
+    def _is_full(self, model: str, file: _Filling, size: int, tokens: int) -> bool:
+        if not file.jobs:
+            return False
+        most = self._queue.file_limit(model)
+        return (
+            file.jobs >= self._most_requests
+            or file.bytes + size > self._most_bytes
+            or (most is not None and file.tokens + tokens > most)
+        )
+
+    async def _room(self, job: Planned, record: JobRecord, model: str, file: _Filling | None) -> int | None:
+        """How many tokens of the server's queue a job takes; None where it has to wait for room, or is refused."""
+        queue = self._queue
+        if not queue.is_kept_to:
+            return 0
+        waiting = record.stage == "waiting"
+        if waiting and queue.is_closed(model):
+            return None
+        limit = queue.limit(model)
+        tokens = self._desk.input_tokens(job, record)
+        if limit is None or not waiting:
+            return tokens
+        if tokens > limit:
+            await self._desk.refuse(
+                record,
+                ConfigurationError(
+                    f"the job reads about {tokens} tokens, and the Batch API queues at most {limit} for {model}:"
+                    " shorten it, or ask for it with through='2h'"
+                ),
+            )
+            return None
+        queued = sum(
+            part.tokens for part in self._state.parts.values() if part.model == model and part.stage != "settled"
+        )
+        under_way = queued + (0 if file is None else file.tokens)
+        return tokens if under_way + tokens <= limit else None
+
+    async def _hand_over(self, model: str, file: _Filling) -> None:
+        part = PartRecord(file.id, model, jobs=file.jobs, tokens=file.tokens)
         await self._desk.confirm()
         await self._save(part)
         await self._submit(part)
@@ -261,6 +328,11 @@ class Parts:
     async def _settle(self, part: PartRecord, batch: Any) -> None:
         """Book each job by its line; those without one were not done, where the server says that the batch ended so."""
         self._tell("settling")
+        full = _queue_was_full(batch) if part.status == "failed" and self._queue.is_kept_to else None
+        if full is not None:
+            self._queue.refused(part.model, part.tokens, full.message)
+            await self._give_up(part, Outcome.withdrawn(full))
+            return
         open_jobs = {record.position: (job, record) for job, record in self._members(part)}
         for file_id in (part.output_file_id, part.error_file_id):
             if file_id is None:
@@ -273,6 +345,7 @@ class Parts:
             await self._desk.settle(job, record, _without_line(part, batch))
         part.stage = "settled"
         await self._save(part)
+        self._queue.taken(part.model)
 
     async def _settle_line(self, job: Planned, record: JobRecord, line: Mapping[str, Any]) -> None:
         outcome = _outcome(line)
@@ -294,6 +367,18 @@ class Parts:
     async def _save(self, part: PartRecord) -> None:
         state = self._state
         await self._desk.driver.blocking(lambda: state.save_part(part), at_once=state.in_process)
+
+
+def _admitted_first(pair: _Pair) -> tuple[bool, int]:
+    return pair[1].stage == "waiting", pair[0].position
+
+
+def _queue_was_full(batch: Any) -> Failure | None:
+    """Why the server refused a batch, where its queue had no room for it."""
+    for error in get(batch, "errors", "data") or ():
+        if get(error, "code") == FULL:
+            return Failure("transient", str(get(error, "message") or "the queue is full"), FULL)
+    return None
 
 
 def _new_id() -> str:

@@ -35,7 +35,7 @@ class JobResult(Value):
     id: str
     status: JobStatus
     text: str | None = None
-    """What the model said; None where it said nothing, or the server no longer has it."""
+    """What the model said; None where it said nothing, or neither the server nor the cache of replies has it still."""
     usage: Usage = field(default_factory=Usage)
     """What was billed, over all times that the job was tried."""
     cost: Decimal | None = Decimal(0)
@@ -45,6 +45,10 @@ class JobResult(Value):
     response_id: str | None = None
     standard_cost: Decimal | None = Decimal(0)
     """US dollars that the same usage costs at standard rates; None where that is unknown."""
+    cached: bool = False
+    """Whether it was answered out of the cache of replies."""
+    model: str = ""
+    """Which one it was asked of."""
 
     @property
     def completed(self) -> bool:

@@ -69,6 +69,8 @@ class BatchOptions:
             raise ConfigurationError(f"on_progress is {self.on_progress!r}: give a plain function of the progress")
         if self.retry and self.cancel:
             raise ConfigurationError("both retry and cancel are given: give one of them")
+        if self.state is not None and not isinstance(self.state, (str, os.PathLike)):
+            raise ConfigurationError(f"state is {self.state!r}: give the path of a file, or None")
         if self.state is not None and getattr(ledger, "database", None) is not None:
             raise ConfigurationError(
                 f"state is {os.fspath(self.state)!r}, and the guard has a database, where batches are kept: leave state"
@@ -90,6 +92,12 @@ async def run_batch(
         raise ConfigurationError(
             "the guard has an assistant_id, and that protocol has no batches: use a guard with an Assistant(…)"
         )
+    stopping = session.policies.who_asks("on_progress")
+    if stopping:
+        raise ConfigurationError(
+            f"the policy {stopping[0]} looks at answers while they arrive (on_progress), and a batch tells them when"
+            " they are done: bound them with max_output_tokens, and use a guard without that policy"
+        )
     checked = await driver.blocking(
         lambda: planned(jobs, session.assistant, session.tools, session.policies), at_once=False
     )
@@ -99,7 +107,7 @@ async def run_batch(
         state = await driver.blocking(lambda: _opened(store, checked, options, driver.now()), at_once=store.in_process)
         finished = False
         try:
-            desk = Desk(session, driver, port, state, options.through)
+            desk = Desk(session, driver, port, state, options.through, core.cached)
             desk.check(checked)
             journey = Journey(
                 desk,
@@ -119,6 +127,25 @@ async def run_batch(
             await driver.protect(_leave(driver, state, finished=finished))
 
 
+async def _find_cached(journey: Journey) -> None:
+    """Find the texts of jobs that were answered out of the cache by an earlier call.
+
+    Where the cache has one no more, the job waits to be asked, unless the whole batch was finished.
+    """
+    gone = []
+    for job in journey.jobs:
+        record = journey.record(job)
+        if record.cached and job.position not in journey.texts:
+            text = await journey.desk.cached_text(job, record)
+            if text is not None:
+                journey.texts[job.position] = text
+            elif not journey.state.was_finished:
+                record.stage, record.attempt, record.cached = "waiting", record.attempt + 1, False
+                gone.append(record)
+    if gone:
+        await journey.desk.save(*gone)
+
+
 async def _leave(driver: Driver, state: BatchState, *, finished: bool) -> None:
     await driver.blocking(lambda: state.leave(finished=finished), at_once=state.in_process)
 
@@ -129,6 +156,10 @@ async def _done(journey: Journey, *, retry: bool) -> BatchResult:
         await _begin_anew(journey)
     await desk.hold_again(journey.jobs)
     way = Parts(journey) if journey.through == "batch" else Windows(journey)
+    await _find_cached(journey)
+    for job, record in journey.unfinished():
+        if record.stage != "waiting":
+            desk.lead(job, record)
     news = bool(journey.unfinished()) or any(part.stage != "settled" for part in state.parts.values())
     if news:
         await way.run()
@@ -170,6 +201,7 @@ async def _begin_anew(journey: Journey) -> None:
         if record.stage in FINISHED and record.error is not None and record.error.retryable:
             record.stage, record.attempt = "waiting", record.attempt + 1
             record.part_id = record.hold_id = record.response_id = record.error = None
+            record.model = record.reasoning_effort = None
             again.append(record)
     if again:
         await journey.desk.save(*again)
@@ -189,7 +221,9 @@ def _result(journey: Journey) -> BatchResult:
                 record.cost,
                 record.error,
                 record.response_id,
-                _standard_cost(journey, job.model, record),
+                _standard_cost(journey, record.model or job.model, record),
+                record.cached,
+                record.model or job.model,
             )
         )
     return BatchResult(journey.state.id, tuple(results), tuple(job.job for job in journey.jobs))

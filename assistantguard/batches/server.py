@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.backends.problems import UnreadableAnswerError
+from assistantguard.backends.rates import rates_told
 from assistantguard.backends.reading import answer_of, get
 from assistantguard.batches.jobs import ENDPOINT
 
@@ -75,7 +76,7 @@ class BatchServer:
         )
         if not isinstance(get(sent.data, "id"), str):
             raise UnreadableAnswerError("the server's answer is no response object: check the base URL")
-        return answer_of(sent.data)
+        return answer_of(sent.data, rates=rates_told(sent.headers))
 
     async def response(self, response_id: str, timeout: float) -> ModelAnswer:
         """A response as it is now."""

@@ -66,6 +66,12 @@ class JobRecord(Record):
     cost: Decimal | None = Decimal(0)
     """US dollars; None where the price is unknown."""
     error: JobError | None = None
+    model: str | None = None
+    """Which one it was routed to; None leaves its own."""
+    reasoning_effort: str | None = None
+    """Likewise."""
+    cached: bool = False
+    """Whether it was answered out of the cache of replies."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -86,6 +92,8 @@ class PartRecord(Record):
     error_file_id: str | None = None
     done: int = 0
     failed: int = 0
+    tokens: int = 0
+    """Of its jobs' input, as expected."""
 
     @property
     def filename(self) -> str:
@@ -107,6 +115,8 @@ class BatchState:
         self, store: DocumentStore, batch_id: str, jobs: Sequence[JobRecord], parts: Iterable[PartRecord]
     ) -> None:
         self.id = batch_id
+        self.was_finished = False
+        """Whether nothing was left to do when it was taken up."""
         self.jobs = jobs
         self.parts: dict[str, PartRecord] = {part.id: part for part in parts}
         self._store = store
@@ -158,6 +168,7 @@ class BatchState:
                     " same jobs"
                 )
             state = cls(store, found.id, [], ())
+            state.was_finished = found.mark == "finished"
         state._take(now)
         state._load()
         return state
@@ -273,7 +284,7 @@ def _body_of(record: JobRecord) -> dict[str, Any]:
 def _job_of(body: dict[str, Any]) -> JobRecord:
     cost, error = body["cost"], body["error"]
     return JobRecord(
-        **{name: body[name] for name in _PLAIN},
+        **{name: body[name] for name in _PLAIN if name in body},
         usage=usage_from_record(body["usage"]),
         cost=None if cost is None else Decimal(cost),
         error=None if error is None else JobError(*error),

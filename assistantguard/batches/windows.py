@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.batches.desk import DAY, Outcome, is_locked_out
+from assistantguard.batches.desk import DAY
 from assistantguard.batches.events import BatchSubmitted
+from assistantguard.batches.outcomes import Outcome, is_locked_out
 from assistantguard.batches.state import FINISHED
 from assistantguard.engine.exchange import OPEN_STATUSES
 from assistantguard.engine.failing import error_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from assistantguard.batches.journey import Journey
     from assistantguard.batches.state import JobRecord
     from assistantguard.engine.ports import ModelAnswer
+    from assistantguard.models import Failure
 
 __all__ = ["Windows"]
 
@@ -35,15 +37,32 @@ class Windows:
         self._journey = journey
         self._desk = journey.desk
         self._server = journey.server
+        self._elsewhere: dict[int, int] = {}
+        """How many attempts of a job went to other models than its present one, by its position."""
 
     async def run(self) -> None:
         """Bring every job to its end."""
+        journey = self._journey
+        self._desk.wait_with(journey.meanwhile)
+        while journey.unfinished():  # what waits for the reply of another job comes after it
+            await self._send_all()
+            while under_way := [pair for pair in journey.unfinished() if pair[1].stage == "sent"]:
+                for job, record in under_way:
+                    await self._look(job, record)
+                if all(record.stage in FINISHED for _, record in under_way):
+                    break
+                journey.progress("waiting", {})
+                await journey.pause()
+
+    async def _send_all(self) -> None:
         journey, desk = self._journey, self._desk
         sent: dict[str, int] = {}
         for number, (job, record) in enumerate(journey.unfinished()):
+            if desk.waits(job):
+                continue
             if number % _TELL_EVERY == 0:
-                await desk.confirm()
                 journey.progress("submitting", {})
+            await desk.keep()
             if record.stage == "sending":
                 await desk.settle(job, record, Outcome.unknown(_LOST))
             elif record.stage == "sent":
@@ -51,19 +70,16 @@ class Windows:
                     await self._cancel(job, record)
             elif journey.cancels:
                 await desk.settle(job, record, _cancelled())
-            elif record.stage == "admitted" or await desk.admit(job, record):
+            elif record.stage == "admitted" or await self._admit(job, record):
                 await self._send(job, record)
-                sent[job.model] = sent.get(job.model, 0) + (journey.record(job).stage == "sent")
+                model = desk.model(job, record)
+                sent[model] = sent.get(model, 0) + (journey.record(job).response_id is not None)
         for model, jobs in sent.items():
             session = desk.session
             session.emit(BatchSubmitted(desk.driver.now(), session.id, journey.state.id, journey.through, model, jobs))
-        while True:
-            for job, record in journey.unfinished():
-                await self._look(job, record)
-            if not journey.unfinished():
-                return
-            journey.progress("waiting", {})
-            await journey.pause()
+
+    async def _admit(self, job: Planned, record: JobRecord) -> bool:
+        return await self._desk.route(job, record) and await self._desk.admit(job, record)
 
     async def read_texts(self) -> None:
         """Read again what completed jobs said that were settled before."""
@@ -71,7 +87,7 @@ class Windows:
         for job in journey.jobs:
             record = journey.record(job)
             response_id = record.response_id
-            if record.stage != "completed" or job.position in journey.texts or response_id is None:
+            if record.stage != "completed" or record.cached or job.position in journey.texts or response_id is None:
                 continue
             try:
                 answer = await self._ask(response_id)
@@ -82,39 +98,61 @@ class Windows:
     async def _send(self, job: Planned, record: JobRecord) -> None:
         """Begin a job's response, and keep its id at once."""
         desk = self._desk
-        record.stage = "sending"
-        await desk.save(record)
-        await desk.driver.protect(self._begin(job, record))
-
-    async def _begin(self, job: Planned, record: JobRecord) -> None:
-        desk, server = self._desk, self._server
-        body: dict[str, Any] = {**desk.body(job, record), "background": True, "store": True}
-        body["background_options"] = {"completion_window": self._journey.through}
         attempt = 0
         while True:
             attempt += 1
-            try:
-                answer = await server.begin(body, record.hold_id or "", _SEND_TIMEOUT)
-                break
-            except Exception as error:
-                failure = desk.backend.classify(error)
-                if failure is None:
-                    raise
-                run = RunState("", desk.state.id, job.model, attempt=attempt, started_at=desk.driver.now())
-                wait = desk.asking.retry(desk.thread, run, failure) if failure.kind == "transient" else None
-                if wait is None:
-                    refused = error_of(failure, attempt)
-                    if is_locked_out(refused):
-                        await desk.settle(job, record, Outcome.withdrawn(failure))
-                        raise refused from error
-                    outcome = Outcome.unknown(_LOST) if failure.kind == "ambiguous" else Outcome.of_failure(failure)
-                    await desk.settle(job, record, outcome)
-                    return
-                await desk.driver.sleep(wait)
+            record.stage = "sending"
+            await desk.save(record)
+            wait = await desk.driver.protect(self._begin(job, record, attempt))
+            if wait is None:
+                return
+            await desk.driver.sleep(wait)
+            if not await desk.admit(job, record):
+                return
+
+    async def _begin(self, job: Planned, record: JobRecord, attempt: int) -> float | None:
+        """Begin a job's response; return the seconds until the next attempt, None where there is none."""
+        desk, server = self._desk, self._server
+        body: dict[str, Any] = {**desk.body(job, record), "background": True, "store": True}
+        body["background_options"] = {"completion_window": self._journey.through}
+        try:
+            answer = await server.begin(body, record.hold_id or "", _SEND_TIMEOUT)
+        except Exception as error:
+            failure = desk.backend.classify(error)
+            if failure is None:
+                raise
+            refused = error_of(failure, attempt)
+            if is_locked_out(refused):
+                await desk.settle(job, record, Outcome.withdrawn(failure))
+                raise refused from error
+            wait = await self._retry(job, record, failure, attempt)
+            if wait is not None:
+                await desk.settle(job, record, Outcome.withdrawn(failure))
+                return 0.0 if await self._goes_elsewhere(job, record, failure, attempt) else wait
+            outcome = Outcome.unknown(_LOST) if failure.kind == "ambiguous" else Outcome.of_failure(failure)
+            await desk.settle(job, record, outcome)
+            return None
         record.response_id = answer.id
         record.stage = "sent"
         await desk.save(record)
+        await desk.begun(record, answer.rates)
         await self._take(job, record, answer)
+        return None
+
+    async def _retry(self, job: Planned, record: JobRecord, failure: Failure, attempt: int) -> float | None:
+        """Seconds until a job is sent again whose attempt failed; None where it is not."""
+        desk = self._desk
+        if failure.kind != "transient":
+            return None
+        run = RunState("", desk.state.id, desk.model(job, record), attempt=attempt, started_at=desk.driver.now())
+        return desk.asking.retry(desk.thread, run, failure)
+
+    async def _goes_elsewhere(self, job: Planned, record: JobRecord, failure: Failure, attempt: int) -> bool:
+        before = self._elsewhere.get(job.position, 0)
+        if not await self._desk.go_elsewhere(job, record, failure, attempt, before):
+            return False
+        self._elsewhere[job.position] = attempt
+        return True
 
     async def _look(self, job: Planned, record: JobRecord) -> None:
         response_id = record.response_id

@@ -22,6 +22,8 @@ from assistantguard.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import openai
+
     from assistantguard.batches import BatchProgress, BatchResult, JobResult
     from assistantguard.batches.run import Through
 
@@ -29,6 +31,8 @@ __all__ = ["batch"]
 
 _INTERRUPTED = 130
 _MOST_NAMED = 10
+_PLAYED_SECONDS, _PLAYED_POLL = 0.5, 0.1
+"""How long a sandbox takes for a batch, and between two looks."""
 
 
 def batch(
@@ -95,16 +99,28 @@ def batch(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Cancel what is not done; what was done is booked and printed.")
     ] = False,
+    sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--sandbox",
+            help="Play it against a stand-in for the API in this process: no key, no network, no bill, and nothing is"
+            " kept. Its model answers with an echo.",
+        ),
+    ] = False,
 ) -> None:
     """Answer many messages at a lower price, and print what came of each.
 
-    With the key in OPENAI_API_KEY (and the server in OPENAI_BASE_URL). Ctrl-C leaves the batch running; the same
-    command takes it up again, also after a crash, and does no job twice.
+    With the key in OPENAI_API_KEY (and the server in OPENAI_BASE_URL), or with --sandbox. Ctrl-C leaves the batch
+    running; the same command takes it up again, also after a crash, and does no job twice.
 
     Exit codes: 0 all jobs were completed; 1 some were not, or the batch is not done; 2 wrong lines, nothing was sent.
     """
     with errors_as_text():
-        books, kept = _books(file, ledger, state)
+        if sandbox:
+            _check_sandbox(ledger=ledger, state=state, retry=retry, cancel=cancel)
+            books, kept = None, ""
+        else:
+            books, kept = _books(file, ledger, state)
         with _progress() as on_progress:
             try:
                 result = _run(
@@ -123,6 +139,8 @@ def batch(
                     cancel=cancel,
                 )
             except KeyboardInterrupt:
+                if sandbox:
+                    fail("interrupted", _INTERRUPTED)
                 fail(
                     f"interrupted: what was sent goes on at the server, and {kept} knows it; the same command takes it"
                     " up, with --cancel it ends it",
@@ -147,9 +165,46 @@ def _books(file: Path, ledger: str | None, state: Path | None) -> tuple[str, str
     return f"sqlite:///{quote(str(path))}", str(path)
 
 
+def _check_sandbox(**given: object) -> None:
+    """Refuse what means a batch of another call: a sandbox is new each time."""
+    for name, value in given.items():
+        if value:
+            raise ConfigurationError(
+                f"both --sandbox and --{name} are given, and a sandbox forgets its batches: leave one of them out"
+            )
+
+
+@contextlib.contextmanager
+def _client(*, played: bool) -> Iterator[openai.OpenAI]:
+    """The server's client, or a sandbox's.
+
+    Raises:
+        ConfigurationError: There is no key.
+    """
+    import openai
+
+    if not played:
+        try:
+            client = openai.OpenAI()
+        except openai.OpenAIError as error:
+            raise ConfigurationError("there is no key: set OPENAI_API_KEY, or try it with --sandbox") from error
+        with client:
+            yield client
+        return
+    from assistantguard.sandbox import BatchProcessing, Sandbox
+
+    say("a sandbox answers: nothing is sent to OpenAI, nothing is billed, the costs are what they would be")
+    windows: dict[str, float] = {"2h": _PLAYED_SECONDS, "8h": _PLAYED_SECONDS}
+    with (
+        Sandbox(batches=BatchProcessing(seconds=_PLAYED_SECONDS), window_seconds=windows) as sandbox,
+        sandbox.client() as client,
+    ):
+        yield client
+
+
 def _run(
     file: Path,
-    books: str,
+    books: str | None,
     *,
     model: str | None,
     instructions: str,
@@ -159,9 +214,8 @@ def _run(
     through: Through,
     **options: Any,
 ) -> BatchResult:
-    import openai
-
     from assistantguard import Assistant, AssistantGuard
+    from assistantguard.ledger import MemoryLedger
     from assistantguard.policies import CostCap, Policy, TransientRetry
 
     policies: list[Policy] = [TransientRetry(8)]
@@ -170,11 +224,14 @@ def _run(
     settings = [model, instructions, max_output_tokens, through, hashlib.sha256(file.read_bytes()).hexdigest()]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     assistant = Assistant(model or _model_in(file), instructions, max_output_tokens=max_output_tokens)
-    try:
-        client = openai.OpenAI()
-    except openai.OpenAIError as error:
-        raise ConfigurationError("there is no key: set OPENAI_API_KEY") from error
-    with client, AssistantGuard(client, assistant, policies, ledger=books, sinks=[], events=events) as guard:
+    if books is None:
+        options["poll"] = options["poll"] or _PLAYED_POLL
+    with (
+        _client(played=books is None) as client,
+        AssistantGuard(
+            client, assistant, policies, ledger=MemoryLedger() if books is None else books, sinks=[], events=events
+        ) as guard,
+    ):
         return guard.batch(file, through=through, idempotency_key=key, **options)
 
 
@@ -189,7 +246,7 @@ def _model_in(file: Path) -> str:
         for place, raw in enumerate(lines, start=1):
             try:
                 line = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # it is named with all other bad lines
             body = line.get("body", line) if isinstance(line, dict) else None
             named = body.get("model") if isinstance(body, dict) else None
@@ -200,7 +257,7 @@ def _model_in(file: Path) -> str:
 
 
 def _write(result: BatchResult, output: Path | None) -> None:
-    lines = (json.dumps(_document(each), ensure_ascii=False) + "\n" for each in result.results)
+    lines = (_line(_document(each)) for each in result.results)
     if output is None:
         sys.stdout.writelines(lines)
         return
@@ -208,6 +265,11 @@ def _write(result: BatchResult, output: Path | None) -> None:
     with part.open("w", encoding="utf-8") as file:
         file.writelines(lines)
     part.replace(output)
+
+
+def _line(document: dict[str, Any]) -> str:
+    """A document as a line; half characters, which models may write, are no text."""
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
 
 
 def _document(result: JobResult) -> dict[str, Any]:

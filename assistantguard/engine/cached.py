@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from assistantguard.engine.rotation import Rotation
     from assistantguard.engine.steady import Steady
     from assistantguard.models import RunState, ThreadState
+    from assistantguard.models.cached import ReplyStore
     from assistantguard.policies.reply_cache import ReplyCache
 
 __all__ = ["Cached"]
@@ -73,6 +74,21 @@ class Cached:
         self._out_until = 0.0
         self._questions = Questions(asking, self._policy)
         rotation.context_of = context_of
+
+    @property
+    def policy(self) -> ReplyCache:
+        """Its settings."""
+        return self._policy
+
+    @property
+    def store(self) -> ReplyStore:
+        """Where the replies are."""
+        return self._store
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether nothing is answered out of it."""
+        return self._observed
 
     async def answer(self, thread: ThreadState, run: RunState) -> bool:
         """Answer a run's message where the cache can; the run is completed then, but for what follows any turn.

@@ -81,6 +81,15 @@ class Pacer:
         """Keep the turns of a request under its hold, until it is settled or released."""
         self._turns[hold_id] = turns
 
+    async def begun(self, hold_id: str, rates: RatesTold | None) -> None:
+        """A request was taken up and will end too late to give anything back: what was held for it counts."""
+        now = self._driver.now()
+        for turn in self._turns.pop(hold_id, ()):
+            await self._change(
+                turn.lane,
+                lambda lane, permit=turn.permit: lane.settle(permit, None, None, rates, now),  # type: ignore[misc]
+            )
+
     async def released(self, hold_id: str) -> None:
         """A request was not sent."""
         turns = self._turns.pop(hold_id, None)

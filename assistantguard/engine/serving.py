@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from assistantguard.models import RunState, ThreadState
     from assistantguard.models.cached import CachedReply
 
-__all__ = ["Serving"]
+__all__ = ["Booking", "Serving"]
 
 _TAIL = 100
 _TRIES = 3
@@ -38,54 +38,35 @@ _BUSY_POLL = 0.05
 _RACE_POLL = 0.002
 
 
-class Serving:
-    """Makes cached replies those of turns.
+class Booking:
+    """Puts cached replies on the books.
 
     Args:
         asking: The policies.
-        steady: Unpaid calls.
-        rotation: Begins conversations.
         admission: Says why a message does not fit.
     """
 
-    def __init__(self, asking: Asking, steady: Steady, rotation: Rotation, admission: Admission) -> None:
+    def __init__(self, asking: Asking, admission: Admission) -> None:
         self._session = asking.session
         self._driver = asking.driver
         self._asking = asking
-        self._steady = steady
-        self._rotation = rotation
         self._admission = admission
         self._budgets = BudgetWatch(asking.session, asking.driver)
 
-    async def serve(self, thread: ThreadState, run: RunState, content: Any, reply: CachedReply) -> bool:
-        """Answer `content`, a user's message, with `reply`: the run is completed then.
-
-        Returns:
-            False where the conversation does not take it, and holds nothing of it.
+    async def book(self, thread: ThreadState, run: RunState, reply: CachedReply) -> None:
+        """Put a reply on the books for a message that is in no conversation, in one transaction.
 
         Raises:
             Refused: A budget has no message left.
-            RunFailed: It is not known whether the conversation holds it.
-            RunTimedOut: The run's deadline has passed.
         """
-        thread.context_digest = None  # until it is known that both stand there
-        caps = await self._admit(thread, run)
-        try:
-            await self._add(thread, run, content, reply.text)
-        except OutcomeUnknown:
-            raise
-        except RunFailed:
-            await self._end(thread, run, None)
-            return False
-        await self._end(thread, run, reply)
-        run.text, run.cached, run.status, run.input = reply.text, True, "completed", []
-        run.answers += 1
+        run.text, run.cached, run.status = reply.text, True, "completed"
+        run.message_counted = False
+        caps = await self._admit(thread, run, reply)
         run.message_counted = True
         await self._budgets.look(thread, run, caps)
-        return True
 
-    async def _admit(self, thread: ThreadState, run: RunState) -> list[PlacedCap]:
-        """Hold the message on every budget that counts messages, as a request would.
+    async def _admit(self, thread: ThreadState, run: RunState, reply: CachedReply | None = None) -> list[PlacedCap]:
+        """Hold the message on every budget that counts messages, as a request would; with a `reply`, book it at once.
 
         The run is saved in the same transaction. Returns the caps it was admitted under.
         """
@@ -101,10 +82,12 @@ class Serving:
                     await driver.sleep(_BUSY_POLL)
                     continue
                 raise self._admission.no_message_left(thread, run, full.placed, full.balance)
-            run.hold_id = f"hold_{uuid.uuid4().hex}"
-            run.in_flight = self._in_flight(thread, run)
+            hold_id = f"hold_{uuid.uuid4().hex}"
+            if reply is None:
+                run.hold_id, run.in_flight = hold_id, self._in_flight(thread, run)
+            entry = None if reply is None else self._entry(thread, run, reply)
             try:
-                await self._reserve(thread, run, standing)
+                await self._reserve(thread, run, standing, hold_id, entry)
             except LedgerRefusal:  # another was quicker: look again at what is left
                 run.hold_id = run.in_flight = None
                 await driver.sleep(_RACE_POLL)
@@ -136,9 +119,10 @@ class Serving:
             return []
         return await self._driver.blocking(lambda: standings(ledger, placed), at_once=ledger.in_process)
 
-    async def _reserve(self, thread: ThreadState, run: RunState, standing: Sequence[Standing]) -> None:
-        ledger, states, hold_id = self._session.ledger, self._session.states, run.hold_id
-        assert hold_id is not None
+    async def _reserve(
+        self, thread: ThreadState, run: RunState, standing: Sequence[Standing], hold_id: str, entry: Entry | None
+    ) -> None:
+        ledger, states = self._session.ledger, self._session.states
         claims = {"": Claim(f"session:{self._session.id}", "tokens", Decimal(0))}
         for each in standing:
             cap = each.placed.cap
@@ -153,6 +137,8 @@ class Serving:
         def reserve() -> None:
             with states.together():
                 ledger.reserve(hold_id, tuple(claims.values()), expires_at)
+                if entry is not None:
+                    ledger.commit(hold_id, entry)
                 states.save(thread, run)
 
         await self._driver.blocking(reserve, at_once=ledger.in_process and states.in_process)
@@ -163,6 +149,89 @@ class Serving:
             return None
         marks = [mark_of(item) for item in run.input]
         return InFlight(REPLY_CACHE, run.model, run.attempt, thread.generation_id, marks, 0, 0, 0, self._driver.now())
+
+    async def _end(self, thread: ThreadState, run: RunState, reply: CachedReply | None) -> None:
+        """End the hold; put what was saved on the books, unless there is no reply after all."""
+        await self._driver.protect(self._settle(thread, run, reply))
+
+    async def _settle(self, thread: ThreadState, run: RunState, reply: CachedReply | None) -> None:
+        ledger, states, hold_id, sent = self._session.ledger, self._session.states, run.hold_id, run.in_flight
+        assert hold_id is not None
+        entry = None if reply is None else self._entry(thread, run, reply)
+        run.hold_id = run.in_flight = None
+
+        def end() -> None:
+            with states.together():
+                if entry is None:
+                    ledger.release(hold_id)
+                else:
+                    ledger.commit(hold_id, entry)
+                states.save(thread, run)
+
+        try:
+            await self._driver.blocking(end, at_once=ledger.in_process and states.in_process)
+        except BaseException:
+            run.hold_id, run.in_flight = hold_id, sent
+            raise
+
+    def _entry(self, thread: ThreadState, run: RunState, reply: CachedReply) -> Entry:
+        return Entry(
+            self._driver.now(),
+            thread.id,
+            run.id,
+            run.attempt,
+            run.model,
+            Usage(),
+            Decimal(0),
+            REPLY_CACHE,
+            user=thread.user,
+            tenant=thread.tenant,
+            saved_tokens=reply.usage.total_tokens,
+            saved_cost=reply.cost,
+        )
+
+
+class Serving(Booking):
+    """Makes cached replies those of turns.
+
+    Args:
+        asking: The policies.
+        steady: Unpaid calls.
+        rotation: Begins conversations.
+        admission: Says why a message does not fit.
+    """
+
+    def __init__(self, asking: Asking, steady: Steady, rotation: Rotation, admission: Admission) -> None:
+        super().__init__(asking, admission)
+        self._steady = steady
+        self._rotation = rotation
+
+    async def serve(self, thread: ThreadState, run: RunState, content: Any, reply: CachedReply) -> bool:
+        """Answer `content`, a user's message, with `reply`: the run is completed then.
+
+        Returns:
+            False where the conversation does not take it, and holds nothing of it.
+
+        Raises:
+            Refused: A budget has no message left.
+            RunFailed: It is not known whether the conversation holds it.
+            RunTimedOut: The run's deadline has passed.
+        """
+        thread.context_digest = None  # until it is known that both stand there
+        caps = await self._admit(thread, run)
+        try:
+            await self._add(thread, run, content, reply.text)
+        except OutcomeUnknown:
+            raise
+        except RunFailed:
+            await self._end(thread, run, None)
+            return False
+        await self._end(thread, run, reply)
+        run.text, run.cached, run.status, run.input = reply.text, True, "completed", []
+        run.answers += 1
+        run.message_counted = True
+        await self._budgets.look(thread, run, caps)
+        return True
 
     async def _add(self, thread: ThreadState, run: RunState, content: Any, text: str) -> None:
         """Put the message and the reply into the conversation."""
@@ -205,46 +274,6 @@ class Serving:
                     return newest[0].id
                 left = items[there:]
         raise AssertionError("a loop that ends by returning or raising")
-
-    async def _end(self, thread: ThreadState, run: RunState, reply: CachedReply | None) -> None:
-        """End the hold; put what was saved on the books, unless there is no reply after all."""
-        await self._driver.protect(self._settle(thread, run, reply))
-
-    async def _settle(self, thread: ThreadState, run: RunState, reply: CachedReply | None) -> None:
-        ledger, states, hold_id, sent = self._session.ledger, self._session.states, run.hold_id, run.in_flight
-        assert hold_id is not None
-        entry = None if reply is None else self._entry(thread, run, reply)
-        run.hold_id = run.in_flight = None
-
-        def end() -> None:
-            with states.together():
-                if entry is None:
-                    ledger.release(hold_id)
-                else:
-                    ledger.commit(hold_id, entry)
-                states.save(thread, run)
-
-        try:
-            await self._driver.blocking(end, at_once=ledger.in_process and states.in_process)
-        except BaseException:
-            run.hold_id, run.in_flight = hold_id, sent
-            raise
-
-    def _entry(self, thread: ThreadState, run: RunState, reply: CachedReply) -> Entry:
-        return Entry(
-            self._driver.now(),
-            thread.id,
-            run.id,
-            run.attempt,
-            run.model,
-            Usage(),
-            Decimal(0),
-            REPLY_CACHE,
-            user=thread.user,
-            tenant=thread.tenant,
-            saved_tokens=reply.usage.total_tokens,
-            saved_cost=reply.cost,
-        )
 
 
 def _has_room(standing: Standing) -> bool:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from assistantguard.errors import ConfigurationError
 
-__all__ = ["at_least", "dollars", "one_of"]
+__all__ = ["at_least", "dollars", "one_of", "required"]
 
 Number = TypeVar("Number", int, float)
 
@@ -19,12 +19,21 @@ def at_least(name: str, value: Number | None, least: Number) -> Number | None:
     Raises:
         ConfigurationError: It is not.
     """
-    if value is None:
-        return None
+    return None if value is None else _bounded(name, value, least, "raise it, or give None")
+
+
+def required(name: str, value: Number, least: Number) -> Number:
+    """Return `value` when it is a number of at least `least`.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    return _bounded(name, value, least, "give one")
+
+
+def _bounded(name: str, value: Number, least: Number, mend: str) -> Number:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-        raise ConfigurationError(
-            f"{name} is {value!r}, it must be a number of at least {least}: raise it, or give None"
-        )
+        raise ConfigurationError(f"{name} is {value!r}, it must be a number of at least {least}: {mend}")
     if isinstance(least, int) and not isinstance(value, int):
         raise ConfigurationError(f"{name} is {value!r}, it must be a whole number: round it")
     return value

@@ -95,7 +95,7 @@ class Pacing(Policy):
     ) -> None:
         self.requests = at_least("Pacing requests_per_minute", requests_per_minute, 1)
         self.tokens = at_least("Pacing tokens_per_minute", tokens_per_minute, 1)
-        self.max_wait = at_least("Pacing max_wait", None if max_wait is None else float(max_wait), 0.0)
+        self.max_wait = at_least("Pacing max_wait", max_wait, 0.0)
         self.max_queue = at_least("Pacing max_queue", max_queue, 0)
         if isinstance(burst, bool) or not isinstance(burst, (int, float)) or not 0 < burst <= 1:
             raise ConfigurationError(
@@ -130,6 +130,14 @@ class Pacing(Policy):
         lane, account = self._lane(view), _account(view)
         pace = Pace(lane, account, requests, tokens, self.max_wait, self.max_queue, priority, self.burst)
         return Limit("requests are paced", paces=(pace,))
+
+    def most_queued(self, model: str) -> int | None:
+        """How many input tokens the Batch API may have queued for a model; None where no tier says."""
+        if self.tier is None:
+            return None
+        from assistantguard.policies.tiers import published_queue
+
+        return published_queue(self.tier, model)
 
     def _limits(self, model: str) -> tuple[int | None, int | None]:
         if self.tier is None:

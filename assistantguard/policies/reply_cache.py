@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.policies.base import Policy, View
-from assistantguard.policies.checks import at_least, one_of
+from assistantguard.policies.checks import one_of, required
 
 if TYPE_CHECKING:
     from assistantguard.models.cached import CachedQuestion, ReplyStore
@@ -110,9 +110,7 @@ def _seconds(value: Any) -> float:
 
 
 def _whole(name: str, value: Any) -> Any:
-    if value is None:
-        raise ConfigurationError(f"ReplyCache {name} is None, it must be a whole number of at least 1")
-    return at_least(f"ReplyCache {name}", value, 1)
+    return required(f"ReplyCache {name}", value, 1)
 
 
 def _flag(name: str, value: Any) -> bool:

@@ -11,7 +11,7 @@ from assistantguard.errors import ConfigurationError
 from assistantguard.models import Failure, Usage
 from assistantguard.models.values import Value
 from assistantguard.policies.base import Decision, Policy, View
-from assistantguard.policies.checks import at_least
+from assistantguard.policies.checks import required
 from assistantguard.policies.route import Route
 from assistantguard.policies.routing_rules import Fallback, RoutingRule
 from assistantguard.prices import Price
@@ -90,9 +90,9 @@ class ModelRouting(Policy):
                 )
         self.rules = tuple(rules)
         self.stay = bool(stay)
-        self.pays_within = at_least("ModelRouting pays_within", pays_within, 1) or 1
-        self.typical_output = at_least("ModelRouting typical_output", typical_output, 1) or 1
-        self.cache_seconds = float(at_least("ModelRouting cache_seconds", float(cache_seconds), 0.0) or 0.0)
+        self.pays_within = required("ModelRouting pays_within", pays_within, 1)
+        self.typical_output = required("ModelRouting typical_output", typical_output, 1)
+        self.cache_seconds = float(required("ModelRouting cache_seconds", cache_seconds, 0.0))
         self._choosing = tuple(rule for rule in rules if not isinstance(rule, Fallback))
         self._fallbacks = tuple(rule for rule in rules if isinstance(rule, Fallback))
         self._failed_until: dict[str, float] = {}

@@ -16,7 +16,7 @@ from assistantguard.errors import ConfigurationError
 from assistantguard.models.names import check_name
 from assistantguard.models.values import Value
 from assistantguard.policies.base import View
-from assistantguard.policies.checks import at_least
+from assistantguard.policies.checks import required
 from assistantguard.policies.route import Route
 
 __all__ = [
@@ -78,7 +78,7 @@ class ShortMessages(_OneRoute):
 
     def __init__(self, to: Target, *, max_tokens: int) -> None:
         object.__setattr__(self, "to", route_to("ShortMessages", to))
-        object.__setattr__(self, "max_tokens", at_least("ShortMessages max_tokens", max_tokens, 1))
+        object.__setattr__(self, "max_tokens", required("ShortMessages max_tokens", max_tokens, 1))
 
     def __call__(self, view: View) -> Route | None:
         """The route, where the message is short."""
@@ -288,8 +288,8 @@ class Fallback(RoutingRule):
         if any(route.model is None for route in made):
             raise ConfigurationError("Fallback has a route without a model: name the model to go to")
         object.__setattr__(self, "to", made)
-        object.__setattr__(self, "after", at_least("Fallback after", after, 1))
-        object.__setattr__(self, "remember", float(at_least("Fallback remember", float(remember), 0.0) or 0.0))
+        object.__setattr__(self, "after", required("Fallback after", after, 1))
+        object.__setattr__(self, "remember", float(required("Fallback remember", remember, 0.0)))
         object.__setattr__(self, "model", model)
 
     @property

@@ -154,6 +154,10 @@ class PolicySet:
         """Whether any policy cares about this checkpoint."""
         return bool(self._asked[checkpoint])
 
+    def who_asks(self, checkpoint: Checkpoint) -> Sequence[str]:
+        """The names of the policies that care about this checkpoint, and are enforced."""
+        return [policy.name for policy, _inner, is_observed in self._asked[checkpoint] if not is_observed]
+
     @property
     def may_rotate(self) -> bool:
         """Whether a policy may want to leave a generation: one that is asked before a turn, and is no budget."""

@@ -93,8 +93,8 @@ class BatchProcessing:
 
     def __post_init__(self) -> None:
         for name in ("seconds", "validating_seconds", "finalizing_seconds", "cancelling_seconds"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"{name}={getattr(self, name)} is below 0")
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)} is no number of at least 0")
         if self.enqueued_tokens is not None and self.enqueued_tokens < 1:
             raise ConfigurationError(f"enqueued_tokens={self.enqueued_tokens} is below 1; None does not limit them")
         if isinstance(self.failing, str):

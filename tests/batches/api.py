@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import openai
 from openai import DefaultHttpxClient
 
-__all__ = ["HTTP", "Api", "Killed", "Lost"]
+from assistantguard import Assistant, AssistantGuard, Policy
+
+__all__ = ["HTTP", "Api", "Killed", "Lost", "error_answer"]
 
 _BASE: Any = DefaultHttpxClient.__mro__[1]
 HTTP: Any = __import__(_BASE.__module__.partition(".")[0])
@@ -49,6 +51,8 @@ class Api:
         self.hook: Callable[[str, str], None] = lambda moment, request: None
         """Called before and after each request is worked on."""
         self.looks = looks
+        self.refuse: Callable[[dict[str, Any]], Any] = lambda body: None
+        """The answer that a response in the background is refused with, if it is."""
         self.refusal: int | None = None
         """The HTTP status that every request is refused with."""
 
@@ -61,6 +65,10 @@ class Api:
         transport = HTTP.MockTransport(self._serve)
         http = HTTP.AsyncClient(transport=transport)
         return openai.AsyncOpenAI(api_key="sk-test", base_url="http://api.test/v1", http_client=http, max_retries=0)
+
+    def guard(self, policies: Sequence[Policy], assistant: Assistant | None = None, **options: Any) -> AssistantGuard:
+        options.setdefault("sinks", [])
+        return AssistantGuard(self.client(), assistant or Assistant("gpt-4.1-mini"), policies, **options)
 
     def _serve(self, request: Any) -> Any:
         name = f"{request.method} {request.url.path.removeprefix('/v1')}"
@@ -75,7 +83,7 @@ class Api:
 
     def _work(self, request: Any, name: str) -> Any:
         if self.refusal is not None:
-            return _error(self.refusal, "wrong key", "invalid_api_key")
+            return error_answer(self.refusal, "wrong key", "invalid_api_key")
         if name == "POST /files":
             return self._upload(request)
         if name == "GET /files":
@@ -91,7 +99,7 @@ class Api:
         kind, key = one[2], one[3]
         held: dict[str, Any] = getattr(self, kind).get(key)
         if held is None:
-            return _error(404, "not found", None)
+            return error_answer(404, "not found", None)
         if kind == "files":
             return HTTP.Response(200, content=held["content"])
         if one[4] == "/cancel":
@@ -163,6 +171,9 @@ class Api:
 
     def _respond(self, body: dict[str, Any]) -> Any:
         assert body["background"] is True
+        refused = self.refuse(body)
+        if refused is not None:
+            return refused
         self.bodies.append(body)
         self.begun[body["input"][-1]["content"]] += 1
         key = f"resp_{len(self.responses) + 1}"
@@ -195,6 +206,6 @@ def _list(held: dict[str, dict[str, Any]]) -> Any:
     return HTTP.Response(200, json={"object": "list", "data": data, "has_more": False})
 
 
-def _error(status: int, message: str, code: str | None) -> Any:
+def error_answer(status: int, message: str, code: str | None = None) -> Any:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return HTTP.Response(status, json={"error": error})
+    return HTTP.Response(status, headers={"retry-after-ms": "1"}, json={"error": error})

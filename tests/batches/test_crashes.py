@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assistantguard import Assistant, AssistantGuard, Budget, Job, TransientRetry
-from assistantguard.batches import BatchResult, desk
+from assistantguard.batches import BatchResult, admitting
 from assistantguard.batches import state as state_module
 from assistantguard.ledger import Ledger, MemoryLedger, open_ledger
 from tests.batches.api import INPUT, OUTPUT, Api
@@ -82,7 +82,7 @@ def test_books_in_memory_hold_again_what_a_state_file_remembers(
 ) -> None:
     api, state = Api(), tmp_path / "jobs.state"
     with monkeypatch.context() as patched:
-        patched.setattr(desk, "PROCESS", "another")
+        patched.setattr(admitting, "PROCESS", "another")
         killer = Killer(patched, api)
         api.hook = lambda moment, request: killer.die() if request == "GET /batches/batch_1" else None
         with killer.process(None):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,19 @@ BAD: list[tuple[Any, str]] = [
     ({**RAW, "url": "/v1/chat/completions"}, "the one thing that goes is POST /v1/responses"),
     ({**RAW, "extra": 1}, "'extra' is not known"),
     ({"custom_id": "r", "body": {}}, "'method' is missing"),
+    ({**RAW, "body": {"input": 7}}, "the body's input is 7: give text, or a list of input items"),
+    ({**RAW, "body": {"input": "Hi", "stream": []}}, "the body has stream"),
+    ({**RAW, "body": {"input": "Hi", "service_tier": []}}, r"service_tier \[\], and a batch has rates of its own"),
+    ({**RAW, "body": {"input": "Hi", "tools": "all"}}, "tools are 'all': give a list of tools"),
+    ({**RAW, "body": {"input": "Hi", "tools": [{"type": "function", "name": "f"}]}}, "'f', which runs in your program"),
+    ('{"custom_id": "r", "method": "POST", "url": "/v1/responses", "body": {"input": "", "top_p": NaN}}', "no input"),
+    (
+        '{"custom_id": "r", "method": "POST", "url": "/v1/responses", "body": {"input": "Hi", "top_p": NaN}}',
+        "cannot be sent as JSON .Out of range float",
+    ),
+    ({"id": "x", "input": "a\ud800b"}, r"half of a character \(U\+D800, a lone surrogate\): take it out"),
+    ({"id": "x\udfff", "input": "Hi"}, "half of a character"),
+    ("[" * 100_000, "is no JSON"),
     ({**RAW, "body": {"model": "gpt-4.1"}}, "the body has no input"),
     ({**RAW, "body": {**RAW["body"], "stream": True}}, "the body has stream"),  # type: ignore[dict-item]
     ({**RAW, "body": {**RAW["body"], "conversation": "conv_1"}}, "a job stands alone"),  # type: ignore[dict-item]
@@ -60,7 +74,7 @@ def test_all_bad_lines_are_named_together_and_nothing_is_sent(tmp_path: Path) ->
     with pytest.raises(MalformedJobs) as caught:
         guard(api).batch(file)
     assert [problem.line for problem in caught.value.problems] == [*range(1, len(BAD) + 1), len(BAD) + 2]
-    assert "the id 'twin' is that of line 20 already" in caught.value.problems[-1].text
+    assert f"the id 'twin' is that of line {len(BAD) + 1} already" in caught.value.problems[-1].text
     assert not api.requests
 
 
@@ -126,3 +140,40 @@ def test_a_state_file_beside_a_database_is_refused(tmp_path: Path) -> None:
     told = pytest.raises(ConfigurationError, match="the guard has a database, where batches are kept")
     with guard(Api(), ledger=f"sqlite:///{tmp_path}/guard.db") as bot, told:
         bot.batch(["Hi"], state=tmp_path / "state")
+
+
+GOOD = b'{"id": "a", "input": "J\xc3\xb6rg?"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [GOOD, codecs.BOM_UTF8 + GOOD, b"\r\n" + GOOD + b"\r\n\r\n", b"\n \n" + GOOD],
+    ids=["plain", "byte order mark", "Windows line ends", "empty lines"],
+)
+def test_a_file_may_be_of_any_system(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "jobs.jsonl"
+    file.write_bytes(content)
+    (result,) = guard(Api()).batch(file, poll=0.001).results
+    assert (result.id, result.text) == ("a", "re: Jörg?")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\r\n  \n", codecs.BOM_UTF8], ids=["nothing", "blanks", "a mark"])
+def test_a_file_without_jobs_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "jobs.jsonl"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"there are no jobs in .*jobs.jsonl: give at least one, a line "):
+        guard(Api()).batch(file)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("latin-1", r"line 1: its byte 24 \(0xf6\) is not UTF-8: save the file as UTF-8"),
+        ("utf-16", r"line 1: its byte 1 \(0xff\) is not UTF-8: save the file as UTF-8"),
+    ],
+)
+def test_a_file_in_another_encoding_is_refused_with_the_place(tmp_path: Path, encoding: str, told: str) -> None:
+    file = tmp_path / "jobs.jsonl"
+    file.write_bytes(GOOD.decode().encode(encoding))
+    with pytest.raises(MalformedJobs, match=told):
+        guard(Api()).batch(file)

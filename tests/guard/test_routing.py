@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from assistantguard.traffic_events import RunRouted
 from tests.support.budgets import of_user
 from tests.support.checks import check_all, check_books, check_holds
 from tests.support.clock import Clock
+from tests.support.databases import DIALECTS, fresh_url
 from tests.support.models import Lookups, order_desk
 from tests.support.world import Bot, WatchedLedger, World
 
@@ -129,8 +130,8 @@ def test_the_hold_is_that_of_the_routed_model(world: World) -> None:
     assert Decimal("0.01") < large
 
 
-def test_a_thread_keeps_its_model_until_a_rule_says_otherwise(world: World, tmp_path: Path) -> None:
-    sandbox, url = world.sandbox(), f"sqlite:///{tmp_path / 'guard.db'}"
+def test_a_thread_keeps_its_model_until_a_rule_says_otherwise(world: World, database_url: str) -> None:
+    sandbox, url = world.sandbox(), database_url
     rules = ModelRouting([HARD, MatchingMessages("thanks", SMALL)])
     first = bot_of(world, sandbox, rules, model=SMALL, ledger=url)
     first.chat("Where is it?", of_user(first, "u-1"))
@@ -286,10 +287,14 @@ def test_near_the_end_of_a_budget_a_cheaper_model_answers(world: World, database
     assert asked(sandbox)[-1] == LARGE
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+@pytest.fixture(params=["memory", *DIALECTS])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Where the books are kept."""
-    return {} if request.param == "memory" else {"ledger": f"sqlite:///{tmp_path / 'guard.db'}"}
+    if request.param == "memory":
+        yield {}
+        return
+    with fresh_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
+        yield {"ledger": url}
 
 
 def test_a_downgrade_looks_at_caps_and_not_at_observed_budgets_or_messages(world: World) -> None:
