@@ -184,7 +184,12 @@ class Engine:
             raise
         run.answer_item_id = thread.last_item_id
         keep = None if self.cached is None else self.cached.conclude(thread, run)
-        await self._books.save(thread, run, last=True)
+        try:
+            await self._books.save(thread, run, last=True)
+        except BaseException:
+            if keep is not None:
+                await self.driver.protect(keep())
+            raise
         if keep is not None:
             await keep()
         if run.cached:
