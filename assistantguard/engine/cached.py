@@ -14,10 +14,9 @@ from assistantguard.engine.serving import Serving
 from assistantguard.errors import ConfigurationError, Refused
 from assistantguard.models import Usage
 from assistantguard.models.cached import CachedQuestion, CachedReply
-from assistantguard.policies.ruling import Observed
-from assistantguard.replies import open_store
 from assistantguard.replies.flights import Flights
 from assistantguard.replies.keys import context_after, context_of
+from assistantguard.replies.opening import cache_in, open_store
 from assistantguard.reply_events import ReplyCached, ReplyCacheFailed, ReplyStored
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from assistantguard.engine.rotation import Rotation
     from assistantguard.engine.steady import Steady
     from assistantguard.models import RunState, ThreadState
-    from assistantguard.policies.reply_cache import ReplyCache
 
 __all__ = ["Cached"]
 
@@ -64,11 +62,9 @@ class Cached:
         self._asking = asking
         self._rotation = rotation
         self._serving = Serving(asking, steady, rotation, admission)
-        found = [policy for policy in session.policies.policies if policy.keeps_replies]
-        if len(found) > 1:
-            raise ConfigurationError("policies has ReplyCache twice: leave one out")
-        self._observed = isinstance(found[0], Observed)
-        self._policy: ReplyCache = found[0].policy if isinstance(found[0], Observed) else found[0]  # type: ignore[assignment]
+        found = cache_in(session.policies.policies)
+        assert found is not None
+        self._policy, self._observed = found
         self._store = open_store(self._policy.store, session.ledger)
         self._at_once = self._store.in_process
         self._alone = self._policy.store == "memory"
@@ -176,6 +172,15 @@ class Cached:
         unsent = isinstance(cause, (Refused, ConfigurationError)) and not (asked.requests or asked.doubt)
         if unsent and not run.retries and thread.generation == asked.generation and not thread.suspect:
             thread.context_digest = asked.context
+        await self._release(asked)
+
+    async def leave(self, run: RunState) -> None:
+        """A run waits for its caller's tools, for as long as that takes: somebody else may ask."""
+        asked = self._asked.pop(run.id, None)
+        if asked is not None:
+            await self._release(asked)
+
+    async def _release(self, asked: Asked) -> None:
         end = self._ending(asked)
         if end is not None:
             await self._do("release", None, end)
