@@ -1,17 +1,23 @@
-"""What the cache of replies saves on repeated questions, and what it costs in CPU time.
+"""What a cache of replies and routing save on repeated and easy questions, and what each costs in CPU time.
 
 ::
 
     python -m benchmarks.replies [--json] [--turns N] [--rounds N] [--seed N]
 
 ``saved``: users ask from a catalogue whose questions are as unequally popular as real ones (the n-th is asked 1/n as
-often as the first), each in a conversation of its own, and half of them ask one of two follow-ups. The same seeded
-turns are played to the sandbox without the cache, with replies kept for each user, and with replies kept for everyone.
-Calls, tokens and dollars are those of the sandbox's bill, not of our books.
+often as the first), each in a conversation of its own, and half of them ask one of two follow-ups. Every fourth
+question is hard, the others are easy. The same seeded turns are played to the sandbox with neither policy, with
+replies kept for each user and for everyone, with routing (hard questions to the large model, all others to the small
+one), and with both. Calls, tokens and dollars are those of the sandbox's bill, not of our books. ``hard_on_large`` is
+the share of the hard questions whose answer is the large model's, be it from the cache: the reason not to take the
+small model for all.
 
-``cpu``: microseconds of process time for each turn over a server in the process that takes no time. ``miss`` is what
-the cache adds to a turn that it does not answer, the median over rounds in which turns with and without it alternate;
-``hit`` is a whole turn that it answers, the new conversation included, ``asked`` the same turn without it.
+``cpu_us``: microseconds of the thread's CPU time over a server in the process that takes no time. Guards with and
+without a policy take turns, and what counts is the median of the differences between two turns that follow each other.
+``cache_no_part`` is what the cache adds to a turn that has no part in it, ``cache_miss`` to one that it looks up in
+vain and whose reply it then keeps, ``routing`` what rules of each kind add that choose nothing. ``hit`` is a whole
+first turn from the cache, the new conversation included, ``asked`` the same turn without it. For ``routing_rules`` and
+``routing_rules_and_downgrade`` see `benchmarks.routing`: the rules are asked without the rest of the turn.
 """
 
 from __future__ import annotations
@@ -22,23 +28,32 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from assistantguard import Assistant, AssistantGuard, Policy, ReplyCache, tokens
-from assistantguard.sandbox import Answer, ModelRequest, Sandbox
+from assistantguard import Assistant, AssistantGuard, ModelRouting, Policy, ReplyCache, tokens
+from assistantguard.sandbox import ModelRequest, Sandbox
+from benchmarks import routing
 from benchmarks.canned import CannedServer
+from benchmarks.routing import LARGE
 
 __all__ = ["main", "measure_cpu", "measure_saved"]
 
 USERS = 20
 QUESTIONS = 60
+EASY = (
+    "Question {n}: what do I do where my parcel number {n} does not arrive?",
+    "Question {n}: when is the shop in street {n} open?",
+    "Question {n}: do you ship to region {n}?",
+)
 FOLLOW_UPS = ("And how long does that take?", "What does it cost?")
 BATCH = 20
-WARM_UP = 2
-INSTRUCTIONS = "You answer questions about orders, parcels and bills in two or three sentences."
-MODEL = "gpt-6-luna"
+WARM_UP = 20
+"""Turns of each guard that do not count."""
+INSTRUCTIONS = "You answer questions about orders, parcels and devices of a kitchen shop in two or three sentences."
+AIM = 50
+"""Microseconds that a policy may add to a turn where it does nothing."""
 
 Turns = Sequence[tuple[str, Sequence[str]]]
 """Conversations: who has them, and what is asked in them."""
@@ -52,106 +67,160 @@ def conversations(count: int, seed: int) -> Turns:
     return [
         (
             f"user {dice.randrange(USERS)}",
-            [
-                f"Question {number}: what do I do where my parcel number {number} does not arrive?",
-                *([dice.choice(FOLLOW_UPS)] if dice.random() < 0.5 else []),
-            ],
+            [question(number), *([dice.choice(FOLLOW_UPS)] if dice.random() < 0.5 else [])],
         )
         for number in asked
     ]
 
 
-def say(request: ModelRequest) -> Answer:
-    """An answer of a few sentences, the same to the same question."""
-    return Answer(f"About {request.last_user_text!r}: " + "please look into your orders and follow the link. " * 4)
+def question(number: int) -> str:
+    """A question of the catalogue: every fourth is hard."""
+    kind = number % 4
+    return (EASY[kind] if kind < len(EASY) else routing.HARD).format(n=number)
+
+
+def is_hard(text: str) -> bool:
+    """Whether a question is for the large model."""
+    return "compare" in text
 
 
 def play(turns: Turns, policies: Sequence[Policy]) -> dict[str, Any]:
     """Have the conversations; return the sandbox's bill."""
-    cached = asked = 0
+    cached = asked = hard = on_large = 0
+    said_by_large: set[str] = set()
+    answers = iter(range(1_000_000))
+
+    def say(request: ModelRequest) -> str:
+        text = f"Answer {next(answers)}: {routing.answer(request)}"
+        if request.model == LARGE:
+            said_by_large.add(text)
+        return text
+
     with Sandbox(say, model_in_thread=False) as sandbox:
         bot = AssistantGuard(
-            sandbox.client(), Assistant(MODEL, INSTRUCTIONS), policies, sinks=[], max_threads_per_user=None
+            sandbox.client(), Assistant(LARGE, INSTRUCTIONS), policies, sinks=[], max_threads_per_user=None
         )
         with bot:
             for number, (user, questions) in enumerate(turns):
                 thread = bot.thread(user=user, topic=str(number))
-                for question in questions:
-                    cached += thread.chat(question).cached
+                for text in questions:
+                    reply = thread.chat(text)
+                    cached += reply.cached
                     asked += 1
-        calls = sandbox.billing.calls
+                    if is_hard(text):
+                        hard += 1
+                        on_large += reply.text in said_by_large
+        calls, by_model = sandbox.billing.calls, sandbox.billing.by_model
         return {
             "turns": asked,
             "cached": cached,
             "calls": len(calls),
+            "calls_by_model": {name: sums.requests for name, sums in by_model.items()},
             "tokens": sum(call.input_tokens + call.output_tokens for call in calls),
             "cost": str(sum((call.cost or Decimal(0) for call in calls), Decimal(0))),
+            "hard_on_large": round(on_large / hard, 4) if hard else None,
         }
 
 
-def measure_saved(count: int, seed: int) -> dict[str, Any]:
-    """The bill of so many conversations, without the cache and with it."""
+def measure_saved(count: int, seed: int) -> dict[str, dict[str, Any]]:
+    """The bill of so many conversations, with each choice of policies."""
     turns = conversations(count, seed)
-    sides: dict[str, list[Policy]] = {
-        "no cache": [],
-        "for each user": [ReplyCache()],
-        "for everyone": [ReplyCache(scope="everyone")],
+    sides: dict[str, Callable[[], list[Policy]]] = {
+        "neither": list,
+        "cache": lambda: [ReplyCache()],
+        "cache for everyone": lambda: [ReplyCache(scope="everyone")],
+        "routing": lambda: [ModelRouting(routing.rules())],
+        "both": lambda: [ReplyCache(), ModelRouting(routing.rules())],
+        "both for everyone": lambda: [ReplyCache(scope="everyone"), ModelRouting(routing.rules())],
     }
-    return {name: play(turns, policies) for name, policies in sides.items()}
-
-
-def cpu_of(turns: Iterator[Any]) -> float:
-    """Microseconds of process time of each turn."""
-    gc.collect()
-    began = time.process_time()
-    made = sum(1 for _ in turns)
-    return (time.process_time() - began) / made * 1e6
+    rows = {name: play(turns, policies()) for name, policies in sides.items()}
+    first = Decimal(rows["neither"]["cost"])
+    for row in rows.values():
+        row["saved"] = round(1 - float(Decimal(row["cost"]) / first), 4)
+    return rows
 
 
 def measure_cpu(rounds: int) -> dict[str, float]:
-    """What the cache costs in CPU time."""
+    """What the policies cost in CPU time."""
     server = CannedServer()
     client = server.client()
-    plain = AssistantGuard(client, Assistant(MODEL, INSTRUCTIONS), [], sinks=[])
-    caching = AssistantGuard(client, Assistant(MODEL, INSTRUCTIONS), [ReplyCache(scope="everyone")], sinks=[])
+    assistant = Assistant(LARGE, INSTRUCTIONS)
+    sides: dict[str, list[Policy]] = {
+        "turn": [],
+        "cache_no_part": [ReplyCache(scope="everyone")],
+        "cache_miss": [ReplyCache(scope="everyone")],
+        "routing": [ModelRouting(routing.idle_rules())],
+    }
+    bots = {name: AssistantGuard(client, assistant, policies, sinks=[]) for name, policies in sides.items()}
+    threads = {name: bot.thread() for name, bot in bots.items()}
+    threads["cache_no_part"] = bots["cache_no_part"].thread(conversation_id="conv_1")
     tokens.wait_until_ready()
     numbers = iter(range(1_000_000))
-    without, added, hits, asked = [], [], [], []
-    caching.thread().chat("What is it?")
-    for number in range(-WARM_UP, rounds):
-        threads = plain.thread(), caching.thread()
-        seconds = {
-            bot: cpu_of(threads[bot].chat(f"Question {next(numbers)}?") for _ in range(BATCH))
-            for bot in ((0, 1) if number % 2 else (1, 0))
-        }
-        hit = cpu_of(caching.thread().chat("What is it?") for _ in range(BATCH))
-        new = cpu_of(plain.thread().chat("What is it?") for _ in range(BATCH))
-        if number >= 0:
-            without.append(seconds[0])
-            added.append(seconds[1] - seconds[0])
-            hits.append(hit)
-            asked.append(new)
-    assert caching.thread().chat("What is it?").cached
-    for bot in (plain, caching):
+
+    def turn(name: str) -> float:
+        text = f"{routing.PLAIN} That was number {next(numbers)}."
+        return _timed(lambda: threads[name].chat(text))
+
+    bots["cache_miss"].thread().chat(routing.PLAIN)
+    names = list(sides)
+    for name in names * WARM_UP:
+        turn(name)
+    taken: dict[str, list[float]] = {name: [] for name in [*names, "hit", "asked"]}
+    gc.collect()
+    gc.disable()  # a collection would count for the turn that it falls into
+    try:
+        for number in range(rounds):
+            for step in range(BATCH):
+                first = (number + step) % len(names)
+                for name in names[first:] + names[:first]:
+                    taken[name].append(turn(name))
+            for name, side in (("hit", "cache_miss"), ("asked", "turn")):
+                thread = bots[side].thread()
+                taken[name].append(_timed(lambda thread=thread: thread.chat(routing.PLAIN)))  # type: ignore[misc]
+            gc.collect()
+    finally:
+        gc.enable()
+    assert bots["cache_miss"].thread().chat(routing.PLAIN).cached
+    for bot in bots.values():
         bot.close()
     client.close()
-    figures = {"turn_us": without, "miss_us": added, "hit_us": hits, "asked_us": asked}
-    return {name: round(statistics.median(values), 1) for name, values in figures.items()}
+    figures = {name: statistics.median(taken[name]) for name in ("turn", "hit", "asked")}
+    for name in names[1:]:
+        pairs = zip(taken[name], taken["turn"], strict=True)
+        figures[name] = statistics.median(added - without for added, without in pairs)
+    rules = routing.measure_cpu(rounds)
+    figures["routing_rules"], figures["routing_rules_and_downgrade"] = rules["rules"], rules["rules_and_downgrade"]
+    return {name: round(value, 1) for name, value in figures.items()}
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """Microseconds of this thread's CPU time."""
+    began = time.thread_time_ns()
+    work()
+    return (time.thread_time_ns() - began) / 1e3
 
 
 def show(document: dict[str, Any]) -> None:
     """Print the figures for people."""
-    cpu, saved = document["cpu"], document["saved"]
-    first = saved["no cache"]
-    print(f"{'':14} {'turns':>7} {'cached':>7} {'calls':>7} {'tokens':>10} {'cost':>12} {'saved':>6}")
-    for name, row in saved.items():
-        share = 1 - Decimal(row["cost"]) / Decimal(first["cost"])
+    cpu = document["cpu_us"]
+    print(
+        f"{'':20}{'turns':>7}{'cached':>8}{'calls':>7}{'tokens':>10}{'US dollars':>12}{'saved':>7}"
+        f"{'hard on large':>15}  calls by model"
+    )
+    for name, row in document["saved"].items():
+        share = "-" if row["hard_on_large"] is None else f"{row['hard_on_large']:.0%}"
+        made = ", ".join(f"{model} {count:,}" for model, count in row["calls_by_model"].items())
         print(
-            f"{name:14} {row['turns']:7,} {row['cached']:7,} {row['calls']:7,} {row['tokens']:10,}"
-            f" {Decimal(row['cost']):12.6f} {share:6.0%}"
+            f"{name:20}{row['turns']:>7,}{row['cached']:>8,}{row['calls']:>7,}{row['tokens']:>10,}"
+            f"{Decimal(row['cost']):>12.6f}{row['saved']:>7.0%}{share:>15}  {made}"
         )
-    print(f"\nCPU of a turn: {cpu['turn_us']} us; a miss adds {cpu['miss_us']} us (aim: below 50)")
-    print(f"CPU of a first turn: {cpu['asked_us']} us asked, {cpu['hit_us']} us from the cache")
+    print(f"\nCPU of a turn: {cpu['turn']:,.0f} µs. Where they do nothing, they add (aim: below {AIM} µs each):")
+    print(f"  the cache, a turn that has no part in it      {cpu['cache_no_part']:7.1f} µs")
+    print(f"  the cache, a miss whose reply is then kept    {cpu['cache_miss']:7.1f} µs")
+    print(f"  routing, rules that choose nothing            {cpu['routing']:7.1f} µs")
+    print(f"    the rules without the rest of the turn      {cpu['routing_rules']:7.1f} µs")
+    print(f"    likewise, with a downgrade and its budget   {cpu['routing_rules_and_downgrade']:7.1f} µs")
+    print(f"CPU of a first turn: {cpu['asked']:,.0f} µs asked, {cpu['hit']:,.0f} µs from the cache")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -159,12 +228,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replies", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--turns", type=int, default=400, help="conversations to have (400)")
-    parser.add_argument("--rounds", type=int, default=30, help=f"rounds of {BATCH} turns for the CPU times (30)")
+    parser.add_argument("--rounds", type=int, default=50, help=f"rounds of {BATCH} turns for the CPU times (50)")
     parser.add_argument("--seed", type=int, default=1, help="of the workload (1)")
     options = parser.parse_args(arguments)
     if options.turns < 1 or options.rounds < 1:
         parser.error("--turns and --rounds must be at least 1")
-    document = {"saved": measure_saved(options.turns, options.seed), "cpu": measure_cpu(options.rounds)}
+    document = {"saved": measure_saved(options.turns, options.seed), "cpu_us": measure_cpu(options.rounds)}
     if options.json:
         print(json.dumps(document, indent=2))
     else:

@@ -14,7 +14,7 @@ from assistantguard.dropin.wire import DONE
 from assistantguard.engine.failing import stopped
 from assistantguard.engine.ports import AnswerTaken, ModelAnswer
 from assistantguard.errors import AssistantGuardError, LeaseLost, RunFailed, RunStopped
-from assistantguard.models import AttemptFailed, RunState, TextDelta, ThreadState
+from assistantguard.models import AttemptFailed, ReplyReady, RunState, TextDelta, ThreadState, Usage
 from assistantguard.models.marks import text_of
 from assistantguard.storage.threads import Opened, Taken
 
@@ -194,6 +194,8 @@ class Driving:
                         recorder.discarded()
                     elif isinstance(event, AnswerTaken):
                         recorder.answered(event.answer)
+                    elif isinstance(event, ReplyReady) and event.reply.cached:
+                        recorder.answered(ModelAnswer("", "completed", event.reply.text, (), Usage(), run.model))
                     if live.cancelled:
                         break
             # The thread is given back before the application hears of it and comes with the next request.

@@ -15,12 +15,14 @@ from assistantguard.dropin.recording import HIDDEN
 from assistantguard.dropin.translation import assistant_for
 from assistantguard.engine import Engine, Session
 from assistantguard.policies import PolicySet
+from assistantguard.reply_events import ReplyCacheFailed
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
     from assistantguard.dropin.colours import Colour
     from assistantguard.ledger import Ledger
     from assistantguard.models import Assistant
+    from assistantguard.models.cached import ReplyStore
     from assistantguard.policies import Policy
     from assistantguard.prices import PriceBook
     from assistantguard.storage.documents import DocumentStore
@@ -69,6 +71,8 @@ class Settings:
     """After how long without a sign of life a process counts as gone."""
     user_of: Callable[[Mapping[str, str]], str | None]
     """Whose budget a thread counts on, from its metadata."""
+    replies: ReplyStore | None = None
+    """Where a cache of replies keeps them, for all engines; None where there is no such policy."""
 
 
 class Engines:
@@ -105,6 +109,17 @@ class Engines:
         if len(self._kept) > _MOST_KEPT:
             self._kept.pop(next(iter(self._kept)), None)
         return engine
+
+    async def forget(self, thread_id: str) -> None:
+        """Delete the cached replies that were given on a thread. Where that fails, they end with their lifetime."""
+        store, driver = self.settings.replies, self._colour.driver
+        if store is None:
+            return
+        try:
+            await driver.blocking(lambda: store.forget(thread_id), at_once=store.in_process)
+        except Exception as error:  # noqa: BLE001 - a cache fails nothing
+            failed = ReplyCacheFailed(driver.now(), self.session_id, thread_id, "forget", type(error).__name__)
+            self.settings.emit(failed)
 
     def _made(self, assistant: Assistant, limits: Policy | None) -> Engine:
         settings = self.settings

@@ -88,7 +88,9 @@ class Metering:
         try:
             call = await calls.admit(dialect, request.url.path, body)
         except (ConfigurationError, Refused) as error:
-            return failed(http, error) if calls.on_refusal == "raise" else response_of(http, refusal_of(error))
+            if calls.on_refusal == "raise":
+                return failed(http, error)
+            return response_of(http, refusal_of(error, calls.driver.now()))
         except AssistantGuardError as error:  # the books cannot be reached
             return failed(http, error)
         wants_usage = dialect in {"chat", "completions"} and not self._refuses_usage

@@ -26,6 +26,7 @@ from assistantguard.policies import Policy, default_policies
 from assistantguard.policies.checks import one_of
 from assistantguard.prices import PriceBook
 from assistantguard.prices import warm_up as warm_up_prices
+from assistantguard.replies.opening import with_one_store
 from assistantguard.storage.documents import open_documents
 from assistantguard.storage.leases import Leases
 from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, fan_out
@@ -73,9 +74,15 @@ class Opening:
         assert cleanup_seconds is not None
         assert lease is not None
         books, database = ledger_and_database(ledger)
+        try:
+            enforced, replies = with_one_store(default_policies() if policies is None else policies, books)
+        except ConfigurationError:
+            if database is not None:
+                database.close()
+            raise
         jsonl = None if events is None else JsonLinesSink(events)
         self.settings = Settings(
-            default_policies() if policies is None else policies,
+            enforced,
             prices if isinstance(prices, PriceBook) else PriceBook(prices),
             books,
             open_documents(books),
@@ -87,10 +94,13 @@ class Opening:
             on_refusal,
             lease,
             user or _user_in_metadata,
+            replies,
         )
         self._ends = contextlib.ExitStack()
         if database is not None:
             self._ends.callback(database.close)
+        if replies is not None:
+            self._ends.callback(replies.close)
         if jsonl is not None:
             self._ends.callback(jsonl.close)
         self._ends.callback(self.settings.leases.stop)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import Any
 
 from assistantguard._refusals import ApiProblem
 from assistantguard.dropin.wire import WireAnswer
 from assistantguard.errors import AssistantGuardError, BudgetBusy, BudgetExceeded, ConfigurationError, TooManyRequests
 
-__all__ = ["cut_event", "refusal_of", "unreadable"]
+__all__ = ["cut_event", "refusal_of", "retry_after", "unreadable"]
 
 _FINAL = {"x-should-retry": "false"}
 _MEND = "; a call names its user in metadata['user'], as safety_identifier or as user"
 
 
-def refusal_of(error: AssistantGuardError) -> WireAnswer:
+def refusal_of(error: AssistantGuardError, now: float) -> WireAnswer:
     """The answer to a call that was refused.
 
     A spent budget is a 429 of the type ``insufficient_quota``, a busy one and a rate limit of ``rate_limit_exceeded``;
     what another policy refuses is a 403, and what cannot be charged to anyone a 400.
+
+    Args:
+        error: The refusal.
+        now: Unix time, seconds: a rate limit's answer says in ``retry-after`` when there is room.
     """
     if isinstance(error, TooManyRequests):
-        return _answer(
+        answer = _answer(
             429,
             str(error),
             "rate_limit_exceeded",
@@ -30,6 +36,7 @@ def refusal_of(error: AssistantGuardError) -> WireAnswer:
             lane=error.lane,
             available_at=error.available_at,
         )
+        return replace(answer, headers={**answer.headers, **retry_after(error, now)})
     if isinstance(error, (BudgetBusy, BudgetExceeded)):
         busy = isinstance(error, BudgetBusy)
         more = {
@@ -44,6 +51,12 @@ def refusal_of(error: AssistantGuardError) -> WireAnswer:
     if isinstance(error, ConfigurationError):
         return _answer(400, f"{error}{_MEND}", "invalid_request_error", "not_chargeable")
     return _answer(403, str(error), "invalid_request_error", "policy_refused")
+
+
+def retry_after(error: TooManyRequests, now: float) -> dict[str, str]:
+    """The header that says in how many seconds there is room; none where there never is."""
+    at = error.available_at
+    return {} if at is None else {"retry-after": str(max(1, math.ceil(at - now)))}
 
 
 def unreadable(path: str) -> WireAnswer:

@@ -38,6 +38,7 @@ class AssistantsService:
         self._documents = engines.settings.documents
         self._user_of = engines.settings.user_of
         self._driver = colour.driver
+        self._forget = engines.forget
         self.runs = Runs(engines, colour)
 
     def serves(self, path: str) -> bool:
@@ -140,6 +141,7 @@ class AssistantsService:
                 self._documents.delete("thread", thread_id)
 
         await self._do(work)
+        await self._forget(thread_id)
         return WireAnswer(200, objects.deleted("thread", thread_id))
 
     async def create_thread_and_run(self, request: WireRequest, _: tuple[str, ...]) -> WireAnswer:

@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from assistantguard._connections import ABORT
 from assistantguard._refusals import ApiProblem
+from assistantguard.dropin.refusals import retry_after
 from assistantguard.dropin.wire import DONE, Service, WireAnswer, WireRequest, event_bytes
-from assistantguard.errors import AssistantGuardError, ConfigurationError, Refused
+from assistantguard.errors import AssistantGuardError, ConfigurationError, Refused, TooManyRequests
 from assistantguard.models.values import Value
 
 if TYPE_CHECKING:
@@ -312,6 +314,9 @@ def _check_content(types: Sequence[str], encoding: str | None) -> None:
 def _failure(error: Exception) -> WireAnswer:
     """The answer where a policy refuses, or something went wrong. It is not to be tried again by itself."""
     headers = {"x-should-retry": "false"}
+    if isinstance(error, TooManyRequests):
+        headers.update(retry_after(error, time.time()))
+        return _refusal(429, str(error), "rate_limit_exceeded", "too_many_requests", headers)
     if isinstance(error, Refused):
         return _refusal(429, str(error), "insufficient_quota", "refused_by_assistantguard", headers)
     if isinstance(error, AssistantGuardError):

@@ -6,17 +6,17 @@ What is done to the conversation and the books is done as for any other turn, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from assistantguard.engine.questions import Asked, Questions, is_plain
+from assistantguard.engine.questions import Asked, Questions, look
 from assistantguard.engine.serving import Serving
 from assistantguard.errors import ConfigurationError, Refused
+from assistantguard.models import Usage
 from assistantguard.models.cached import CachedQuestion, CachedReply
-from assistantguard.policies.ruling import Observed
-from assistantguard.replies import open_store
 from assistantguard.replies.flights import Flights
 from assistantguard.replies.keys import context_after, context_of
+from assistantguard.replies.opening import cache_in, open_store
 from assistantguard.reply_events import ReplyCached, ReplyCacheFailed, ReplyStored
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _LONGEST_PAUSE = 0.1
 _OUT_OF_ORDER = 5.0
 """Seconds for which a store that failed is left alone."""
 _CANDIDATES = 100
+_UNCLAIMED: tuple[bool, CachedReply | None] = (True, None)
+"""What a claim comes to where the store is out of order."""
 
 
 class Cached:
@@ -62,12 +64,13 @@ class Cached:
         self._asking = asking
         self._rotation = rotation
         self._serving = Serving(asking, steady, rotation, admission)
-        found = [policy for policy in session.policies.policies if policy.keeps_replies]
-        if len(found) > 1:
-            raise ConfigurationError("policies has ReplyCache twice: leave one out")
-        self._observed = isinstance(found[0], Observed)
-        self._policy: ReplyCache = found[0].policy if isinstance(found[0], Observed) else found[0]  # type: ignore[assignment]
+        found = cache_in(session.policies.policies)
+        assert found is not None
+        self._policy, self._observed = found
         self._store = open_store(self._policy.store, session.ledger)
+        self._at_once = self._store.in_process
+        self._alone = self._policy.store == "memory"
+        """Whether nobody else has the store, so that flights are all there is to wait for."""
         self._flights = Flights()
         self._asked: dict[str, Asked] = {}
         """By run."""
@@ -123,37 +126,45 @@ class Cached:
         if failure is not None:
             asked.doubt = asked.doubt or answer is not None or failure.status_code is None
             asked.doubt = asked.doubt or failure.kind in {"ambiguous", "structural"}
-        elif answer is not None and not is_plain(answer, self._session.tools):
-            asked.plain = False
+        elif answer is not None:
+            plain, refuses = look(answer, self._session.tools)
+            asked.plain = asked.plain and plain
+            asked.refused = asked.refused or refuses
 
-    def conclude(self, thread: ThreadState, run: RunState) -> Callable[[], Awaitable[None]] | None:
+    def conclude(self, thread: ThreadState, run: RunState) -> Callable[[], Coroutine[Any, Any, None]] | None:
         """Note what the conversation holds after a run that has ended well, and tell those who wait for its reply.
 
         Returns:
-            What is left to do with the store, when the turn is saved; None for nothing.
+            What is left to do with the store once the turn is saved, or could not be; None for nothing.
         """
         asked = self._asked.pop(run.id, None)
         if asked is None:
             return None
-        said = context_after(asked.context, asked.question, run.text)
         if run.cached:
-            thread.context_digest = said
+            thread.context_digest = context_after(asked.context, asked.question, run.text)
             return None
-        certain = run.status == "completed" and not (asked.doubt or run.mends or thread.strays)
-        certain = certain and bool(run.text) and thread.generation == asked.generation
+        certain = run.status == "completed" and bool(run.text) and thread.generation == asked.generation
+        certain = certain and not (asked.doubt or asked.refused or run.mends or thread.strays)
         plain = asked.plain and not run.steps
         if certain and plain:
-            thread.context_digest = said
+            thread.context_digest = context_after(asked.context, asked.question, run.text)
         kept = certain and (plain or self._policy.tools) and len(run.text) <= self._policy.max_characters
-        waited_for = asked.flight is not None or asked.claimed
+        # What another model said, or one that had to do without its tools, is not what this question asks for.
+        chosen = run.model, run.reasoning_effort, run.service_tier
+        kept = kept and not run.wrapping_up and asked.chosen == chosen
+        if not (kept or asked.flight is not None or asked.claimed):
+            return None
         reply = self._reply(thread, run, asked, kept=kept)
+        if self._alone:  # before others stop waiting for it
+            self._store.put(reply, self._policy.max_entries)
+            self._ending(asked, reply)
+            self._stored(reply, run.id)
+            return None
         release = self._ending(asked, reply)
-        if kept or waited_for:
-            return lambda: self._keep(thread.id, run.id, reply, release)
-        return None
+        return lambda: self._keep(reply, run.id, release)
 
-    async def _keep(self, thread_id: str, run_id: str, reply: CachedReply, release: Callable[[], None] | None) -> None:
-        store, most, session = self._store, self._policy.max_entries, self._session
+    async def _keep(self, reply: CachedReply, run_id: str, release: Callable[[], None] | None) -> None:
+        store, most = self._store, self._policy.max_entries
 
         def keep() -> bool:
             store.put(reply, most)
@@ -161,9 +172,14 @@ class Cached:
                 release()
             return True
 
-        if await self._do("put", keep, otherwise=False) and reply.text:
-            stored = (run_id, reply.model, len(reply.text), reply.expires_at)
-            session.emit(ReplyStored(reply.stored_at, session.id, thread_id, *stored))
+        if await self._do("put", False, keep):
+            self._stored(reply, run_id)
+
+    def _stored(self, reply: CachedReply, run_id: str) -> None:
+        if reply.text:
+            session, size = self._session, len(reply.text)
+            at, until = reply.stored_at, reply.expires_at
+            session.emit(ReplyStored(at, session.id, reply.thread_id, run_id, reply.model, size, until))
 
     async def give_up(self, thread: ThreadState, run: RunState, cause: BaseException) -> None:
         """A run did not end well: somebody else may ask. Where nothing was sent, the conversation is what it was."""
@@ -173,13 +189,22 @@ class Cached:
         unsent = isinstance(cause, (Refused, ConfigurationError)) and not (asked.requests or asked.doubt)
         if unsent and not run.retries and thread.generation == asked.generation and not thread.suspect:
             thread.context_digest = asked.context
+        await self._release(asked)
+
+    async def leave(self, run: RunState) -> None:
+        """A run waits for its caller's tools, for as long as that takes: somebody else may ask."""
+        asked = self._asked.pop(run.id, None)
+        if asked is not None:
+            await self._release(asked)
+
+    async def _release(self, asked: Asked) -> None:
         end = self._ending(asked)
         if end is not None:
-            await self._do("release", end, None)
+            await self._do("release", None, end)
 
     async def forget(self, thread_id: str) -> None:
         """Delete the replies that were given on a thread."""
-        await self._do("forget", lambda: self._store.forget(thread_id), 0)
+        await self._do("forget", 0, self._store.forget, thread_id)
 
     def close(self) -> None:
         """Close the store's connections. May block."""
@@ -195,23 +220,37 @@ class Cached:
 
     async def _found(self, asked: Asked, run: RunState) -> tuple[CachedReply, str] | None:
         """A reply, and how it was found. Where there is none, the caller asks, and others may wait for it."""
-        reply = await self._get(asked)
-        if reply is not None:
-            return reply, "exact"
-        similar = self._policy.similar
-        if similar is not None and asked.text is not None:
-            reply = await self._similar(similar, asked, asked.text)
-            if reply is not None:
-                return reply, "similar"
-        if not self._policy.single_flight or self._observed:
-            return None
-        reply = await self._wait(asked, run)
+        similar, shares = self._policy.similar, self._policy.single_flight and not self._observed
+        now = self._driver.now()
+        if self._alone and shares:
+            flight, leads = self._flights.join(asked.key, now, now + _CLAIM_SECONDS)
+            reply = self._store.get(asked.key, now)
+            if leads:
+                asked.flight = flight
+        else:
+            reply = await self._do("get", None, self._get, asked, now)
+        how = "exact"
+        if reply is None and similar is not None and asked.text is not None:
+            reply, how = await self._similar(similar, asked, asked.text), "similar"
+        if reply is None and shares and asked.flight is None:
+            reply, how = await self._wait(asked, run), "shared"
         if reply is None:
             return None
         release = self._ending(asked, reply)
         if release is not None:
-            await self._do("release", release, None)
-        return reply, "shared"
+            await self._do("release", None, release)
+        return reply, how
+
+    def _get(self, asked: Asked, now: float) -> CachedReply | None:
+        found = self._store.get(asked.key, now)
+        return None if found is None else self._checked(found, asked.key, now)
+
+    def _checked(self, found: Any, key: str, now: float) -> CachedReply | None:
+        """What a store found, where it is a reply of that key that may be given now; None for anything else."""
+        if not isinstance(found, CachedReply) or found.key != key or found.expires_at <= now:
+            return None
+        good = isinstance(found.text, str) and isinstance(found.usage, Usage)
+        return found if good and len(found.text) <= self._policy.max_characters else None
 
     async def _wait(self, asked: Asked, run: RunState) -> CachedReply | None:
         """Wait for the one who asks the same already; None where the caller is to ask."""
@@ -234,26 +273,31 @@ class Cached:
         while True:
             now = self._driver.now()
             flight.until = now + _CLAIM_SECONDS
-            asked.claimed = await self._claim(asked, now, flight.until)
-            reply = await self._get(asked)  # another may have been quicker since the store was looked at
-            if reply is not None or asked.claimed or self._driver.now() >= deadline:
+            if self._alone:
+                return self._store.get(asked.key, now)
+            claimed, reply = await self._do("claim", _UNCLAIMED, self._claim, asked, now, flight.until)
+            if reply is not None or claimed or self._driver.now() >= deadline:
                 return reply
             await self._driver.sleep(min(pause, max(0.0, deadline - now)))
             pause = min(1.5 * pause, _LONGEST_PAUSE)
 
-    async def _claim(self, asked: Asked, now: float, until: float) -> bool:
-        store, key, owner = self._store, asked.key, asked.owner
-        return await self._do("claim", lambda: store.claim(key, owner, now, until), otherwise=True)
-
-    async def _get(self, asked: Asked) -> CachedReply | None:
-        now = self._driver.now()
-        return await self._do("get", lambda: self._store.get(asked.key, now), None)
+    def _claim(self, asked: Asked, now: float, until: float) -> tuple[bool, CachedReply | None]:
+        """Claim a question; look whether another was quicker since the store was looked at."""
+        store = self._store
+        claimed = store.claim(asked.key, asked.owner, now, until)
+        if claimed:
+            asked.claimed = True
+            if asked.over:  # it was cancelled meanwhile, and a thread ends what it does
+                store.release(asked.key, asked.owner)
+                return claimed, None
+        return claimed, self._get(asked, now)
 
     async def _similar(self, similar: Any, asked: Asked, text: str) -> CachedReply | None:
         now = self._driver.now()
 
         def choose() -> CachedReply | None:
-            replies = {reply.key: reply for reply in self._store.of_group(asked.group, now, _CANDIDATES)}
+            found = self._store.of_group(asked.group, now, _CANDIDATES)
+            replies = {reply.key: reply for reply in found if reply.group == asked.group}
             if not replies:
                 return None
             questions = [CachedQuestion(reply.question, reply.key, reply.stored_at) for reply in replies.values()]
@@ -262,9 +306,9 @@ class Cached:
                 return None
             if not isinstance(chosen, CachedQuestion) or chosen.key not in replies:
                 raise TypeError(f"similar returned {type(chosen).__name__}, which is none of the questions")
-            return replies[chosen.key]
+            return self._checked(replies[chosen.key], chosen.key, now)
 
-        return await self._do("similar", choose, None, at_once=False)
+        return await self._do("similar", None, choose, at_once=False)
 
     async def _serve(self, thread: ThreadState, run: RunState, asked: Asked, reply: CachedReply, how: Any) -> bool:
         """Make a cached reply the turn's; return False where the conversation does not take it."""
@@ -302,15 +346,16 @@ class Cached:
             thread.id,
             run.text if kept else "",
             run.model,
-            run.usage - asked.usage,
+            run.usage - asked.usage if asked.usage.requests else run.usage,
             cost,
             now,
             now + (policy.lifetime if kept else min(policy.lifetime, _CLAIM_SECONDS)),
-            asked.text or "" if kept and policy.similar is not None else "",
+            (asked.text or "") if kept and policy.similar is not None else "",
         )
 
     def _ending(self, asked: Asked, reply: CachedReply | None = None) -> Callable[[], None] | None:
         """End what others wait for, in this process at once; what is left is to be done with the store."""
+        asked.over = True
         if asked.flight is not None:
             self._flights.end(asked.key, asked.flight, reply)
             asked.flight = None
@@ -319,14 +364,16 @@ class Cached:
         asked.claimed = False
         return lambda: self._store.release(asked.key, asked.owner)
 
-    async def _do(self, operation: str, work: Callable[[], T], otherwise: T, *, at_once: bool | None = None) -> T:
+    async def _do(
+        self, operation: str, otherwise: T, work: Callable[..., T], *arguments: Any, at_once: bool | None = None
+    ) -> T:
         """Ask the store; `otherwise` where it is out of order."""
-        if self._driver.now() < self._out_until:
+        if self._out_until and self._driver.now() < self._out_until:
             return otherwise
         try:
-            if self._store.in_process if at_once is None else at_once:
-                return work()
-            return await self._driver.blocking(work, at_once=False)
+            if self._at_once if at_once is None else at_once:
+                return work(*arguments)
+            return await self._driver.blocking(lambda: work(*arguments), at_once=False)
         except Exception as error:  # noqa: BLE001 - a cache fails no turn
             if operation != "similar":
                 self._out_until = self._driver.now() + _OUT_OF_ORDER

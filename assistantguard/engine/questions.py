@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from operator import attrgetter
@@ -12,7 +12,17 @@ from assistantguard.engine.input import message_text, model_request
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.models import Assistant
 from assistantguard.models.values import Record
-from assistantguard.replies.keys import EMPTY, Question, account_of, digest, normalised, question_of, text_of_question
+from assistantguard.replies.keys import (
+    EMPTY,
+    account_of,
+    digest,
+    normalised,
+    packed,
+    packed_question,
+    question_of,
+    settings_text,
+    text_of_question,
+)
 
 if TYPE_CHECKING:
     from assistantguard.engine.asking import Asking
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
     from assistantguard.policies.reply_cache import ReplyCache
     from assistantguard.replies.flights import Flight
 
-__all__ = ["Asked", "Questions", "is_plain"]
+__all__ = ["Asked", "Questions", "look"]
 
 _SAME_FOR_ALL = frozenset(
     {
@@ -40,8 +50,7 @@ _SAME_FOR_ALL = frozenset(
 """What of a request does not tell how it is answered, or is looked at elsewhere."""
 _NO_SETTINGS = frozenset({"instructions", "metadata", "model", "name", "tools"})
 """Likewise, of an assistant."""
-_PLAIN = frozenset({"message", "reasoning"})
-"""The items of an answer for which no tool was used."""
+_MOST_CHOICES = 1_000
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -50,12 +59,16 @@ class Asked(Record):
 
     key: str
     group: str
+    """Empty where nobody looks for similar questions."""
     text: str | None
     """The question where it is nothing but text."""
-    question: Question
+    question: str
+    """As it is compared, as one text."""
     content: Any
     """The message, exactly."""
     context: str
+    chosen: tuple[str, str | None, str | None]
+    """The model, the effort and the service tier that were chosen for the run."""
     generation: int
     """In which generation it is asked."""
     usage: Usage
@@ -65,10 +78,14 @@ class Asked(Record):
     flight: Flight | None = None
     """Where others in this process wait for it."""
     claimed: bool = False
-    """Whether others that share the store wait for it."""
+    """Whether others that share the store may wait for it."""
+    over: bool = False
+    """Whether nobody is to wait for it any more."""
     requests: int = 0
     plain: bool = True
     """Whether no tool was used so far."""
+    refused: bool = False
+    """Whether the model declined to answer."""
     doubt: bool = False
     """Whether an attempt may have left something in the conversation."""
 
@@ -85,8 +102,11 @@ class Questions:
         self._asking = asking
         self._session = asking.session
         self._policy = policy
-        self._settings: tuple[Assistant | None, Any, str, str] | None = None
-        """Of the request that was seen last, with their digest."""
+        self._normalise = policy.normalise or normalised
+        self._settings_of: tuple[Assistant, Any] | None = None
+        """The assistant and the tools that `_settings` are of."""
+        self._settings: dict[tuple[str, str | None, str | None], str] = {}
+        """Digests of all that requests say beside their input, by what is chosen for each run."""
 
     def of(self, thread: ThreadState, run: RunState) -> Asked | None:
         """The question of a run; None where it has no part in the cache.
@@ -103,48 +123,54 @@ class Questions:
             named = policy.scope(self._asking.view(thread, run, message_text(content), run.model))
             if named is None:
                 return None
-            account: list[str | None] = ["named", named]
+            if not isinstance(named, str):
+                raise TypeError(f"scope returned {type(named).__name__}, it must return a str or None")
+            account = packed("named", named)
         else:
             account = account_of(policy.scope, thread)
-        question = question_of(content, policy.normalise or normalised)
-        group = digest(account, self._assistant(model_request(thread, run, self._session)), context)
-        key, text = digest(group, question), text_of_question(question)
-        return Asked(key, group, text, question, content, context, thread.generation, run.usage, run.cost, run.id)
+        parts = question_of(content, self._normalise)
+        question = packed_question(parts)
+        chosen = run.model, run.reasoning_effort, run.service_tier
+        # The first is of known parts, the next two are always equally long: no two questions look alike.
+        asked_of = f"{account}{self._settings_for(thread, run, chosen)}{context}"
+        group, text = "", None
+        if policy.similar is not None:
+            group, text = digest(f"group{asked_of}"), text_of_question(parts)
+        key = digest(f"question{asked_of}{question}")
+        before = (thread.generation, run.usage, run.cost)
+        return Asked(key, group, text, question, content, context, chosen, *before, run.id)
 
-    def _assistant(self, request: ModelRequest) -> list[Any]:
-        """All that a request says beside its input."""
-        known = self._settings
-        same = known is not None and known[0] is request.assistant and known[1] is request.tools
-        if not same or known is None or known[2] is not request.instructions:
-            settings = digest(request.instructions, list(request.tools), _settings_of(request.assistant))
-            known = self._settings = (request.assistant, request.tools, request.instructions, settings)
-        return [known[3], _REQUEST(request)]
+    def _settings_for(self, thread: ThreadState, run: RunState, chosen: tuple[str, str | None, str | None]) -> str:
+        """A digest of all that the first request of a run says beside its input."""
+        session, known = self._session, self._settings_of
+        if known is None or known[0] is not session.assistant or known[1] is not session.tools:
+            self._settings_of, self._settings = (session.assistant, session.tools), {}
+        settings = self._settings.get(chosen)
+        if settings is None:
+            if len(self._settings) >= _MOST_CHOICES:
+                self._settings.clear()
+            request = model_request(thread, run, session)
+            said = settings_text(request.instructions, list(request.tools), _ASSISTANT(session.assistant))
+            settings = self._settings[chosen] = digest(said + settings_text(_REQUEST(request)))
+        return settings
 
 
-def is_plain(answer: ModelAnswer, tools: Any) -> bool:
-    """Whether an answer is nothing but what the model said."""
-    if answer.tool_calls or answer.builtin_calls:
-        return False
+def look(answer: ModelAnswer, tools: Sequence[Mapping[str, Any]]) -> tuple[bool, bool]:
+    """Whether an answer is nothing but what the model said, and whether it says no."""
+    plain = not answer.tool_calls and not answer.builtin_calls
     if not answer.output:  # this server does not tell
-        return not tools or all(tool.get("type") == "function" for tool in tools)
-    return all(_field(item, "type") in _PLAIN and not _refuses(item) for item in answer.output)
-
-
-def _refuses(item: Any) -> bool:
-    parts = _field(item, "content")
-    return isinstance(parts, list) and any(_field(part, "type") == "refusal" for part in parts)
-
-
-def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-
-
-def _settings_of(assistant: Assistant | None) -> list[Any]:
-    return [] if assistant is None else [*map(_jsonable, _ASSISTANT(assistant))]
-
-
-def _jsonable(value: Any) -> Any:
-    return dict(value) if hasattr(value, "keys") else value
+        return plain and all(tool.get("type") == "function" for tool in tools), False
+    refuses = False
+    for item in answer.output:
+        kind = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
+        if kind == "message":
+            parts = item.get("content") if isinstance(item, dict) else getattr(item, "content", None)
+            for part in parts if isinstance(parts, list) else ():
+                if (part.get("type") if isinstance(part, dict) else getattr(part, "type", None)) == "refusal":
+                    refuses = True
+        elif kind != "reasoning":
+            plain = False
+    return plain, refuses
 
 
 _REQUEST: Callable[[Any], tuple[Any, ...]] = attrgetter(

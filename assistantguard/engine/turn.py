@@ -145,14 +145,17 @@ class Engine:
         if begun is not None:
             begun.deadline, run = run.deadline, begun
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
+        goes_on = run.announced
         try:
-            if not run.announced:
+            if not goes_on:
                 await self.start(thread, run, message)
-            if self.cached is not None and not parks and await self.cached.answer(thread, run):
+            if self.cached is not None and not (parks and goes_on) and await self.cached.answer(thread, run):
                 self.finish(thread, run, None)
             while run.status not in TERMINAL_STATUSES:
                 if run.status == "requires_action":
                     if parks:
+                        if self.cached is not None:
+                            await self.cached.leave(run)
                         await self._books.save(thread, run, last=True)
                         return
                     for call in run.tool_calls:
@@ -184,7 +187,12 @@ class Engine:
             raise
         run.answer_item_id = thread.last_item_id
         keep = None if self.cached is None else self.cached.conclude(thread, run)
-        await self._books.save(thread, run, last=True)
+        try:
+            await self._books.save(thread, run, last=True)
+        except BaseException:
+            if keep is not None:
+                await self.driver.protect(keep())
+            raise
         if keep is not None:
             await keep()
         if run.cached:

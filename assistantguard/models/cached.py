@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from assistantguard.models.usage import Usage
-from assistantguard.models.values import Value
+from assistantguard.models.values import Record, Value
 
 __all__ = ["CachedQuestion", "CachedReply", "ReplyStore"]
 
@@ -24,9 +24,9 @@ class CachedQuestion(Value):
     """Unix time, seconds."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CachedReply(Value):
-    """A reply that is kept, and what it took to get it."""
+@dataclass(slots=True, eq=False, repr=False)
+class CachedReply(Record):
+    """A reply that is kept, and what it took to get it. Those who are given it share it, and leave it as it is."""
 
     key: str
     """What it is found by: a digest of account, assistant, settings, context and question."""

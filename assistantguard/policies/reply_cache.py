@@ -130,6 +130,11 @@ def _store(value: Any) -> str | ReplyStore:
         missing = [name for name in _NEEDED if not callable(getattr(value, name, None))]
         if missing:
             raise ConfigurationError(f"ReplyCache store is {value!r}, which has no {missing[0]}(): give {_STORES}")
+        if not isinstance(getattr(value, "in_process", None), bool):
+            raise ConfigurationError(
+                f"ReplyCache store is {value!r}, whose in_process is not True or False: say whether its calls return at"
+                " once"
+            )
         store: ReplyStore = value
         return store
     if value in {"memory", "ledger"}:

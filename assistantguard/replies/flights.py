@@ -30,19 +30,16 @@ class Flights:
     """The questions that are being answered, by key. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[str, Flight] = {}
-        self._process = os.getpid()
+        self._begin()
 
     def __len__(self) -> int:
         return len(self._flights)
 
     def join(self, key: str, now: float, until: float) -> tuple[Flight, bool]:
         """The flight of that key, and whether the caller leads it, since there was none."""
+        if self._forks != _forks:
+            self._begin()
         with self._lock:
-            if self._process != os.getpid():  # those of the parent of a forked process never end here
-                self._flights.clear()
-                self._process = os.getpid()
             flight = self._flights.get(key)
             if flight is not None and flight.until > now:
                 return flight, False
@@ -55,3 +52,19 @@ class Flights:
             if self._flights.get(key) is flight:
                 del self._flights[key]
             flight.reply, flight.ended = reply, True
+
+    def _begin(self) -> None:
+        """Those of the parent of a forked process never end here, and one of its threads may have held the lock."""
+        self._lock = threading.Lock()
+        self._flights: dict[str, Flight] = {}
+        self._forks = _forks
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603  asking for the process's id at each turn costs more than all else here
+    _forks += 1
+
+
+_forks = 0
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)

@@ -51,7 +51,8 @@ class MemoryReplies:
     def put(self, reply: CachedReply, most: int) -> None:
         """See `ReplyStore.put`; there are never more than `most`."""
         with self._lock:
-            self._drop(reply.key)
+            if reply.key in self._replies:
+                self._drop(reply.key)
             self._replies[reply.key] = reply
             self._threads.setdefault(reply.thread_id, set()).add(reply.key)
             if reply.question:

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
 from assistantguard.errors import ConfigurationError
+from assistantguard.policies.ruling import Observed, observe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from assistantguard.ledger import Ledger
     from assistantguard.models.cached import ReplyStore
+    from assistantguard.policies import Policy
+    from assistantguard.policies.reply_cache import ReplyCache
     from assistantguard.storage import Database
 
-__all__ = ["open_store"]
+__all__ = ["cache_in", "open_store", "with_one_store"]
+
+
+def cache_in(policies: Sequence[Policy]) -> tuple[ReplyCache, bool] | None:
+    """The cache of replies among policies, and whether it is only observed; None where there is none.
+
+    Raises:
+        ConfigurationError: There is more than one.
+    """
+    found = [policy for policy in policies if getattr(policy, "keeps_replies", False)]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ConfigurationError("policies has ReplyCache twice: leave one out")
+    inner: Any = found[0].policy if isinstance(found[0], Observed) else found[0]
+    return inner, inner is not found[0]
+
+
+def with_one_store(policies: Sequence[Policy], ledger: Ledger) -> tuple[Sequence[Policy], ReplyStore | None]:
+    """The same policies for several engines, whose replies are kept in one store; and that store, if there is one.
+
+    Raises:
+        ConfigurationError: There is more than one cache, or its store cannot be had.
+    """
+    found = cache_in(policies)
+    if found is None:
+        return policies, None
+    cache, is_observed = found
+    shared = copy.copy(cache)
+    shared.store = store = open_store(cache.store, ledger)
+    placed = observe(shared) if is_observed else shared
+    return [placed if getattr(policy, "keeps_replies", False) else policy for policy in policies], store
 
 
 def open_store(where: str | ReplyStore, ledger: Ledger) -> ReplyStore:

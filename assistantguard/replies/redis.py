@@ -24,6 +24,9 @@ _CLAIM = (
     " if redis.call('set', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 else return 0 end"
 )
 _AT_ONCE = 500
+_PARTS = 6
+_MOST_QUESTIONS = 1_000
+"""Of a group, the newest: nobody looks at more."""
 
 
 class RedisReplies:
@@ -57,6 +60,7 @@ class RedisReplies:
             self._client: redis.Redis = redis.Redis.from_url(
                 re.sub("^valkey", "redis", url, flags=re.IGNORECASE),
                 decode_responses=True,
+                encoding_errors="replace",
                 socket_timeout=_TIMEOUT,
                 socket_connect_timeout=_TIMEOUT,
                 retry=Retry(NoBackoff(), 1),  # a connection that the server closed meanwhile is made anew
@@ -73,23 +77,25 @@ class RedisReplies:
 
     def get(self, key: str, now: float) -> CachedReply | None:
         """See `ReplyStore.get`."""
-        reply = _reply(self._client.get(self._name("reply", key)))
+        reply = _reply(key, self._client.get(self._name("reply", key)))
         return None if reply is None or reply.expires_at <= now else reply
 
     def put(self, reply: CachedReply, most: int) -> None:
         """See `ReplyStore.put`; there are never more than `most`."""
         milliseconds = max(1, round((reply.expires_at - reply.stored_at) * 1000))
-        index, thread = self._name("index"), self._name("thread", reply.thread_id)
+        index, thread = self._name("index"), self._name("of_thread", reply.thread_id)
         value = json.dumps([reply.key, reply.group, reply.thread_id, reply.stored_at, reply.expires_at, body_of(reply)])
         with self._client.pipeline() as pipe:
             pipe.set(self._name("reply", reply.key), value, px=milliseconds)
             pipe.zadd(index, {reply.key: reply.expires_at})
-            pipe.sadd(thread, reply.key)
+            pipe.zadd(thread, {reply.key: reply.expires_at})
+            pipe.zremrangebyscore(thread, "-inf", reply.stored_at)
             pipe.pexpire(thread, milliseconds, gt=True)
             pipe.pexpire(thread, milliseconds, nx=True)
             if reply.question:
                 group = self._name("group", reply.group)
                 pipe.zadd(group, {reply.key: reply.stored_at})
+                pipe.zremrangebyrank(group, 0, -_MOST_QUESTIONS - 1)
                 pipe.pexpire(group, milliseconds, gt=True)
                 pipe.pexpire(group, milliseconds, nx=True)
             pipe.zremrangebyscore(index, "-inf", reply.stored_at)
@@ -106,11 +112,11 @@ class RedisReplies:
         if not keys:
             return []
         values: Any = self._client.mget([self._name("reply", key) for key in keys])
-        over = [key for key, value in zip(keys, values, strict=True) if value is None]
+        replies = [_reply(key, value) for key, value in zip(keys, values, strict=True)]
+        over = [key for key, reply in zip(keys, replies, strict=True) if reply is None]
         if over:
             self._client.zrem(name, *over)
-        replies = [reply for value in values if (reply := _reply(value)) is not None]
-        return [reply for reply in replies if reply.expires_at > now and reply.question]
+        return [reply for reply in replies if reply is not None and reply.expires_at > now and reply.question]
 
     def claim(self, key: str, owner: str, now: float, until: float) -> bool:
         """See `ReplyStore.claim`."""
@@ -123,8 +129,8 @@ class RedisReplies:
 
     def forget(self, thread_id: str) -> int:
         """See `ReplyStore.forget`."""
-        thread = self._name("thread", thread_id)
-        keys: Any = self._client.smembers(thread)
+        thread = self._name("of_thread", thread_id)
+        keys: Any = self._client.zrange(thread, 0, -1)
         if not keys:
             return 0
         with self._client.pipeline() as pipe:
@@ -145,5 +151,13 @@ class RedisReplies:
         return ":".join((self._prefix, *parts))
 
 
-def _reply(value: Any) -> CachedReply | None:
-    return None if value is None else reply_of(*json.loads(value))
+def _reply(key: str, value: Any) -> CachedReply | None:
+    """The reply that was kept as `value`; None where it is none, or another's."""
+    if value is None or not value.isascii():
+        return None
+    try:
+        parts = json.loads(value)
+        reply = reply_of(*parts) if isinstance(parts, list) and len(parts) == _PARTS else None
+    except (ValueError, RecursionError):
+        return None
+    return reply if reply is not None and reply.key == key else None

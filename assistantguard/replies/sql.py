@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Sequence
 from decimal import Decimal
@@ -19,6 +20,9 @@ __all__ = ["SqlReplies", "body_of", "reply_of"]
 
 _AT_ONCE = 500
 """Replies that one statement deletes."""
+_COUNTS = 7
+_MOST = 10**12
+"""Of tokens and dollars: what is above was never spent."""
 _COLUMNS = "key, reply_group, thread_id, stored_at, expires_at, body"
 _GET = f"SELECT {_COLUMNS} FROM guard_replies WHERE key = ? AND expires_at > ?"  # noqa: S608  columns of our own
 _PUT = (
@@ -89,7 +93,8 @@ class SqlReplies:
 
     def of_group(self, group: str, now: float, limit: int) -> Sequence[CachedReply]:
         """See `ReplyStore.of_group`."""
-        return [_reply(row) for row in self._database.query(_OF_GROUP, (group, now, limit))]
+        replies = [_reply(row) for row in self._database.query(_OF_GROUP, (group, now, limit))]
+        return [reply for reply in replies if reply is not None]
 
     def claim(self, key: str, owner: str, now: float, until: float) -> bool:
         """See `ReplyStore.claim`."""
@@ -142,13 +147,27 @@ def body_of(reply: CachedReply) -> str:
     return json.dumps([reply.text, reply.model, counts, cost, reply.question], separators=(",", ":"))
 
 
-def reply_of(key: str, group: str, thread_id: str, stored_at: float, expires_at: float, body: str) -> CachedReply:
-    """The reply of which `body_of` made `body`."""
-    text, model, counts, cost, question = json.loads(body)
-    spent = None if cost is None else Decimal(cost)
-    return CachedReply(key, group, thread_id, text, model, Usage(*counts), spent, stored_at, expires_at, question)
+def reply_of(key: Any, group: Any, thread_id: Any, stored_at: Any, expires_at: Any, body: Any) -> CachedReply | None:
+    """The reply of which `body_of` made `body`; None where these are not what was kept of any reply."""
+    try:
+        text, model, counts, cost, question = json.loads(body)
+        names = key, group, thread_id, text, model, question
+        if not all(isinstance(name, str) for name in names) or not all(_is_time(at) for at in (stored_at, expires_at)):
+            return None
+        spent = None if cost is None else Decimal(cost)
+        if spent is not None and not 0 <= spent < _MOST:
+            return None
+        if len(counts) != _COUNTS or not all(type(count) is int and 0 <= count < _MOST for count in counts):
+            return None
+        usage = Usage(*counts)
+    except (ValueError, TypeError, ArithmeticError, RecursionError):
+        return None
+    return CachedReply(key, group, thread_id, text, model, usage, spent, stored_at, expires_at, question)
 
 
-def _reply(row: Row) -> CachedReply:
-    values: Any = row
-    return reply_of(*values)
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _reply(row: Row) -> CachedReply | None:
+    return reply_of(*row)

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 import assistantguard
-from assistantguard import Budget, BudgetExceeded, CostCap, Policy, TokenCap
+from assistantguard import Budget, BudgetExceeded, CostCap, Pacing, Policy, TokenCap
 from assistantguard.events import Event, RequestSettled
 from benchmarks.canned import chunked, event_stream, http_library, message, response
 from tests.support.world import COLOURS, MODEL, World
@@ -146,6 +146,17 @@ def test_a_refused_call_is_a_rate_limit_error_that_says_what_is_left_and_is_not_
     assert "it renews" in body["message"]
     assert not server.requests
     assert len([event for event in server.events if event.name == "budget.refused"]) == 1
+
+
+def test_a_call_that_finds_no_room_in_time_says_when_there_is_some_and_is_not_tried_again(server: Server) -> None:
+    client = server.guarded([Pacing(1, burst=1, max_wait=0)], max_retries=5)
+    server.wait(client.responses.create(model=MODEL, input="Hello"))
+    error = refusal(server, lambda: client.responses.create(model=MODEL, input="Hello"), openai.RateLimitError)
+    body: Any = error.body
+    assert (error.code, error.type) == ("too_many_requests", "rate_limit_exceeded")
+    assert body["lane"] == f"model:{MODEL}"
+    assert 1 <= int(error.response.headers["retry-after"]) < 70
+    assert len(server.requests) == 1
 
 
 def test_with_on_refusal_raise_it_is_the_error_of_the_budget_itself(server: Server) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from assistantguard._connections import ABORT
 from assistantguard.dropin.listening import Stop, serve
 from assistantguard.dropin.serving import AssistantsApp, Keys, Limits
 from assistantguard.dropin.wire import DONE, WireAnswer, WireRequest
-from assistantguard.errors import ConfigurationError, DatabaseUnavailable, PolicyRefused
+from assistantguard.errors import ConfigurationError, DatabaseUnavailable, PolicyRefused, TooManyRequests
 from assistantguard.policies import TokenCap
 from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox, ToolCalls
 from tests.dropin.stub import Stub, events_of_a_run
@@ -398,6 +399,20 @@ def test_what_a_policy_refuses_is_answered_with_429_and_not_tried_again() -> Non
     answer = ask(app(Stub(refuse)), "GET", "/v1/threads/t/runs/r")
     assert refused(answer, 429) == "the budget of ann is spent"
     assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(("wait", "told"), [(20.0, range(1, 21)), (-5.0, (1,)), (None, (None,))])
+def test_a_run_that_finds_no_room_says_when_there_is_some(wait: float | None, told: Sequence[int | None]) -> None:
+    def refuse(_: WireRequest) -> WireAnswer:
+        at = None if wait is None else time.time() + wait
+        raise TooManyRequests("no room", lane="model:gpt-6-luna", available_at=at)
+
+    answer = ask(app(Stub(refuse)), "GET", "/v1/threads/t/runs/r")
+    assert refused(answer, 429) == "no room"
+    assert answer.json()["error"]["type"] == "rate_limit_exceeded"
+    assert answer.headers["x-should-retry"] == "false"
+    header = answer.headers.get("retry-after")
+    assert (None if header is None else int(header)) in told
 
 
 def test_a_stream_that_breaks_ends_with_an_error() -> None:

@@ -17,6 +17,7 @@ from assistantguard.replies.keys import (
     context_of,
     digest,
     normalised,
+    packed_question,
     question_of,
     text_of_question,
 )
@@ -42,7 +43,7 @@ def test_a_key_is_shared_by_one_user_of_one_tenant_only(
     one: tuple[str, str | None, str | None], other: tuple[str, str | None, str | None], first: str, second: str
 ) -> None:
     mine, theirs = thread_of(one), thread_of(other)
-    keys = [digest(account_of("user", each), text) for each, text in ((mine, first), (theirs, second))]
+    keys = [digest(account_of("user", each) + text) for each, text in ((mine, first), (theirs, second))]
     same_account = (
         (mine.tenant, mine.user) == (theirs.tenant, theirs.user)
         if mine.user is not None or theirs.user is not None
@@ -71,7 +72,7 @@ def test_conversations_that_differ_have_different_contexts(
     for turns in (one, other):
         context = EMPTY
         for asked, said in turns:
-            context = context_after(context, question_of(asked, str), said)
+            context = context_after(context, packed_question(question_of(asked, str)), said)
         digests.append(context)
     assert (digests[0] == digests[1]) == (one == other)
 
