@@ -136,6 +136,10 @@ class RequestSettled(Event):
     """Whether the server worked on it in the background, where it can be cancelled."""
     mode_reason: str | None = None
     """Why it did, or did not."""
+    response_model: str | None = None
+    """The model that answered, as the server names it."""
+    error: str | None = None
+    """What failed: the API's error code, an HTTP status, or the kind of the failure."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.backends import ResponsesBackend
+from assistantguard.backends.propagation import propagating
 from assistantguard.dropin.direct import DirectPort
 from assistantguard.dropin.limits import limits_of
 from assistantguard.dropin.recording import HIDDEN
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from assistantguard.storage.documents import DocumentStore
     from assistantguard.storage.leases import Leases
     from assistantguard.telemetry import Sink
+    from assistantguard.telemetry.tracing import Tracing
 
 __all__ = ["CONFIGURING", "Engines", "Refusals", "Settings"]
 
@@ -69,6 +71,8 @@ class Settings:
     """After how long without a sign of life a process counts as gone."""
     user_of: Callable[[Mapping[str, str]], str | None]
     """Whose budget a thread counts on, from its metadata."""
+    tracing: Tracing | None = None
+    """The sink that traces, where one does."""
 
 
 class Engines:
@@ -77,7 +81,8 @@ class Engines:
     def __init__(self, settings: Settings, colour: Colour, client: Any) -> None:
         self.settings = settings
         self._colour = colour
-        self._backend = ResponsesBackend(DirectPort(colour.port(client), client))
+        port = propagating(colour.port(client), settings.tracing)
+        self._backend = ResponsesBackend(DirectPort(port, client))
         self.session_id = uuid.uuid4().hex
         self._kept: dict[str, Engine] = {}
 
@@ -125,5 +130,6 @@ class Engines:
             settings.background,
             settings.leases,
             adds_file_search=False,
+            tracing=settings.tracing,
         )
         return Engine(session, self._colour.driver, self._backend)

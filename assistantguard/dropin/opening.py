@@ -28,7 +28,7 @@ from assistantguard.prices import PriceBook
 from assistantguard.prices import warm_up as warm_up_prices
 from assistantguard.storage.documents import open_documents
 from assistantguard.storage.leases import Leases
-from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, fan_out
+from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, fan_out, tracing_of
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
@@ -74,19 +74,21 @@ class Opening:
         assert lease is not None
         books, database = ledger_and_database(ledger)
         jsonl = None if events is None else JsonLinesSink(events)
+        given = _sinks(sinks, jsonl)
         self.settings = Settings(
             default_policies() if policies is None else policies,
             prices if isinstance(prices, PriceBook) else PriceBook(prices),
             books,
             open_documents(books),
             Leases(threads_beside(books, content=True), lease),
-            fan_out(_sinks(sinks, jsonl)),
+            fan_out(given),
             run_seconds,
             cleanup_seconds,
             background_mode(background),
             on_refusal,
             lease,
             user or _user_in_metadata,
+            tracing_of(given),
         )
         self._ends = contextlib.ExitStack()
         if database is not None:

@@ -31,6 +31,7 @@ from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation, has_outgrown
 from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
+from assistantguard.engine.traced import traced
 from assistantguard.engine.upkeep import LATE_TIMEOUT, Upkeep
 from assistantguard.errors import (
     AssistantGuardError,
@@ -116,7 +117,7 @@ class Engine:
                     return event.reply
         raise AssertionError("a turn ended without a reply or an error")
 
-    async def stream(
+    def stream(
         self,
         thread: ThreadState,
         message: Message,
@@ -145,6 +146,15 @@ class Engine:
         if begun is not None:
             begun.deadline, run = run.deadline, begun
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
+        events = self._events(thread, run, message, in_pieces=in_pieces, parks=parks)
+        tracing = self.session.tracing
+        return events if tracing is None else traced(self.session, tracing, thread, run, events)
+
+    async def _events(
+        self, thread: ThreadState, run: RunState, message: Message, *, in_pieces: bool, parks: bool
+    ) -> AsyncGenerator[StreamEvent, None]:
+        tracing = self.session.tracing
+        around = None if tracing is None else tracing.tools(run)
         try:
             if not run.announced:
                 await self.start(thread, run, message)
@@ -157,7 +167,7 @@ class Engine:
                         return
                     for call in run.tool_calls:
                         yield ToolCallRequested(call)
-                    outputs = await self.driver.call_tools(run.tool_calls, run.deadline)
+                    outputs = await self.driver.call_tools(run.tool_calls, run.deadline, around)
                     await self.submit(thread, run, outputs)
                     for output in outputs:
                         yield ToolCallSettled(output)

@@ -6,5 +6,6 @@ from assistantguard.telemetry.jsonl import JsonLinesSink
 from assistantguard.telemetry.logs import StructlogSink
 from assistantguard.telemetry.sinks import Sink, fan_out
 from assistantguard.telemetry.totals import Totals
+from assistantguard.telemetry.tracing import tracing_of
 
-__all__ = ["JsonLinesSink", "Sink", "StructlogSink", "Totals", "fan_out"]
+__all__ = ["JsonLinesSink", "Sink", "StructlogSink", "Totals", "fan_out", "tracing_of"]
