@@ -137,6 +137,11 @@ class OpenTelemetrySink:
             RunSettled: self._run_settled,
         }
 
+    @property
+    def open_turns(self) -> int:
+        """How many turns are under way, whose spans are open."""
+        return len(self._turns)
+
     # Events
 
     def __call__(self, event: Event) -> None:
@@ -206,7 +211,7 @@ class OpenTelemetrySink:
     def begin(self, session_id: str, thread: ThreadState, run: RunState, agent: str | None) -> None:
         """See `Tracing.begin`."""
         try:
-            attributes = {
+            attributes: dict[str, Any] = {
                 names.CONVERSATION_ID: thread.id,
                 names.OWN + "turn": thread.turns + 1,
                 names.OWN + "generation": thread.generation,

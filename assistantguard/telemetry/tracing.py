@@ -15,7 +15,6 @@ from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, RunState, ThreadState, ToolCall
-    from assistantguard.telemetry.sinks import Sink
 
 __all__ = ["Around", "ModelCall", "Tracing", "tracing_of"]
 
@@ -94,7 +93,7 @@ class Tracing(Protocol):
         ...
 
 
-def tracing_of(sinks: Sequence[Sink]) -> Tracing | None:
+def tracing_of(sinks: Sequence[object]) -> Tracing | None:
     """The sink that traces; None where there is none.
 
     Raises:
