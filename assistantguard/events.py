@@ -5,7 +5,6 @@ An event's `name` is its wire name; `Event.record` is the flat JSON object that 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
@@ -65,7 +64,7 @@ class Event:
         return hash((type(self), self.time, self.thread_id))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self))
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
         return f"{type(self).__name__}({fields})"
 
     def record(self) -> dict[str, Any]:
@@ -76,16 +75,19 @@ class Event:
         Costs are strings, since a float cannot hold a sum of money.
         """
         out: dict[str, Any] = {"event": self.name}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        fields: tuple[str, ...] = self.__match_args__  # without the cost of `dataclasses.fields`
+        for name in fields:
+            value = getattr(self, name)
+            if value is None:
+                continue
             if isinstance(value, Usage):
-                prefix = "" if field.name == "usage" else f"{field.name}_"
-                for usage_field in dataclasses.fields(value):
-                    out[prefix + usage_field.name] = getattr(value, usage_field.name)
+                prefix = "" if name == "usage" else f"{name}_"
+                for part in Usage.__match_args__:
+                    out[prefix + part] = getattr(value, part)
             elif isinstance(value, Decimal):
-                out[field.name] = str(value)
-            elif value is not None:
-                out[field.name] = list(value) if isinstance(value, tuple) else value
+                out[name] = str(value)
+            else:
+                out[name] = list(value) if isinstance(value, tuple) else value
         return out
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import threading
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from typing_extensions import Self
@@ -16,6 +17,11 @@ from assistantguard.errors import ConfigurationError
 from assistantguard.events import Event
 
 __all__ = ["JsonLinesSink"]
+
+_GATHER = 0.02
+"""Seconds for which events are gathered: a thread that wakes for each takes more CPU time than the writing."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class JsonLinesSink:
@@ -40,8 +46,10 @@ class JsonLinesSink:
                 f"the events file {str(self.path)!r} cannot be written ({error.strerror}): name a file in a folder"
                 " that exists and may be written"
             ) from error
-        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[Event | threading.Event | None] = SimpleQueue()
         self._closed = False
+        self._in_haste = threading.Event()
+        """Whether somebody waits for what is queued."""
         self._writer = threading.Thread(target=self._write, name="assistantguard-events", daemon=True)
         self._writer.start()
         atexit.register(self.close)
@@ -51,6 +59,16 @@ class JsonLinesSink:
         if not self._closed:
             self._queue.put(event)
 
+    def flush(self) -> None:
+        """Wait until everything that was queued so far is in the file."""
+        if self._closed:
+            return
+        written = threading.Event()
+        self._queue.put(written)
+        self._in_haste.set()
+        while not written.wait(1.0) and self._writer.is_alive():  # unless another thread closes it meanwhile
+            continue
+
     def close(self) -> None:
         """Write what is queued and close the file. May be called twice."""
         if self._closed:
@@ -58,6 +76,7 @@ class JsonLinesSink:
         self._closed = True
         atexit.unregister(self.close)
         self._queue.put(None)
+        self._in_haste.set()
         self._writer.join()
 
     def __enter__(self) -> Self:
@@ -70,7 +89,18 @@ class JsonLinesSink:
 
     def _write(self) -> None:
         with self._file as file:
-            while (event := self._queue.get()) is not None:
-                file.write(json.dumps(event.record(), ensure_ascii=False, default=str) + "\n")
-                if self._queue.empty():
-                    file.flush()
+            goes_on = True
+            while goes_on:
+                items = [self._queue.get()]
+                if isinstance(items[0], Event):
+                    self._in_haste.wait(_GATHER)
+                self._in_haste.clear()
+                with contextlib.suppress(Empty):
+                    while True:
+                        items.append(self._queue.get_nowait())
+                file.writelines(_encode(item.record()) + "\n" for item in items if isinstance(item, Event))
+                file.flush()
+                for item in items:
+                    if isinstance(item, threading.Event):
+                        item.set()
+                goes_on = None not in items
