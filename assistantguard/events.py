@@ -5,8 +5,10 @@ An event's `name` is its wire name; `Event.record` is the flat JSON object that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 from assistantguard.models.usage import Usage
@@ -39,6 +41,10 @@ __all__ = [
 ]
 
 Level = Literal["debug", "info", "warning"]
+
+_PLAIN = frozenset({str, int, float, bool})
+_values_of: dict[type[Event], Callable[[Event], tuple[Any, ...]]] = {}
+"""Reads all fields of an event at once, for each kind: events are written for every sink of every turn."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -75,12 +81,16 @@ class Event:
         Costs are strings, since a float cannot hold a sum of money.
         """
         out: dict[str, Any] = {"event": self.name}
-        fields: tuple[str, ...] = self.__match_args__  # without the cost of `dataclasses.fields`
-        for name in fields:
-            value = getattr(self, name)
+        kind = type(self)
+        values_of = _values_of.get(kind)
+        if values_of is None:
+            values_of = _values_of[kind] = attrgetter(*kind.__match_args__)
+        for name, value in zip(kind.__match_args__, values_of(self), strict=True):
             if value is None:
                 continue
-            if isinstance(value, Usage):
+            if value.__class__ in _PLAIN:
+                out[name] = value
+            elif isinstance(value, Usage):
                 prefix = "" if name == "usage" else f"{name}_"
                 for part in Usage.__match_args__:
                     out[prefix + part] = getattr(value, part)

@@ -49,8 +49,6 @@ _logger = logging.getLogger("assistantguard")
 _NOTHING = nullcontext()
 _ERROR = Status(StatusCode.ERROR)
 _SCOPE = "assistantguard"
-_TOLD_OTHERWISE = (TurnStarted, RunStep)
-"""Events that a span's own attributes, or other spans, tell."""
 _PLACE = frozenset({"event", "time", "session_id", "thread_id", "run_id"})
 """Fields of an event that are not repeated where it stands in a span."""
 _LEFT = ("GeneratorExit", "CancelledError", "KeyboardInterrupt")
@@ -62,7 +60,7 @@ _MOST_OPEN = 10_000
 class _Turn:
     """The spans of one turn that are open."""
 
-    __slots__ = ("agent", "asked", "call", "call_context", "conversation", "key", "open", "recording", "run", "tools")
+    __slots__ = ("agent", "asked", "call", "call_context", "conversation", "key", "model", "open", "recording", "tools")
 
     def __init__(
         self, key: tuple[str, str], conversation: str, agent: str | None, span: Span, context: Context
@@ -70,6 +68,7 @@ class _Turn:
         self.key = key
         self.conversation = conversation
         self.agent = agent
+        self.model = ""
         self.open: list[tuple[Span, Context]] = [(span, context)]
         """The turn's span, and the run's once it began, with the context in which each is the current one."""
         self.recording = span.is_recording()
@@ -135,6 +134,8 @@ class OpenTelemetrySink:
             RequestSettled: self._request_settled,
             ToolSettled: self._tool_settled,
             RunSettled: self._run_settled,
+            TurnStarted: _told_otherwise,
+            RunStep: _told_otherwise,
         }
 
     @property
@@ -147,10 +148,10 @@ class OpenTelemetrySink:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         taker = self._takers.get(type(event))
-        if taker is not None:
-            taker(event)
-        elif not isinstance(event, _TOLD_OTHERWISE):
+        if taker is None:
             self._noted(event)
+        else:
+            taker(event)
 
     def _run_started(self, event: RunStarted) -> None:
         turn = self._turns.get(event.run_id)
@@ -191,7 +192,7 @@ class OpenTelemetrySink:
             context, agent = turn.context, turn.agent
             if len(turn.open) > 1:
                 span, _ = turn.open.pop()
-                self._describe_run(span, event)
+                self._describe_run(turn, span, event)
                 span.end()
         self._metrics.run(event, agent, context)
 
@@ -294,6 +295,7 @@ class OpenTelemetrySink:
         return context
 
     def _begin_run(self, turn: _Turn, run_id: str, model: str) -> None:
+        turn.model = model
         if not turn.recording:
             return
         agent = turn.agent
@@ -346,8 +348,9 @@ class OpenTelemetrySink:
             names.PROVIDER_NAME: self._provider,
             names.REQUEST_MODEL: request.model,
             names.CONVERSATION_ID: turn.conversation,
-            names.OWN + "attempt": run.attempt,
         }
+        if run.attempt > 1:
+            attributes[names.OWN + "attempt"] = run.attempt
         if request.generation_id is not None:
             attributes[names.OWN + "generation.id"] = request.generation_id
         if request.max_output_tokens is not None:
@@ -368,7 +371,9 @@ class OpenTelemetrySink:
 
     def _describe_answer(self, span: Span, event: RequestSettled) -> None:
         usage = event.usage
-        attributes: dict[str, Any] = {names.OWN + "status": event.status}
+        attributes: dict[str, Any] = {}
+        if event.status != "completed":
+            attributes[names.OWN + "status"] = event.status
         if event.purpose != "run":
             attributes[names.OWN + "purpose"] = event.purpose
         if event.response_id is not None:
@@ -395,17 +400,22 @@ class OpenTelemetrySink:
         if event.error is not None:
             _fail(span, event.error)
 
-    def _describe_run(self, span: Span, event: RunSettled) -> None:
+    def _describe_run(self, turn: _Turn, span: Span, event: RunSettled) -> None:
         attributes: dict[str, Any] = {
-            names.REQUEST_MODEL: event.model,
             names.OWN + "status": event.status,
-            names.OWN + "steps": event.steps,
-            names.OWN + "calls": event.calls,
-            names.OWN + "retries": event.retries,
             names.OWN + "context_tokens": event.context_tokens,
             names.USAGE_INPUT: event.usage.input_tokens,
             names.USAGE_OUTPUT: event.usage.output_tokens,
         }
+        if event.model != turn.model:
+            attributes[names.REQUEST_MODEL] = event.model
+        if event.calls:
+            attributes[names.OWN + "steps"] = event.steps
+            attributes[names.OWN + "calls"] = event.calls
+        if event.retries:
+            attributes[names.OWN + "retries"] = event.retries
+        if event.usage.estimated:
+            attributes[names.OWN + "estimated_tokens"] = event.usage.estimated_tokens
         if event.cost is not None:
             attributes[names.COST_USD] = float(event.cost)
         span.set_attributes(attributes)
@@ -445,6 +455,10 @@ class _Tools:
     def __exit__(self, *error: object) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
+
+
+def _told_otherwise(event: Event) -> None:
+    """A span's own attributes, or other spans, tell this."""
 
 
 def _fail(span: Span, error: str) -> None:
