@@ -31,7 +31,6 @@ from assistantguard.engine.recovery import NOT_RUN, Recovery
 from assistantguard.engine.rotation import Rotation, has_outgrown
 from assistantguard.engine.steady import Steady
 from assistantguard.engine.telling import Telling
-from assistantguard.engine.traced import traced
 from assistantguard.engine.upkeep import LATE_TIMEOUT, Upkeep
 from assistantguard.errors import (
     AssistantGuardError,
@@ -148,7 +147,11 @@ class Engine:
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
         events = self._events(thread, run, message, in_pieces=in_pieces, parks=parks)
         tracing = self.session.tracing
-        return events if tracing is None else traced(self.session, tracing, thread, run, events)
+        if tracing is None:
+            return events
+        from assistantguard.engine.traced import traced
+
+        return traced(self.session, tracing, thread, run, events)
 
     async def _events(
         self, thread: ThreadState, run: RunState, message: Message, *, in_pieces: bool, parks: bool

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from assistantguard.telemetry.jsonl import JsonLinesSink
 from assistantguard.telemetry.logs import StructlogSink
-from assistantguard.telemetry.sinks import Sink, fan_out
+from assistantguard.telemetry.sinks import Sink, fan_out, tracing_of
 from assistantguard.telemetry.totals import Totals
-from assistantguard.telemetry.tracing import tracing_of
 
 __all__ = ["JsonLinesSink", "Sink", "StructlogSink", "Totals", "fan_out", "tracing_of"]

@@ -249,12 +249,17 @@ class OpenTelemetrySink:
             return _Current(turn.context)
         if turn.call is not None:  # it was not settled: it is sent again, in another way
             turn.call.end()
-        span = self._tracer.start_span(
-            f"{names.CHAT} {request.model}",
-            turn.context,
-            SpanKind.CLIENT,
-            self._request_attributes(turn, run, request, streamed=streamed),
-        )
+            turn.call = None
+        try:
+            span = self._tracer.start_span(
+                f"{names.CHAT} {request.model}",
+                turn.context,
+                SpanKind.CLIENT,
+                self._request_attributes(turn, run, request, streamed=streamed),
+            )
+        except Exception:
+            _logger.exception("a request of the run %s is not traced", run.id)
+            return _Current(turn.context)
         turn.call, turn.call_context = span, trace.set_span_in_context(span, turn.context)
         return _Current(turn.call_context)
 
@@ -265,7 +270,10 @@ class OpenTelemetrySink:
     def headers(self) -> Mapping[str, str]:
         """See `Tracing.headers`."""
         carrier: dict[str, str] = {}
-        propagate.inject(carrier)
+        try:
+            propagate.inject(carrier)
+        except Exception:
+            _logger.exception("a request does not tell of its trace")
         return carrier
 
     # Spans
@@ -279,7 +287,11 @@ class OpenTelemetrySink:
         if turn.recording:
             for call in calls:
                 at = time.time_ns()
-                span = self._tool_span(turn, call.name, call.id, at)
+                try:
+                    span = self._tool_span(turn, call.name, call.id, at)
+                except Exception:
+                    _logger.exception("a tool call of the run %s is not traced", run_id)
+                    continue
                 open_tools = turn.tools
                 if open_tools is None:  # the turn is over, and this begins too late
                     span.end()

@@ -16,7 +16,7 @@ from assistantguard.errors import ConfigurationError
 if TYPE_CHECKING:
     from assistantguard.models import Assistant, RunState, ThreadState, ToolCall
 
-__all__ = ["Around", "ModelCall", "Tracing", "tracing_of"]
+__all__ = ["Around", "ModelCall", "Tracing", "only_one"]
 
 Around = Callable[[Sequence["ToolCall"]], AbstractContextManager[object]]
 """What tool calls are answered inside of: entered and left in the thread or task that answers them."""
@@ -93,8 +93,8 @@ class Tracing(Protocol):
         ...
 
 
-def tracing_of(sinks: Sequence[object]) -> Tracing | None:
-    """The sink that traces; None where there is none.
+def only_one(sinks: Sequence[object]) -> Tracing | None:
+    """The sink among these that traces; None where there is none.
 
     Raises:
         ConfigurationError: There is more than one: only one span can be the current one.

@@ -547,17 +547,22 @@ def test_neither_spans_nor_metrics_hold_content_or_a_key(world: World, spans: Sp
         no_secret(metric.to_json())
 
 
-def test_a_tracer_that_is_broken_ends_no_turn(
-    world: World, spans: Spans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("whole", range(3))
+def test_a_tracer_that_breaks_ends_no_turn(
+    blocking: World, spans: Spans, whole: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bot = desk(world, spans)
-
-    def broken(*_: Any, **__: Any) -> Any:
-        raise ZeroDivisionError
-
+    bot = desk(blocking, spans)
     tracer = type(spans.tracers.get_tracer("x"))
-    monkeypatch.setattr(tracer, "start_span", broken)
+    start = tracer.start_span
+    left = [None] * whole
+
+    def breaking(*args: Any, **options: Any) -> Any:
+        left.pop()
+        return start(*args, **options)
+
+    monkeypatch.setattr(tracer, "start_span", breaking)
     assert bot.chat("Where is order 7?").text == "Done: Where is order 7?"
+    assert len(spans.ended) == whole
     assert "is not traced" in caplog.text
     assert spans.count("gen_ai.client.operation.duration") == 2
 
