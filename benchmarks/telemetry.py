@@ -10,11 +10,11 @@ round is a batch of each kind on each guard; what a sink adds is the difference 
 round, where both met the same machine. Given are medians over the rounds, in microseconds of CPU time of the whole
 process, with all its threads, for the mean of one plain and one tool turn.
 
-What is queued is written, or handed to the exporter, before a batch's time is taken. structlog writes JSON with a time
-stamp and a level, and keeps its loggers (``cache_logger_on_first_use``), as its documentation tells to: every event
-(``debug``), or what an application logs by default (``info``). OpenTelemetry has the SDK's batch processor, an exporter
-that drops what it gets, so that no wire format is measured, and a metric reader; ``unsampled`` is the same with a
-sampler that takes nothing, where metrics go on.
+What is queued is written, or handed to the exporter, before a batch's time is taken. structlog is set up as the chapter
+on performance of its documentation does it: JSON with a time stamp and a level, loggers that are kept, and from the
+level ``info`` on; ``debug`` is the same with every event of ours written. OpenTelemetry has the SDK's batch processor,
+an exporter that drops what it gets, so that no wire format is measured, and a metric reader; ``unsampled`` is the same
+with a sampler that takes nothing, where metrics go on.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from benchmarks.overhead import MESSAGES
 
 __all__ = ["AIMS", "main", "measure"]
 
-AIMS = {"structlog debug + json lines": 100.0, "structlog debug + json lines + opentelemetry": 200.0}
+AIMS = {"structlog info + json lines": 100.0, "structlog info + json lines + opentelemetry": 200.0}
 """Microseconds a turn, at most."""
 BASE = "none"
 
@@ -121,8 +121,8 @@ def sides() -> Iterator[dict[str, Side]]:
             ("json lines",),
             ("opentelemetry",),
             ("opentelemetry unsampled",),
-            ("structlog debug", "json lines"),
-            ("structlog debug", "json lines", "opentelemetry"),
+            ("structlog info", "json lines"),
+            ("structlog info", "json lines", "opentelemetry"),
         )
         yield {BASE: side(), **{" + ".join(way): side(*way) for way in ways}}
 
@@ -147,6 +147,7 @@ def _configure(level: int) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.JSONRenderer(),
         ],

@@ -182,7 +182,7 @@ class OpenTelemetrySink:
                 span, at = begun
                 if event.failed:
                     _fail(span, event.error_type or "_OTHER")
-                span.end(at + int(event.seconds * 1e9))
+                span.end(min(at + int(event.seconds * 1e9), time.time_ns()))
         self._metrics.tool(event, agent, None if turn is None else turn.context)
 
     def _run_settled(self, event: RunSettled) -> None:
@@ -215,7 +215,6 @@ class OpenTelemetrySink:
             attributes: dict[str, Any] = {
                 names.CONVERSATION_ID: thread.id,
                 names.OWN + "turn": thread.turns + 1,
-                names.OWN + "generation": thread.generation,
             }
             span = self._tracer.start_span(names.TURN, attributes=attributes)
             context = trace.set_span_in_context(span)
@@ -392,7 +391,7 @@ class OpenTelemetrySink:
             attributes[names.RESPONSE_ID] = event.response_id
         if event.response_model:
             attributes[names.RESPONSE_MODEL] = event.response_model
-        if event.service_tier is not None:
+        if event.service_tier not in (None, "default"):
             attributes[names.RESPONSE_TIER] = event.service_tier
         if usage.requests:
             attributes[names.USAGE_INPUT] = usage.input_tokens
@@ -414,11 +413,12 @@ class OpenTelemetrySink:
 
     def _describe_run(self, turn: _Turn, span: Span, event: RunSettled) -> None:
         attributes: dict[str, Any] = {
-            names.OWN + "status": event.status,
             names.OWN + "context_tokens": event.context_tokens,
             names.USAGE_INPUT: event.usage.input_tokens,
             names.USAGE_OUTPUT: event.usage.output_tokens,
         }
+        if event.status != "completed":
+            attributes[names.OWN + "status"] = event.status
         if event.model != turn.model:
             attributes[names.REQUEST_MODEL] = event.model
         if event.calls:

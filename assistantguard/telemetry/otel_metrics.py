@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import Context, create_key, set_value
+
 from assistantguard.telemetry import otel_names as names
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
     from opentelemetry.metrics import Histogram, Meter
 
     from assistantguard.events import RequestSettled, RunSettled, ToolSettled, UsageCorrected
@@ -23,6 +24,8 @@ _AGENT_SECONDS = [0.1 * 2**power for power in range(13)]
 _TOKENS = [4**power for power in range(14)]
 _CALLS = [2**power for power in range(8)]
 _NANO = Decimal(1_000_000_000)
+_NO_SPAN = set_value(create_key("assistantguard"), "untraced", Context())
+"""Where nothing is traced: what is recorded here looks for no exemplar, which would cost as much as the recording."""
 _MOST_KEPT = 1_000
 """Sets of attributes that are kept for the next request; more than an application has."""
 
@@ -42,27 +45,27 @@ class Metrics:
         self._unpriced = meter.create_counter(names.UNPRICED, "{request}", "Requests whose price is unknown.")
 
     def request(self, event: RequestSettled, context: Context | None) -> None:
-        """A paid request was settled; `context` is that of its span."""
+        """A paid request was settled; `context` is that of its span, for the exemplars of how long it took."""
         attributes = self._of_request(event.model, event.response_model)
         self._took(event, attributes, context)
         usage = event.usage
         if usage.requests == 0:  # it failed, and is not billed
-            self._unknown(attributes, context)
+            self._unknown(attributes)
             return
         if usage.estimated:  # an estimate is no measurement; the truth may come as a correction
-            self._unknown(attributes, context)
+            self._unknown(attributes)
         else:
-            self._used(usage, attributes, context)
-        self._paid(event.cost, attributes, context)
+            self._used(usage, attributes)
+        self._paid(event.model, event.cost)
 
     def corrected(self, event: UsageCorrected) -> None:
         """The server told usage late."""
         if not event.before.estimated or event.usage.estimated:
             return
         attributes = self._of_request(event.model, None)
-        self._used(event.usage, attributes, None)
+        self._used(event.usage, attributes)
         if event.cost is not None and event.before_cost is not None and event.cost > event.before_cost:
-            self._paid(event.cost - event.before_cost, attributes, None)
+            self._paid(event.model, event.cost - event.before_cost)
 
     def run(self, event: RunSettled, agent: str | None, context: Context | None) -> None:
         """A run has ended."""
@@ -74,18 +77,19 @@ class Metrics:
         """How long a request took."""
         raise NotImplementedError
 
-    def _used(self, usage: Usage, attributes: Attributes, context: Context | None) -> None:
+    def _used(self, usage: Usage, attributes: Attributes) -> None:
         """How many tokens a request used."""
         raise NotImplementedError
 
-    def _unknown(self, attributes: Attributes, context: Context | None) -> None:
+    def _unknown(self, attributes: Attributes) -> None:
         """It is not known how many tokens a request used."""
 
-    def _paid(self, cost: Decimal | None, attributes: Attributes, context: Context | None) -> None:
+    def _paid(self, model: str, cost: Decimal | None) -> None:
+        attributes = {names.REQUEST_MODEL: model}
         if cost is None:
-            self._unpriced.add(1, attributes, context)
+            self._unpriced.add(1, attributes, _NO_SPAN)
         else:
-            self._cost.add(int((cost * _NANO).to_integral_value(ROUND_HALF_UP)), attributes, context)
+            self._cost.add(int((cost * _NANO).to_integral_value(ROUND_HALF_UP)), attributes, _NO_SPAN)
 
     def _of_request(self, model: str, response_model: str | None) -> Attributes:
         key = (model, response_model)
@@ -121,9 +125,9 @@ class CurrentMetrics(Metrics):
             attributes = {**attributes, names.ERROR_TYPE: event.error}
         self._seconds.record(event.seconds, attributes, context)
 
-    def _used(self, usage: Usage, attributes: Attributes, context: Context | None) -> None:
-        self._tokens.record(usage.input_tokens, self._typed(attributes, "input"), context)
-        self._tokens.record(usage.output_tokens, self._typed(attributes, "output"), context)
+    def _used(self, usage: Usage, attributes: Attributes) -> None:
+        self._tokens.record(usage.input_tokens, self._typed(attributes, "input"), _NO_SPAN)
+        self._tokens.record(usage.output_tokens, self._typed(attributes, "output"), _NO_SPAN)
 
     def _typed(self, attributes: Attributes, kind: str) -> Attributes:
         key = (kind, attributes[names.REQUEST_MODEL], attributes.get(names.RESPONSE_MODEL))
@@ -173,8 +177,8 @@ class LatestMetrics(Metrics):
         attributes: Attributes = {names.OPERATION_NAME: names.INVOKE_AGENT, names.REQUEST_MODEL: event.model}
         if agent is not None:
             attributes[names.AGENT_NAME] = agent
-        self._run_calls.record(event.usage.requests, attributes, context)
-        self._run_tools.record(event.calls, attributes, context)
+        self._run_calls.record(event.usage.requests, attributes, _NO_SPAN)
+        self._run_tools.record(event.calls, attributes, _NO_SPAN)
         if event.error is not None:
             attributes = {**attributes, names.ERROR_TYPE: event.error}
         self._run_seconds.record(event.seconds, attributes, context)
@@ -193,19 +197,19 @@ class LatestMetrics(Metrics):
             attributes = {**attributes, names.ERROR_TYPE: event.error}
         self._seconds.record(event.seconds, attributes, context)
 
-    def _used(self, usage: Usage, attributes: Attributes, context: Context | None) -> None:
-        self._input.record(usage.input_tokens, attributes, context)
-        self._output.record(usage.output_tokens, attributes, context)
+    def _used(self, usage: Usage, attributes: Attributes) -> None:
+        self._input.record(usage.input_tokens, attributes, _NO_SPAN)
+        self._output.record(usage.output_tokens, attributes, _NO_SPAN)
         counted = {**attributes, names.TOKEN_MODALITY: "unknown"}
         for field, counter in self._counters.items():
             amount = getattr(usage, field)
             if amount or field in ("input_tokens", "output_tokens"):
-                counter.add(amount, counted, context)
+                counter.add(amount, counted, _NO_SPAN)
 
-    def _unknown(self, attributes: Attributes, context: Context | None) -> None:
+    def _unknown(self, attributes: Attributes) -> None:
         counted = {**attributes, names.TOKEN_MODALITY: "unknown"}
-        self._counters["input_tokens"].add(0, counted, context)
-        self._counters["output_tokens"].add(0, counted, context)
+        self._counters["input_tokens"].add(0, counted, _NO_SPAN)
+        self._counters["output_tokens"].add(0, counted, _NO_SPAN)
 
 
 def _histogram(meter: Meter, name: str, unit: str, description: str, boundaries: list[Any]) -> Histogram:

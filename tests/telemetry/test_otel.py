@@ -88,11 +88,7 @@ def test_a_turn_is_a_tree_of_spans_with_the_conventions_names(world: World, span
     assert {failed(span) for span in spans.ended} == {None}
     assert [span.kind for span in (asked, tool, run, turn)] == [SpanKind.CLIENT, *[SpanKind.INTERNAL] * 3]
     assert [link.context for link in tool.links] == [asked.context], "the tool is not linked to what asked for it"
-    assert attributes_of(turn) == {
-        "gen_ai.conversation.id": reply.thread_id,
-        "assistantguard.turn": 1,
-        "assistantguard.generation": 0,
-    }
+    assert attributes_of(turn) == {"gen_ai.conversation.id": reply.thread_id, "assistantguard.turn": 1}
     assert attributes_of(run) == {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.provider.name": "openai",
@@ -102,7 +98,6 @@ def test_a_turn_is_a_tree_of_spans_with_the_conventions_names(world: World, span
         "gen_ai.usage.input_tokens": reply.usage.input_tokens,
         "gen_ai.usage.output_tokens": reply.usage.output_tokens,
         "assistantguard.run.id": reply.run.id,
-        "assistantguard.status": "completed",
         "assistantguard.steps": 1,
         "assistantguard.calls": 1,
         "assistantguard.context_tokens": bot.default.state.context_tokens,
@@ -122,7 +117,6 @@ def test_a_turn_is_a_tree_of_spans_with_the_conventions_names(world: World, span
             "gen_ai.conversation.id": reply.thread_id,
             "gen_ai.usage.input_tokens": found["gen_ai.usage.input_tokens"],
             "gen_ai.usage.output_tokens": found["gen_ai.usage.output_tokens"],
-            "openai.response.service_tier": "default",
         }
         assert found["assistantguard.generation.id"] == bot.default.state.generation_id
     assert sum(found["gen_ai.usage.input_tokens"] for found in of_calls) == reply.usage.input_tokens
