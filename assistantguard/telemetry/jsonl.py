@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import Self
 
 from assistantguard.errors import ConfigurationError
@@ -20,8 +21,6 @@ __all__ = ["JsonLinesSink"]
 
 _GATHER = 0.02
 """Seconds for which events are gathered: a thread that wakes for each takes more CPU time than the writing."""
-
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class JsonLinesSink:
@@ -40,7 +39,7 @@ class JsonLinesSink:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self._file = self.path.open("a", encoding="utf-8")
+            self._file = self.path.open("ab")
         except OSError as error:
             raise ConfigurationError(
                 f"the events file {str(self.path)!r} cannot be written ({error.strerror}): name a file in a folder"
@@ -98,9 +97,17 @@ class JsonLinesSink:
                 with contextlib.suppress(Empty):
                     while True:
                         items.append(self._queue.get_nowait())
-                file.writelines(_encode(item.record()) + "\n" for item in items if isinstance(item, Event))
+                file.writelines(_line(item) for item in items if isinstance(item, Event))
                 file.flush()
                 for item in items:
                     if isinstance(item, threading.Event):
                         item.set()
                 goes_on = None not in items
+
+
+def _line(event: Event) -> bytes:
+    record = event.record()
+    try:
+        return to_json(record, fallback=str) + b"\n"
+    except PydanticSerializationError:  # half of a surrogate pair, which UTF-8 cannot hold
+        return json.dumps(record, default=str).encode() + b"\n"

@@ -23,6 +23,7 @@ from assistantguard.events import (
     TurnStarted,
     UsageCorrected,
 )
+from assistantguard.telemetry import otel_attributes as attributes
 from assistantguard.telemetry import otel_names as names
 
 try:
@@ -165,7 +166,9 @@ class OpenTelemetrySink:
             span, context = turn.call, turn.call_context
             turn.call = turn.call_context = None
             turn.asked = Link(span.get_span_context())
-            self._describe_answer(span, event)
+            span.set_attributes(attributes.of_answer(event, latest=self._latest))
+            if event.error is not None:
+                _fail(span, event.error)
             span.end()
         self._metrics.request(event, context)
 
@@ -192,7 +195,9 @@ class OpenTelemetrySink:
             context, agent = turn.context, turn.agent
             if len(turn.open) > 1:
                 span, _ = turn.open.pop()
-                self._describe_run(turn, span, event)
+                span.set_attributes(attributes.of_run(event, turn.model))
+                if event.error is not None and event.error not in _LEFT:
+                    _fail(span, event.error)
                 span.end()
         self._metrics.run(event, agent, context)
 
@@ -212,11 +217,7 @@ class OpenTelemetrySink:
     def begin(self, session_id: str, thread: ThreadState, run: RunState, agent: str | None) -> None:
         """See `Tracing.begin`."""
         try:
-            attributes: dict[str, Any] = {
-                names.CONVERSATION_ID: thread.id,
-                names.OWN + "turn": thread.turns + 1,
-            }
-            span = self._tracer.start_span(names.TURN, attributes=attributes)
+            span = self._tracer.start_span(names.TURN, attributes=attributes.of_turn(thread.id, thread.turns + 1))
             context = trace.set_span_in_context(span)
             turn = _Turn((session_id, thread.id), thread.id, agent, span, context)
         except Exception:
@@ -254,7 +255,14 @@ class OpenTelemetrySink:
                 f"{names.CHAT} {request.model}",
                 turn.context,
                 SpanKind.CLIENT,
-                self._request_attributes(turn, run, request, streamed=streamed),
+                attributes.of_request(
+                    turn.conversation,
+                    request,
+                    run.attempt,
+                    self._provider,
+                    streamed=streamed,
+                    latest=self._latest,
+                ),
             )
         except Exception:
             _logger.exception("a request of the run %s is not traced", run.id)
@@ -309,31 +317,18 @@ class OpenTelemetrySink:
         turn.model = model
         if not turn.recording:
             return
-        agent = turn.agent
-        attributes = {
-            names.OPERATION_NAME: names.INVOKE_AGENT,
-            names.CONVERSATION_ID: turn.conversation,
-            names.REQUEST_MODEL: model,
-            names.OWN + "run.id": run_id,
-        }
-        if not self._latest:
-            attributes[names.PROVIDER_NAME] = self._provider
-        name = names.INVOKE_AGENT
-        if agent is not None:
-            attributes[names.AGENT_NAME], name = agent, f"{name} {agent}"
-        span = self._tracer.start_span(name, turn.context, SpanKind.INTERNAL, attributes)
+        name = names.INVOKE_AGENT if turn.agent is None else f"{names.INVOKE_AGENT} {turn.agent}"
+        provider = None if self._latest else self._provider
+        of_run = attributes.of_run_begun(turn.conversation, run_id, model, turn.agent, provider)
+        span = self._tracer.start_span(name, turn.context, SpanKind.INTERNAL, of_run)
         turn.open.append((span, trace.set_span_in_context(span, turn.context)))
 
     def _tool_span(self, turn: _Turn, tool: str, call_id: str, at: int) -> Span:
-        attributes = {
-            names.OPERATION_NAME: names.EXECUTE_TOOL,
-            names.TOOL_NAME: tool,
-            names.TOOL_TYPE: "function",
-            names.TOOL_CALL_ID: call_id,
-        }
         links = None if turn.asked is None else [turn.asked]
         name = f"{names.EXECUTE_TOOL} {tool}"
-        return self._tracer.start_span(name, turn.context, SpanKind.INTERNAL, attributes, links, at)
+        return self._tracer.start_span(
+            name, turn.context, SpanKind.INTERNAL, attributes.of_tool(tool, call_id), links, at
+        )
 
     def _end(self, turn: _Turn, error: str | None) -> None:
         """End everything of a turn that is still open."""
@@ -350,89 +345,6 @@ class OpenTelemetrySink:
             if error is not None and error not in _LEFT:
                 _fail(span, error)
             span.end()
-
-    # Attributes
-
-    def _request_attributes(self, turn: _Turn, run: RunState, request: ModelCall, *, streamed: bool) -> dict[str, Any]:
-        attributes: dict[str, Any] = {
-            names.OPERATION_NAME: names.CHAT,
-            names.PROVIDER_NAME: self._provider,
-            names.REQUEST_MODEL: request.model,
-            names.CONVERSATION_ID: turn.conversation,
-        }
-        if run.attempt > 1:
-            attributes[names.OWN + "attempt"] = run.attempt
-        if request.generation_id is not None:
-            attributes[names.OWN + "generation.id"] = request.generation_id
-        if request.max_output_tokens is not None:
-            attributes[names.REQUEST_MAX_TOKENS] = request.max_output_tokens
-        if request.service_tier is not None:
-            attributes[names.REQUEST_TIER] = request.service_tier
-        if streamed:
-            attributes[names.REQUEST_STREAM] = True
-        if self._latest and request.reasoning_effort is not None:
-            attributes[names.REQUEST_REASONING_LEVEL] = request.reasoning_effort
-        assistant = request.assistant
-        if assistant is not None:
-            if assistant.temperature is not None:
-                attributes[names.REQUEST_TEMPERATURE] = assistant.temperature
-            if assistant.top_p is not None:
-                attributes[names.REQUEST_TOP_P] = assistant.top_p
-        return attributes
-
-    def _describe_answer(self, span: Span, event: RequestSettled) -> None:
-        usage = event.usage
-        attributes: dict[str, Any] = {}
-        if event.status != "completed":
-            attributes[names.OWN + "status"] = event.status
-        if event.purpose != "run":
-            attributes[names.OWN + "purpose"] = event.purpose
-        if event.response_id is not None:
-            attributes[names.RESPONSE_ID] = event.response_id
-        if event.response_model:
-            attributes[names.RESPONSE_MODEL] = event.response_model
-        if event.service_tier not in (None, "default"):
-            attributes[names.RESPONSE_TIER] = event.service_tier
-        if usage.requests:
-            attributes[names.USAGE_INPUT] = usage.input_tokens
-            attributes[names.USAGE_OUTPUT] = usage.output_tokens
-            if usage.cached_tokens:
-                attributes[names.USAGE_CACHE_READ] = usage.cached_tokens
-            if usage.cache_write_tokens:
-                written = names.USAGE_CACHE_WRITE if self._latest else names.USAGE_CACHE_CREATION
-                attributes[written] = usage.cache_write_tokens
-            if usage.reasoning_tokens:
-                attributes[names.USAGE_REASONING] = usage.reasoning_tokens
-            if usage.estimated:
-                attributes[names.OWN + "estimated_tokens"] = usage.estimated_tokens
-        if event.cost is not None:
-            attributes[names.COST_USD] = float(event.cost)
-        span.set_attributes(attributes)
-        if event.error is not None:
-            _fail(span, event.error)
-
-    def _describe_run(self, turn: _Turn, span: Span, event: RunSettled) -> None:
-        attributes: dict[str, Any] = {
-            names.OWN + "context_tokens": event.context_tokens,
-            names.USAGE_INPUT: event.usage.input_tokens,
-            names.USAGE_OUTPUT: event.usage.output_tokens,
-        }
-        if event.status != "completed":
-            attributes[names.OWN + "status"] = event.status
-        if event.model != turn.model:
-            attributes[names.REQUEST_MODEL] = event.model
-        if event.calls:
-            attributes[names.OWN + "steps"] = event.steps
-            attributes[names.OWN + "calls"] = event.calls
-        if event.retries:
-            attributes[names.OWN + "retries"] = event.retries
-        if event.usage.estimated:
-            attributes[names.OWN + "estimated_tokens"] = event.usage.estimated_tokens
-        if event.cost is not None:
-            attributes[names.COST_USD] = float(event.cost)
-        span.set_attributes(attributes)
-        if event.error is not None and event.error not in _LEFT:
-            _fail(span, event.error)
 
 
 class _Current:
