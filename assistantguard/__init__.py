@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         ShortMessages,
         WithoutTools,
     )
+    from assistantguard.telemetry.otel import OpenTelemetrySink
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
 __all__ = [
@@ -153,6 +154,7 @@ __all__ = [
     "MatchingMessages",
     "MemoryLedger",
     "ModelRouting",
+    "OpenTelemetrySink",
     "Otherwise",
     "OutcomeUnknown",
     "Pacing",
@@ -231,6 +233,7 @@ _LATER = {
     "ForUsers": "policies.routing_rules",
     "MatchingMessages": "policies.routing_rules",
     "ModelRouting": "policies.routing",
+    "OpenTelemetrySink": "telemetry.otel",
     "Otherwise": "policies.routing_rules",
     "Route": "policies.route",
     "ShortMessages": "policies.routing_rules",

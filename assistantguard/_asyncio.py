@@ -7,16 +7,19 @@ import contextlib
 import operator
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import openai
 
-from assistantguard._calling import ToolCalling, answered, is_async, limit_of, outputs_of_step
+from assistantguard._calling import ToolCalling, answered, inside, is_async, limit_of, outputs_of_step
 from assistantguard._threads import in_thread
 from assistantguard._unwinding import Unwinding
 from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method, is_object, object_of
 from assistantguard.models import ToolCall, ToolOutput
+
+if TYPE_CHECKING:
+    from assistantguard.telemetry.tracing import Around
 
 __all__ = ["AsyncioDriver", "AsyncioEvents", "AsyncioPort", "AsyncioTurns"]
 
@@ -219,9 +222,11 @@ class AsyncioDriver:
         """See `Driver.exclusive`."""
         return self._locks.setdefault(key, asyncio.Lock())
 
-    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
+    async def call_tools(
+        self, calls: Sequence[ToolCall], deadline: float | None, around: Around | None = None
+    ) -> list[ToolOutput]:
         """See `Driver.call_tools`. Coroutines run on the loop, plain functions in threads of their own."""
-        calling = self._calling
+        calling = inside(self._calling, around)
         if calling.step is not None:
             began = time.perf_counter()
             results = await _bounded(calling.step, calls, limit_of(calling, None, deadline))

@@ -8,15 +8,18 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import openai
 
-from assistantguard._calling import ToolCalling, answered, limit_of, outputs_of_step
+from assistantguard._calling import ToolCalling, answered, inside, limit_of, outputs_of_step
 from assistantguard._threads import FairLock, in_thread
 from assistantguard._watch import watch
 from assistantguard.backends.port import END, RAW_ANSWER, HttpAnswer, Method, is_object, object_of
 from assistantguard.models import ToolCall, ToolOutput
+
+if TYPE_CHECKING:
+    from assistantguard.telemetry.tracing import Around
 
 __all__ = ["BlockingDriver", "BlockingEvents", "BlockingPort", "BlockingTurns", "block_on"]
 
@@ -236,28 +239,31 @@ class BlockingDriver:
         with lock:
             yield
 
-    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
+    async def call_tools(
+        self, calls: Sequence[ToolCall], deadline: float | None, around: Around | None = None
+    ) -> list[ToolOutput]:
         """See `Driver.call_tools`. Calls run in threads of their own, at most `ToolCalling.parallel` at once."""
-        calling = self._calling
+        calling = inside(self._calling, around)
         if calling.step is not None:
             began = time.perf_counter()
             step = calling.step
             results = _bounded(lambda: step(calls), limit_of(calling, None, deadline))
             return outputs_of_step(calling, calls, results, time.perf_counter() - began)
         if len(calls) == 1 or calling.parallel == 1:
-            return [self._answer(call, deadline) for call in calls]
+            return [_answer(calling, call, deadline) for call in calls]
         places = threading.BoundedSemaphore(calling.parallel)
 
         def answer(call: ToolCall) -> ToolOutput:
             with places:
-                return self._answer(call, deadline)
+                return _answer(calling, call, deadline)
 
         return [future.result() for future in [in_thread(lambda call=call: answer(call)) for call in calls]]  # type: ignore[misc]
 
-    def _answer(self, call: ToolCall, deadline: float | None) -> ToolOutput:
-        began = time.perf_counter()
-        result = _bounded(lambda: self._calling.one(call), limit_of(self._calling, call, deadline))
-        return answered(self._calling, call, result, time.perf_counter() - began)
+
+def _answer(calling: ToolCalling, call: ToolCall, deadline: float | None) -> ToolOutput:
+    began = time.perf_counter()
+    result = _bounded(lambda: calling.one(call), limit_of(calling, call, deadline))
+    return answered(calling, call, result, time.perf_counter() - began)
 
 
 def _bounded(work: Callable[[], Any], limit: float | None) -> Any:

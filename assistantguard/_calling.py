@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from assistantguard.models import ToolCall, ToolOutput
 
 if TYPE_CHECKING:
+    from assistantguard.telemetry.tracing import Around
     from assistantguard.tools import Toolbox
 
-__all__ = ["ToolCalling", "answered", "is_async", "limit_of", "outputs_of_step"]
+__all__ = ["ToolCalling", "answered", "inside", "is_async", "limit_of", "outputs_of_step"]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -29,6 +31,30 @@ class ToolCalling:
     """Seconds for each call; None for no limit but the run's."""
     parallel: int
     """How many calls of a step run at once."""
+
+
+def inside(calling: ToolCalling, around: Around | None) -> ToolCalling:
+    """`calling`, where each call, or each step, is answered inside of `around`."""
+    if around is None:
+        return calling
+    step = None if calling.step is None else _inside(calling.step, around)
+    return replace(calling, one=_inside(calling.one, lambda call: around((call,))), step=step)
+
+
+def _inside(function: Callable[[Any], Any], around: Callable[[Any], AbstractContextManager[object]]) -> Any:
+    if is_async(function):
+
+        async def answer_async(asked: Any) -> Any:
+            with around(asked):
+                return await function(asked)
+
+        return answer_async
+
+    def answer(asked: Any) -> Any:
+        with around(asked):
+            return function(asked)
+
+    return answer
 
 
 def limit_of(calling: ToolCalling, call: ToolCall | None, deadline: float | None) -> float | None:

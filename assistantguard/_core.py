@@ -25,7 +25,7 @@ from assistantguard.policies import Metric, Policy, PolicySet, default_policies
 from assistantguard.policies.checks import one_of
 from assistantguard.prices import Price, PriceBook
 from assistantguard.prices import warm_up as warm_up_prices
-from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals, fan_out
+from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals, fan_out, tracing_of
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ class GuardCore:
             _background(options),
             self.leases,
             takes_service_tiers=options.assistant_id is None,
+            tracing=tracing_of(sinks),
         )
         self.calling = ToolCalling(
             self.toolbox,
@@ -231,6 +232,10 @@ class GuardCore:
 
     def backend(self, port: ClientPort, driver: Driver) -> Backend:
         """What drives the server: over Responses and Conversations, or over the Assistants protocol."""
+        if self.session.tracing is not None:
+            from assistantguard.backends.propagation import propagating
+
+            port = propagating(port, self.session.tracing)
         if self._assistant_id is None:
             from assistantguard.backends.responses import ResponsesBackend
 

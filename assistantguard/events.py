@@ -5,9 +5,10 @@ An event's `name` is its wire name; `Event.record` is the flat JSON object that 
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, ClassVar, Literal
 
 from assistantguard.models.usage import Usage
@@ -41,6 +42,10 @@ __all__ = [
 
 Level = Literal["debug", "info", "warning"]
 
+_PLAIN = frozenset({str, int, float, bool})
+_values_of: dict[type[Event], Callable[[Event], tuple[Any, ...]]] = {}
+"""Reads all fields of an event at once, for each kind: events are written for every sink of every turn."""
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Event:
@@ -65,7 +70,7 @@ class Event:
         return hash((type(self), self.time, self.thread_id))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self))
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__match_args__)
         return f"{type(self).__name__}({fields})"
 
     def record(self) -> dict[str, Any]:
@@ -76,16 +81,23 @@ class Event:
         Costs are strings, since a float cannot hold a sum of money.
         """
         out: dict[str, Any] = {"event": self.name}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Usage):
-                prefix = "" if field.name == "usage" else f"{field.name}_"
-                for usage_field in dataclasses.fields(value):
-                    out[prefix + usage_field.name] = getattr(value, usage_field.name)
+        kind = type(self)
+        values_of = _values_of.get(kind)
+        if values_of is None:
+            values_of = _values_of[kind] = attrgetter(*kind.__match_args__)
+        for name, value in zip(kind.__match_args__, values_of(self), strict=True):
+            if value is None:
+                continue
+            if value.__class__ in _PLAIN:
+                out[name] = value
+            elif isinstance(value, Usage):
+                prefix = "" if name == "usage" else f"{name}_"
+                for part in Usage.__match_args__:
+                    out[prefix + part] = getattr(value, part)
             elif isinstance(value, Decimal):
-                out[field.name] = str(value)
-            elif value is not None:
-                out[field.name] = list(value) if isinstance(value, tuple) else value
+                out[name] = str(value)
+            else:
+                out[name] = list(value) if isinstance(value, tuple) else value
         return out
 
 
@@ -136,6 +148,10 @@ class RequestSettled(Event):
     """Whether the server worked on it in the background, where it can be cancelled."""
     mode_reason: str | None = None
     """Why it did, or did not."""
+    response_model: str | None = None
+    """The model that answered, as the server names it."""
+    error: str | None = None
+    """What failed: the API's error code, an HTTP status, or the kind of the failure."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

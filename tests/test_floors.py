@@ -24,6 +24,7 @@ SLOW = (
     "structlog",
     "tenacity",
     "docstring_parser",
+    "opentelemetry",
     "starlette",
     "uvicorn",
     "typer",

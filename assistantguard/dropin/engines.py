@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.backends import ResponsesBackend
+from assistantguard.backends.propagation import propagating
 from assistantguard.dropin.direct import DirectPort
 from assistantguard.dropin.limits import limits_of
 from assistantguard.dropin.recording import HIDDEN
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from assistantguard.storage.documents import DocumentStore
     from assistantguard.storage.leases import Leases
     from assistantguard.telemetry import Sink
+    from assistantguard.telemetry.tracing import Tracing
 
 __all__ = ["CONFIGURING", "Engines", "Refusals", "Settings"]
 
@@ -73,6 +75,8 @@ class Settings:
     """Whose budget a thread counts on, from its metadata."""
     replies: ReplyStore | None = None
     """Where a cache of replies keeps them, for all engines; None where there is no such policy."""
+    tracing: Tracing | None = None
+    """The sink that traces, where one does."""
 
 
 class Engines:
@@ -81,7 +85,8 @@ class Engines:
     def __init__(self, settings: Settings, colour: Colour, client: Any) -> None:
         self.settings = settings
         self._colour = colour
-        self._backend = ResponsesBackend(DirectPort(colour.port(client), client))
+        port = propagating(colour.port(client), settings.tracing)
+        self._backend = ResponsesBackend(DirectPort(port, client))
         self.session_id = uuid.uuid4().hex
         self._kept: dict[str, Engine] = {}
 
@@ -140,5 +145,6 @@ class Engines:
             settings.background,
             settings.leases,
             adds_file_search=False,
+            tracing=settings.tracing,
         )
         return Engine(session, self._colour.driver, self._backend)

@@ -29,7 +29,7 @@ from assistantguard.prices import warm_up as warm_up_prices
 from assistantguard.replies.opening import with_one_store
 from assistantguard.storage.documents import open_documents
 from assistantguard.storage.leases import Leases
-from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, fan_out
+from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, fan_out, tracing_of
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
@@ -81,13 +81,14 @@ class Opening:
                 database.close()
             raise
         jsonl = None if events is None else JsonLinesSink(events)
+        given = _sinks(sinks, jsonl)
         self.settings = Settings(
             enforced,
             prices if isinstance(prices, PriceBook) else PriceBook(prices),
             books,
             open_documents(books),
             Leases(threads_beside(books, content=True), lease),
-            fan_out(_sinks(sinks, jsonl)),
+            fan_out(given),
             run_seconds,
             cleanup_seconds,
             background_mode(background),
@@ -95,6 +96,7 @@ class Opening:
             lease,
             user or _user_in_metadata,
             replies,
+            tracing_of(given),
         )
         self._ends = contextlib.ExitStack()
         if database is not None:

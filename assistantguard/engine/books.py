@@ -186,6 +186,8 @@ class Books:
                 price_source,
                 sent.mode.background,
                 sent.mode.reason,
+                None if answer is None else answer.model,
+                None if failure is None else failure.code or str(failure.status_code or failure.kind),
             )
         )
         if owed is None:

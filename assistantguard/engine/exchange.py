@@ -7,6 +7,7 @@ else in the conversation itself. Only when nothing is found does it count as fai
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ _LONGEST_PAUSE = 2.0
 _FOREGROUND_FOLLOW = 10.0
 """Seconds that an answer made in the foreground is followed after its connection was lost."""
 _CANCEL_LOOKS = 3
+_UNTRACED = nullcontext()
 OPEN_STATUSES = frozenset({"queued", "in_progress", "cancelling"})
 """Of an answer that has not ended."""
 
@@ -236,11 +238,17 @@ class Exchange:
         if not self._is_sent:
             await self._with.books.confirm(self._sent.thread, self._run)
             self._is_sent = True
-            if self._streamed:
-                self._stream = await backend.stream(self._request, left)
-                return None
-            return await self._take(await backend.respond(self._request, left))
+            with self._span():
+                if self._streamed:
+                    self._stream = await backend.stream(self._request, left)
+                    return None
+                answer = await backend.respond(self._request, left)
+            return await self._take(answer)
         return await self._follow(left)
+
+    def _span(self) -> AbstractContextManager[object]:
+        tracing = self._with.asking.session.tracing
+        return _UNTRACED if tracing is None else tracing.request(self._run, self._request, streamed=self._streamed)
 
     async def _read(self, stream: AnswerStream) -> str | None:
         piece = await stream.next()

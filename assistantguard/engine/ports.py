@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from assistantguard.models.rates import RatesTold
+    from assistantguard.telemetry.tracing import Around
 
 __all__ = [
     "AnswerStream",
@@ -259,8 +260,16 @@ class Driver(Protocol):
         """Hold off everyone else who asks for the same `key`; they get it in the order they came."""
         ...
 
-    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
-        """Answer every call, failed ones with an output that says so. Never raises for a tool's own error."""
+    async def call_tools(
+        self, calls: Sequence[ToolCall], deadline: float | None, around: Around | None = None
+    ) -> list[ToolOutput]:
+        """Answer every call, failed ones with an output that says so. Never raises for a tool's own error.
+
+        Args:
+            calls: The calls of a step.
+            deadline: Unix time until which they may take.
+            around: What each is answered inside of.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from assistantguard.policies import PolicySet
     from assistantguard.prices import PriceBook
     from assistantguard.telemetry import Sink
+    from assistantguard.telemetry.tracing import Tracing
 
 __all__ = ["Session"]
 
@@ -45,6 +46,8 @@ class Session:
     """Whether a thread's files are searched also where the assistant has no file search; else they lie unused."""
     takes_service_tiers: bool = True
     """Whether the server can be asked for a service tier."""
+    tracing: Tracing | None = None
+    """The sink that traces, where one does."""
 
     def tier_of(self, asked: ModelRequest | RunState | None) -> str | None:
         """The service tier that a request, or a run, is asked and priced by: its own, else the assistant's."""

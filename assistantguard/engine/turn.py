@@ -116,7 +116,7 @@ class Engine:
                     return event.reply
         raise AssertionError("a turn ended without a reply or an error")
 
-    async def stream(
+    def stream(
         self,
         thread: ThreadState,
         message: Message,
@@ -145,6 +145,19 @@ class Engine:
         if begun is not None:
             begun.deadline, run = run.deadline, begun
         in_pieces = in_pieces or self.session.policies.asks("on_progress")
+        events = self._events(thread, run, message, in_pieces=in_pieces, parks=parks)
+        tracing = self.session.tracing
+        if tracing is None:
+            return events
+        from assistantguard.engine.traced import traced
+
+        return traced(self.session, tracing, thread, run, events)
+
+    async def _events(
+        self, thread: ThreadState, run: RunState, message: Message, *, in_pieces: bool, parks: bool
+    ) -> AsyncGenerator[StreamEvent, None]:
+        tracing = self.session.tracing
+        around = None if tracing is None else tracing.tools(run)
         goes_on = run.announced
         try:
             if not goes_on:
@@ -160,7 +173,7 @@ class Engine:
                         return
                     for call in run.tool_calls:
                         yield ToolCallRequested(call)
-                    outputs = await self.driver.call_tools(run.tool_calls, run.deadline)
+                    outputs = await self.driver.call_tools(run.tool_calls, run.deadline, around)
                     await self.submit(thread, run, outputs)
                     for output in outputs:
                         yield ToolCallSettled(output)

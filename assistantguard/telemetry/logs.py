@@ -32,8 +32,11 @@ class StructlogSink:
         if structlog is not None and structlog.is_configured():
             if self._logger is None:
                 self._logger = structlog.get_logger(self._name)
-            record = event.record()
-            getattr(self._logger, event.level)(record.pop("event"), **record)
+            logger = self._logger.bind()
+            is_enabled = getattr(type(logger), "is_enabled_for", None)  # not every kind of logger knows its level
+            if is_enabled is None or is_enabled(logger, _LEVELS[event.level]):
+                record = event.record()
+                getattr(logger, event.level)(record.pop("event"), **record)
             return
         level = _LEVELS[event.level]
         if self._standard.isEnabledFor(level):

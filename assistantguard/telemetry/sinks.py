@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from assistantguard.events import Event
 
-__all__ = ["Sink", "fan_out"]
+if TYPE_CHECKING:
+    from assistantguard.telemetry.tracing import Tracing
+
+__all__ = ["Sink", "fan_out", "tracing_of"]
 
 Sink = Callable[[Event], None]
 
@@ -35,3 +39,17 @@ def fan_out(sinks: Sequence[Sink]) -> Sink:
                 _logger.exception("the telemetry sink %r failed on %s", sink, event.name)
 
     return emit
+
+
+def tracing_of(sinks: Sequence[Sink]) -> Tracing | None:
+    """The sink that traces, too; None where there is none. See `telemetry.tracing`.
+
+    Raises:
+        ConfigurationError: There is more than one.
+    """
+    able = [sink for sink in sinks if hasattr(sink, "propagates")]
+    if not able:
+        return None
+    from assistantguard.telemetry.tracing import only_one
+
+    return only_one(able)

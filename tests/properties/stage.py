@@ -19,6 +19,7 @@ from assistantguard._asyncio import AsyncioDriver
 from assistantguard._blocking import BlockingDriver
 from assistantguard.ledger import Claim, Entry, Hold
 from assistantguard.policies import Metric
+from assistantguard.telemetry.tracing import Around
 
 __all__ = ["Colour", "ScriptedDriver", "Stage", "WatchingLedger", "switch"]
 
@@ -147,7 +148,9 @@ class ScriptedDriver:
     def exclusive(self, key: str) -> AbstractAsyncContextManager[None]:
         return contextlib.nullcontext()
 
-    async def call_tools(self, calls: Sequence[ToolCall], deadline: float | None) -> list[ToolOutput]:
+    async def call_tools(
+        self, calls: Sequence[ToolCall], deadline: float | None, around: Around | None = None
+    ) -> list[ToolOutput]:
         assert deadline is not None
         await self._stage.point("tools")
         self.steps.append(tuple(call.id for call in calls))

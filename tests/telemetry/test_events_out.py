@@ -312,6 +312,26 @@ def test_a_json_lines_file_is_appended_to(tmp_path: Path) -> None:
     assert [line.get("turn") for line in lines] == [None, 0, 1]
 
 
+def test_a_line_holds_any_text_that_an_id_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    texts = ["Größe \u2028 中", "\ud83d", "a\nb\x00"]
+    with JsonLinesSink(path) as sink:
+        for text in texts:
+            sink(event(RequestSettled, run_id=text))
+    lines = path.read_bytes().splitlines()
+    assert [json.loads(line)["run_id"] for line in lines] == texts
+
+
+def test_what_was_told_so_far_is_in_the_file_after_a_flush(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with JsonLinesSink(path) as sink:
+        for number in range(3):
+            sink(event(TurnStarted, turn=number))
+            sink.flush()
+            assert len(path.read_text(encoding="utf-8").splitlines()) == number + 1
+    sink.flush()
+
+
 SCRIPT = """
 import sys
 from assistantguard import JsonLinesSink, StructlogSink
