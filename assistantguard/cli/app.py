@@ -12,6 +12,7 @@ import typer
 
 from assistantguard.cli.batch_command import batch
 from assistantguard.cli.budgets_command import budgets
+from assistantguard.cli.dashboard_command import dashboard
 from assistantguard.cli.import_command import import_command
 from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
 from assistantguard.cli.replay_command import replay
@@ -46,6 +47,7 @@ app.command()(batch)
 app.command()(usage)
 app.add_typer(budgets)
 app.add_typer(threads)
+app.command()(dashboard)
 app.command()(sweep)
 app.command()(scan)
 app.command()(serve)

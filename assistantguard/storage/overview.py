@@ -1,4 +1,4 @@
-"""The runs that are in flight over a database, for people to look at."""
+"""What a database holds over all threads, for people to look at: runs in flight, and who has threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assistantguard.models import RunStatus
     from assistantguard.storage.database import Database
 
-__all__ = ["RunInFlight", "count_runs_in_flight", "runs_in_flight"]
+__all__ = ["RunInFlight", "UserThreadCount", "count_runs_in_flight", "runs_in_flight", "thread_counts"]
 
 _DRIVEN = (
     "CASE WHEN t.owner IS NULL OR (t.lease_until <= ? AND NOT EXISTS"
@@ -27,6 +27,10 @@ _IN_FLIGHT = (
     " WHERE r.finished_at IS NULL ORDER BY r.started_at, r.id LIMIT ?"
 )
 _COUNT = "SELECT COUNT(*) FROM guard_runs WHERE finished_at IS NULL"
+_BY_USER = (
+    "SELECT user_name, COUNT(*), SUM(CASE WHEN archived_at IS NULL THEN 0 ELSE 1 END), MAX(last_used_at)"
+    " FROM guard_threads WHERE user_name <> '' GROUP BY user_name ORDER BY user_name"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -85,3 +89,23 @@ def runs_in_flight(database: Database, now: float, limit: int = 100) -> Sequence
 def count_runs_in_flight(database: Database) -> int:
     """How many runs have not ended."""
     return int(database.query(_COUNT)[0][0])
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class UserThreadCount(Value):
+    """How many threads a user has."""
+
+    user: str
+    threads: int
+    """Archived ones included."""
+    archived: int
+    last_used_at: float
+    """Unix time, seconds."""
+
+
+def thread_counts(database: Database) -> Sequence[UserThreadCount]:
+    """Everybody who has threads, in the order of their names."""
+    return [
+        UserThreadCount(user, int(threads), int(archived), float(last_used_at))
+        for user, threads, archived, last_used_at in database.query(_BY_USER)
+    ]
