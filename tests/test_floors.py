@@ -28,6 +28,7 @@ SLOW = (
     "uvicorn",
     "typer",
     "rich",
+    "jinja2",
 )
 
 FLOORS: dict[str, int] = {
@@ -78,6 +79,7 @@ FLOORS: dict[str, int] = {
     "__main__": 6,
     "cli": 6,
     "demo": 6,
+    "pages": 6,
     "replay": 6,
     "reports": 6,
     "sandbox": 6,

@@ -17,6 +17,7 @@ _EXTRAS = {
     "typer": "cli",
     "click": "cli",
     "rich": "cli",
+    "jinja2": "cli",
     "starlette": "sandbox",
     "uvicorn": "sandbox",
 }
