@@ -78,6 +78,7 @@ FLOORS: dict[str, int] = {
     "": 5,
     "__main__": 6,
     "cli": 6,
+    "dashboard": 6,
     "demo": 6,
     "pages": 6,
     "replay": 6,

@@ -29,7 +29,8 @@ def dashboard(
     allow_changes: Annotated[
         bool,
         typer.Option(
-            "--allow-changes", help="Let limits be set, and threads be renamed, archived and restored. Each is an event."
+            "--allow-changes",
+            help="Let limits be set, and threads be renamed, archived and restored. Each is an event.",
         ),
     ] = False,
     events: Annotated[
@@ -59,6 +60,8 @@ def dashboard(
 
     def started(address: str) -> None:
         say(f"dashboard at {address} ({'changes are allowed' if allow_changes else 'read only'}; Ctrl-C ends it)")
+        if allow_changes and events is None:
+            say("changes are told here only: give --events FILE to have them kept")
 
     def changed(event: Event) -> None:
         record = event.record()

@@ -180,7 +180,9 @@ class Dashboard:
         fields = await _fields(request)
         changes = self._changes
         if changes is None:
-            raise HTTPException(403, "The dashboard was started without --allow-changes: it shows, and changes nothing.")
+            raise HTTPException(
+                403, "The dashboard was started without --allow-changes: it shows, and changes nothing."
+            )
         headers = request.headers
         if not self.admission.may_change(
             fields.pop("form_token", ""),
@@ -188,7 +190,9 @@ class Dashboard:
             origin=headers.get("origin"),
             site=headers.get("sec-fetch-site"),
         ):
-            raise HTTPException(403, "This form is not from a page of this dashboard as it runs now: load the page anew.")
+            raise HTTPException(
+                403, "This form is not from a page of this dashboard as it runs now: load the page anew."
+            )
 
         def work() -> Response:
             page = request.path_params["page"]
@@ -231,7 +235,9 @@ async def _fields(request: Request) -> dict[str, str]:
 def _status_of(error: Exception) -> int:
     if isinstance(error, ThreadNotFound):
         return HTTPStatus.NOT_FOUND
-    return HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, (DatabaseUnavailable, OSError)) else HTTPStatus.BAD_REQUEST
+    return (
+        HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, (DatabaseUnavailable, OSError)) else HTTPStatus.BAD_REQUEST
+    )
 
 
 def _text_of(error: Exception) -> str:

@@ -92,7 +92,9 @@ def overview_figures(overview: Overview) -> Sequence[Figure]:
     """The numbers that stand above all others."""
     total = overview.total
     found = [
-        Figure("cost", dollars(total.cost), f"and {total.unpriced:,} requests of unknown cost" if total.unpriced else ""),
+        Figure(
+            "cost", dollars(total.cost), f"and {total.unpriced:,} requests of unknown cost" if total.unpriced else ""
+        ),
         Figure("tokens", number(total.tokens), f"{number(total.input_tokens)} in, {number(total.output_tokens)} out"),
         Figure("requests", number(total.requests)),
         Figure("read from cache", share(total.cached_share), "of the input"),
@@ -113,11 +115,15 @@ def overview_charts(overview: Overview) -> Sequence[Chart]:
     rest = [float(day.input_tokens - day.cached_tokens) for day in days]
     tokens = (
         Series("input", rest, [number(day.input_tokens - day.cached_tokens) for day in days]),
-        Series("input from cache", [float(day.cached_tokens) for day in days], [number(day.cached_tokens) for day in days]),
+        Series(
+            "input from cache", [float(day.cached_tokens) for day in days], [number(day.cached_tokens) for day in days]
+        ),
         Series("output", [float(day.output_tokens) for day in days], [number(day.output_tokens) for day in days]),
     )
     return (
-        column_chart("Cost by day", labels, [Series("cost", costs, [cost_text(day) for day in days])], form=compact_dollars),
+        column_chart(
+            "Cost by day", labels, [Series("cost", costs, [cost_text(day) for day in days])], form=compact_dollars
+        ),
         column_chart("Tokens by day", labels, tokens, form=compact),
     )
 
