@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
@@ -80,7 +80,8 @@ class Dashboard:
         name: str = "",
         refresh_seconds: float = 5.0,
     ) -> None:
-        zone = time_zone("the dashboard's timezone", timezone)
+        self.zone = zone = time_zone("the dashboard's timezone", timezone)
+        """Where days begin."""
         self.admission = Admission(name)
         """Its secrets."""
         self._changes = None if sink is None else Changes(database, sink, actor)
@@ -180,9 +181,7 @@ class Dashboard:
         fields = await _fields(request)
         changes = self._changes
         if changes is None:
-            raise HTTPException(
-                403, "The dashboard was started without --allow-changes: it shows, and changes nothing."
-            )
+            raise HTTPException(403, "The dashboard was started without --allow-changes: it changes nothing.")
         headers = request.headers
         if not self.admission.may_change(
             fields.pop("form_token", ""),
@@ -190,9 +189,7 @@ class Dashboard:
             origin=headers.get("origin"),
             site=headers.get("sec-fetch-site"),
         ):
-            raise HTTPException(
-                403, "This form is not from a page of this dashboard as it runs now: load the page anew."
-            )
+            raise HTTPException(403, "This form is not from a page of this dashboard as it runs now: load it anew.")
 
         def work() -> Response:
             page = request.path_params["page"]
@@ -200,8 +197,8 @@ class Dashboard:
                 done = act(changes, fields)
             except (AssistantGuardError, OSError) as error:
                 return self._shown(request, page, fields, problem=_text_of(error))
-            kept = {name: fields[name] for name in ("account", "id", "user") if name in fields}
-            return RedirectResponse(f"/{page}?{urlencode({**kept, 'done': done})}", 303)
+            address = [(name, fields[name]) for name in ("account", "id", "user") if name in fields]
+            return RedirectResponse(f"/{page}?{urlencode([*address, ('done', done)])}", 303)
 
         return await run_in_threadpool(work)
 
@@ -235,9 +232,9 @@ async def _fields(request: Request) -> dict[str, str]:
 def _status_of(error: Exception) -> int:
     if isinstance(error, ThreadNotFound):
         return HTTPStatus.NOT_FOUND
-    return (
-        HTTPStatus.SERVICE_UNAVAILABLE if isinstance(error, (DatabaseUnavailable, OSError)) else HTTPStatus.BAD_REQUEST
-    )
+    if isinstance(error, (DatabaseUnavailable, OSError)):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.BAD_REQUEST
 
 
 def _text_of(error: Exception) -> str:

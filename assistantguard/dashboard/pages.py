@@ -27,6 +27,7 @@ from assistantguard.pages import (
 __all__ = ["Pages", "cost_text", "overview_charts", "overview_figures", "static_files"]
 
 _UNKNOWN = "unknown"
+_NONE = "\N{EN DASH}"
 
 
 class Pages:
@@ -62,7 +63,7 @@ class Pages:
     def _at(self, time: float | None) -> str:
         """A moment, in this dashboard's time zone."""
         if time is None:
-            return "–"
+            return _NONE
         try:
             return f"{dt.datetime.fromtimestamp(time, self._zone):%Y-%m-%d %H:%M}"
         except (OverflowError, OSError, ValueError):
@@ -91,10 +92,9 @@ def cost_text(row: Spending) -> str:
 def overview_figures(overview: Overview) -> Sequence[Figure]:
     """The numbers that stand above all others."""
     total = overview.total
+    unknown = f"and {total.unpriced:,} requests of unknown cost" if total.unpriced else ""
     found = [
-        Figure(
-            "cost", dollars(total.cost), f"and {total.unpriced:,} requests of unknown cost" if total.unpriced else ""
-        ),
+        Figure("cost", dollars(total.cost), unknown),
         Figure("tokens", number(total.tokens), f"{number(total.input_tokens)} in, {number(total.output_tokens)} out"),
         Figure("requests", number(total.requests)),
         Figure("read from cache", share(total.cached_share), "of the input"),
@@ -112,20 +112,20 @@ def overview_charts(overview: Overview) -> Sequence[Chart]:
     days = overview.days
     labels = [day.name or "" for day in days]
     costs = [None if day.cost is None else float(day.cost) for day in days]
-    rest = [float(day.input_tokens - day.cached_tokens) for day in days]
+    cost = Series("cost", costs, [cost_text(day) for day in days])
     tokens = (
-        Series("input", rest, [number(day.input_tokens - day.cached_tokens) for day in days]),
-        Series(
-            "input from cache", [float(day.cached_tokens) for day in days], [number(day.cached_tokens) for day in days]
-        ),
-        Series("output", [float(day.output_tokens) for day in days], [number(day.output_tokens) for day in days]),
+        _counts("input", [day.input_tokens - day.cached_tokens for day in days]),
+        _counts("input from cache", [day.cached_tokens for day in days]),
+        _counts("output", [day.output_tokens for day in days]),
     )
     return (
-        column_chart(
-            "Cost by day", labels, [Series("cost", costs, [cost_text(day) for day in days])], form=compact_dollars
-        ),
+        column_chart("Cost by day", labels, [cost], form=compact_dollars),
         column_chart("Tokens by day", labels, tokens, form=compact),
     )
+
+
+def _counts(name: str, counts: Sequence[int]) -> Series:
+    return Series(name, [float(count) for count in counts], [number(count) for count in counts])
 
 
 def _amount(value: Decimal | None, metric: str | None) -> str:
