@@ -40,6 +40,10 @@ FRAGMENT_HEADER = "x-assistantguard-fragment"
 _LONGEST_FORM = 64 << 10
 """Bytes."""
 _MOST_FIELDS = 20
+_WHOSE = ("account", "id", "user")
+"""The parameters that say what a form is about."""
+_KEPT = (*_WHOSE, "after", "days", "page", "per", "search", "which")
+"""The parameters of a page's address."""
 _FORM = "application/x-www-form-urlencoded"
 _DONE: Mapping[str, str] = {
     "limit-set": "The limit is set.",
@@ -98,7 +102,9 @@ class Dashboard:
         self._static = static_files()
         routes = [Route("/" + name.removeprefix("overview"), self._page(name)) for name in VIEWS]
         routes += [Route("/static/{file}", self._file), Route("/{page}/{action}", self._change, methods=["POST"])]
-        self._router = Starlette(routes=routes, exception_handlers={HTTPException: self._refused})
+        self._router = Starlette(
+            routes=routes, exception_handlers={HTTPException: self._refused, Exception: self._failed}
+        )
 
     def address(self, base_url: str) -> str:
         """The link that lets its holder in."""
@@ -108,12 +114,9 @@ class Dashboard:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        begun = False
 
         async def begin(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 MutableHeaders(scope=message).update(SECURITY_HEADERS)
             await send(message)
 
@@ -123,12 +126,8 @@ class Dashboard:
             await (refusal or self._router)(scope, receive, begin)
         except ClientDisconnect:
             return
-        except Exception as error:
+        except Exception:  # noqa: BLE001 - `_failed` has answered
             _log.exception("a request failed")
-            if begun:
-                raise
-            answer = PlainTextResponse(f"The dashboard failed ({type(error).__name__}); its log says more.", 500)
-            await answer(scope, receive, begin)
 
     def _refusal(self, request: Request) -> Response | None:
         """The answer to one who is not let in, or who is to come in without the token; None lets the request pass."""
@@ -160,9 +159,12 @@ class Dashboard:
             return HTMLResponse(self._pages.whole("problem", message=_text_of(error), status=status), status)
         if FRAGMENT_HEADER in request.headers:
             return HTMLResponse(self._pages.live(name, **context))
+        kept = [(key, value) for key, value in parameters.items() if key in _KEPT]
         done = _DONE.get(parameters.get("done", "")) if problem is None else None
         return HTMLResponse(
-            self._pages.whole(name, done=done, problem=problem, typed=parameters if problem else {}, **context),
+            self._pages.whole(
+                name, done=done, problem=problem, typed=parameters if problem else {}, kept=urlencode(kept), **context
+            ),
             HTTPStatus.OK if problem is None else HTTPStatus.BAD_REQUEST,
         )
 
@@ -197,7 +199,7 @@ class Dashboard:
                 done = act(changes, fields)
             except (AssistantGuardError, OSError) as error:
                 return self._shown(request, page, fields, problem=_text_of(error))
-            address = [(name, fields[name]) for name in ("account", "id", "user") if name in fields]
+            address = [(name, value) for name, value in fields.items() if name in _WHOSE]
             return RedirectResponse(f"/{page}?{urlencode([*address, ('done', done)])}", 303)
 
         return await run_in_threadpool(work)
@@ -207,6 +209,9 @@ class Dashboard:
         message = f"{HTTPStatus(error.status_code).phrase}." if error.detail == "" else error.detail
         content = self._pages.whole("problem", message=message, status=error.status_code)
         return HTMLResponse(content, error.status_code, error.headers)
+
+    def _failed(self, _: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"The dashboard failed ({type(error).__name__}); its log says more.", 500)
 
 
 async def _fields(request: Request) -> dict[str, str]:

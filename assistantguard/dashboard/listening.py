@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import signal
 import socket
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,22 @@ class Stop:
         with self._lock:
             self.server = server
             server.should_exit = self._wanted
+
+
+class _Server(uvicorn.Server):
+    """Ends in order at Ctrl-C and SIGTERM, and lets the program go on then: the last changes are yet to be written."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def serve(
@@ -106,7 +123,7 @@ def serve(
             name=str(bound),
             refresh_seconds=refresh_seconds,
         )
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app,
                 http="h11",

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from assistantguard.cli.text import dollars, number, share
+from assistantguard.cli.text import dollars, number, share, shown
 from assistantguard.dashboard.figures import BudgetRow, Overview, Spending
 from assistantguard.pages import (
     Chart,
@@ -28,6 +28,8 @@ __all__ = ["Pages", "cost_text", "overview_charts", "overview_figures", "static_
 
 _UNKNOWN = "unknown"
 _NONE = "\N{EN DASH}"
+_LONGEST = 200
+"""Characters of a text that are shown."""
 
 
 class Pages:
@@ -49,6 +51,7 @@ class Pages:
             "at": self._at,
             "budget": _budget_text,
             "cost": cost_text,
+            "text": _text,
         }
         self._environment.globals = {**shared.globals, **common}
 
@@ -126,6 +129,11 @@ def overview_charts(overview: Overview) -> Sequence[Chart]:
 
 def _counts(name: str, counts: Sequence[int]) -> Series:
     return Series(name, [float(count) for count in counts], [number(count) for count in counts])
+
+
+def _text(value: str | None) -> str:
+    """Other people's text: not too long, and without characters that act on what stands around them."""
+    return _NONE if value is None else shown(value, _LONGEST)
 
 
 def _amount(value: Decimal | None, metric: str | None) -> str:

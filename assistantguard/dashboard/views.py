@@ -129,8 +129,9 @@ class Views:
 
     def _last_refusals(self, most: int | None) -> dict[str, Any]:
         if self._refusals is None:
-            return {"refusals": (), "events": None}
-        return {"refusals": self._refusals.newest()[:most], "events": str(self._refusals.path)}
+            return {"refusals": (), "events": None, "events_there": False}
+        path = self._refusals.path
+        return {"refusals": self._refusals.newest()[:most], "events": str(path), "events_there": path.exists()}
 
 
 VIEWS: Mapping[str, Callable[[Views, Parameters], dict[str, Any]]] = {

@@ -160,15 +160,15 @@ def test_changes_are_kept_in_the_file_of_events(books: Books, tmp_path: Path) ->
 
 def test_served_on_loopback_it_keeps_changes_in_the_file_it_is_given(books: Books, tmp_path: Path) -> None:
     events, heard = tmp_path / "events.jsonl", list[Event]()
-    with serving(books.url, allow_changes=True, events=events, on_change=heard.append) as link:
-        with httpx.Client() as client:
-            assert client.get(link.partition("/?")[0]).status_code == 401
-            page = client.get(link, follow_redirects=True)
-            assert "token" not in str(page.url)
-            form = client.get(page.url.join("/account?account=user:ann@day")).text
-            token = form.partition('name="form_token" value="')[2].partition('"')[0]
-            fields = {"form_token": token, "account": ACCOUNT, "metric": "cost", "amount": "3"}
-            assert client.post(page.url.join("/account/set"), data=fields).status_code == 303
+    options = {"allow_changes": True, "events": events, "on_change": heard.append}
+    with serving(books.url, **options) as link, httpx.Client() as client:
+        assert client.get(link.partition("/?")[0]).status_code == 401
+        page = client.get(link, follow_redirects=True)
+        assert "token" not in str(page.url)
+        form = client.get(page.url.join("/account?account=user:ann@day")).text
+        token = form.partition('name="form_token" value="')[2].partition('"')[0]
+        fields = {"form_token": token, "account": ACCOUNT, "metric": "cost", "amount": "3"}
+        assert client.post(page.url.join("/account/set"), data=fields).status_code == 303
     assert "budget.limit_changed" in events.read_text()
     assert len(heard) == 1
     assert books.ledger.limits([ACCOUNT]) == {(ACCOUNT, "cost"): Decimal(3)}

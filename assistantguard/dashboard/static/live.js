@@ -14,6 +14,7 @@
   if (!live || !button) {
     return;
   }
+  const source = live.dataset.address;
   const least = 1000 * Number(live.dataset.seconds);
   let shown = "";
   let paused = false;
@@ -48,7 +49,7 @@
     if (!inUse()) {
       const begun = performance.now();
       try {
-        const answer = await fetch(address, { cache: "no-store", headers: { "x-assistantguard-fragment": "live" } });
+        const answer = await fetch(source, { cache: "no-store", headers: { "x-assistantguard-fragment": "live" } });
         if (answer.status === 401) {
           say("The dashboard was started anew: open the link that it printed.");
           return;
