@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from assistantguard.cli.text import dollars, number, share, shown
+from assistantguard.reports.books import dearness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
-    from assistantguard.reports import Report, RunLine, Tally
+    from assistantguard.reports import Groups, Report, RunLine, Tally
 
 __all__ = ["report_view"]
 
@@ -33,7 +34,9 @@ def report_view(report: Report, *, most: int = 20) -> Group:
     if books.total.count:
         unit = "call" if report.source == "requests" else "run"
         parts.append(_tallies("Tokens and cost by model", "model", unit, books.models, books.total, most))
-        parts.append(_tallies("Tokens and cost by thread", "thread", unit, books.threads, None, most))
+        if len(books.users) > 1 or "" not in dict(books.users.greatest(1, dearness)):
+            parts.append(_greatest("Tokens and cost by user", "user", unit, books.users, most))
+        parts.append(_greatest("Tokens and cost by thread", "thread", unit, books.threads, most))
     if report.tools:
         parts.append(_tools(report, most))
     if report.runs:
@@ -69,6 +72,9 @@ def _happenings(report: Report) -> Table:
     rows("runs", report.runs)
     rows("retries", report.retries)
     rows("stops", report.stops)
+    rows("routed", {f"{policy or '-'}: {old} to {new}": n for (policy, old, new), n in report.routed.items()})
+    rows("held back for a rate", report.waits)
+    rows("refused for a rate", report.paced_out)
     rows("refusals", {f"{policy}: {metric} {kind}": n for (policy, metric, kind), n in report.refusals.items()})
     rows("warnings", {f"{budget}: {share} of {metric}": n for (budget, metric, share), n in report.warnings.items()})
     rows("rotations", report.rotations)
@@ -90,6 +96,7 @@ def _happenings(report: Report) -> Table:
         table.add_row("", "out of order", number(report.cache_failures))
     if report.suggestions:
         table.add_row("suggestions", "a new thread", number(report.suggestions))
+    rows("batches", report.batches)
     rows("sweeps", report.sweeps)
     rows("unknown events", report.unknown)
     if not table.row_count:
@@ -97,20 +104,33 @@ def _happenings(report: Report) -> Table:
     return table
 
 
-def _tallies(title: str, key: str, unit: str, tallies: Mapping[str, Tally], total: Tally | None, most: int) -> Table:
+def _tallies(
+    title: str,
+    key: str,
+    unit: str,
+    tallies: Mapping[str, Tally],
+    total: Tally | None,
+    most: int,
+    in_all: int | None = None,
+) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(key, overflow="fold")
     for heading in (f"{unit}s", "input", "cached", "output", "reasoning", "estimated", "cost"):
         table.add_column(heading, justify="right")
-    ordered = sorted(tallies.items(), key=lambda item: (-item[1].priced_cost, -item[1].input_tokens))
+    ordered = sorted(tallies.items(), key=lambda item: dearness(item[1]), reverse=True)
+    in_all = len(ordered) if in_all is None else in_all
     for name, tally in ordered[:most]:
-        table.add_row(Text(shown(name)), *_figures(tally, unit))
-    if len(ordered) > most:
-        table.add_row(f"and {len(ordered) - most:,} more", *[""] * 7)
+        table.add_row(Text(shown(name) or "-"), *_figures(tally, unit))
+    if in_all > most:
+        table.add_row(f"and {in_all - most:,} more", *[""] * 7)
     if total is not None:
         table.add_section()
         table.add_row("all", *_figures(total, unit))
     return table
+
+
+def _greatest(title: str, key: str, unit: str, groups: Groups[Tally], most: int) -> Table:
+    return _tallies(title, key, unit, dict(groups.greatest(most, dearness)), None, most, len(groups))
 
 
 def _figures(tally: Tally, unit: str) -> list[str]:
