@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from assistantguard.cli.text import dollars, number, share, when
+from assistantguard.cli.text import dollars, number, share, shown, when
 
 __all__ = [
     "Column",
@@ -58,7 +58,7 @@ class Figure:
 def environment() -> jinja2.Environment:
     """The templates of this package; they escape everything that they are given.
 
-    Filters are `dollars`, `number`, `share` and `when` of the command line.
+    Filters are `dollars`, `number`, `share`, `shown` and `when` of the command line.
     """
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("assistantguard.pages", "templates"),
@@ -67,7 +67,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"dollars": dollars, "number": number, "share": share, "when": when}
+    made.filters |= {"dollars": dollars, "number": number, "share": share, "shown": shown, "when": when}
     made.globals |= {"style_text": style_text, "script_text": script_text}
     return made
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from assistantguard.ledger import SqlLedger, statements
 from assistantguard.ledger.rows import from_units
 from assistantguard.models.usage import Usage
+from assistantguard.reports.books import dearness
 from assistantguard.reports.report import Report
 from assistantguard.reports.tally import RunLine, Tally
 from assistantguard.storage.states import run_from_record
@@ -67,6 +68,7 @@ def read_database(
     database: Database,
     *,
     top: int = 5,
+    lives: int = 6,
     since: float | None = None,
     until: float | None = None,
     zone: tzinfo | None = None,
@@ -80,6 +82,7 @@ def read_database(
     Args:
         database: From `assistantguard.storage.open_database`.
         top: How many of the slowest and dearest runs to keep.
+        lives: Of how many threads, the dearest, the context over their lives is read.
         since: Unix time of the first entries that count.
         until: Unix time of the first that count no more.
         zone: Where days begin; None takes UTC.
@@ -104,6 +107,7 @@ def read_database(
     ((rotated,),) = database.query(bounds.put(_ROTATED, "begun_at"), bounds.parameters)
     if rotated:
         report.rotations["all policies"] = int(rotated)
+    read_lives(database, report, [name for name, _ in report.books.threads.greatest(lives, dearness)])
     advance(1.0)
     return report
 
