@@ -56,21 +56,13 @@ def events(*, threads: int, users: int, days: float, runs: int, seed: int = 7) -
         status = "completed"
         if steps > 10:
             status = "cancelled"
-            reason = "the model asked for tools in step 15, 14 are allowed"
-            yield {"event": "run.cancelled", **run, "steps": steps, "calls": steps, "policy": "ToolStepCeiling"} | {
-                "reason": reason
-            }
+            why = {"policy": "ToolStepCeiling", "reason": f"{steps} of {steps} steps are used up"}
+            yield {"event": "run.cancelled", **run, "steps": steps, "calls": steps, **why}
         yield _ended(run, owner, sums, cost, steps, status, context, chance.uniform(0.6, 9.0))
         if number % 150 == 149:
             yield _refusal(head, owner)
         if number % 500 == 250:
-            yield {
-                "event": "thread.healed",
-                **head,
-                "generation_id": "conv_1",
-                "answered_calls": 1,
-                "deleted_items": 2,
-            } | {"reason": "a tool call had no output"}
+            yield _heal(head)
         if context > _ROTATE_AT:
             yield _rotation(head, context)
             context = _FIXED + 1100
@@ -153,14 +145,13 @@ def _refusal(head: dict[str, Any], owner: dict[str, str]) -> dict[str, Any]:
     return {"event": "budget.refused", **head, **more, "policy": "Budget", "reason": "$5.00 of $5.00 are spent"} | owner
 
 
+def _heal(head: dict[str, Any]) -> dict[str, Any]:
+    more = {"generation_id": "conv_1", "answered_calls": 1, "deleted_items": 2, "reason": "a tool call had no output"}
+    return {"event": "thread.healed", **head, **more}
+
+
 def _rotation(head: dict[str, Any], context: int) -> dict[str, Any]:
     more = {"generation": 2, "to_generation_id": "conv_2", "turns": 12, "context_tokens": context}
     why = {"policy": "ThreadRotation", "reason": f"{context:,} tokens of context are more than {_ROTATE_AT:,}"}
-    return {
-        "event": "thread.rotated",
-        **head,
-        **more,
-        "carried_tokens": 1100,
-        "carried_items": 4,
-        "old": "deleted",
-    } | why
+    carried = {"carried_tokens": 1100, "carried_items": 4, "old": "deleted"}
+    return {"event": "thread.rotated", **head, **more, **carried, **why}
