@@ -74,7 +74,8 @@ def main() -> None:
         print(json.dumps(rows, indent=2))
         return
     for name, row in rows.items():
-        figures = f"{row['events']:,} events, {row['threads']:,} threads: {row['seconds']} s ({row['cpu_seconds']} of CPU), {row['peak_mb']} MB"
+        figures = f"{row['events']:,} events, {row['threads']:,} threads: {row['seconds']} s"
+        figures += f" ({row['cpu_seconds']} of CPU), {row['peak_mb']} MB"
         print(f"{name:14} {figures} (aim: {MOST_SECONDS:g} s a million, {MOST_MB:g} MB)")
 
 

@@ -181,7 +181,7 @@ def _svg(title: str, summary: str, parts: Sequence[str]) -> Markup:
         f' y2="{_HEIGHT * place / INTERVALS:g}"/>'
         for place in range(INTERVALS + 1)
     )
-    name = escape(f"{shown(title, LONGEST)}. {summary}")
+    name = escape(shown(f"{title}. {summary}", 5 * LONGEST))
     return Markup(  # noqa: S704  numbers of ours, and texts that are escaped
         f'<svg role="img" aria-label="{name}" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}"'
         f' preserveAspectRatio="none">{grid}{"".join(parts)}</svg>'

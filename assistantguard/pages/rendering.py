@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from assistantguard.cli.text import dollars, number, share, shown, when
+from assistantguard.cli.text import clean, dollars, number, share, shown, when
 
 __all__ = [
     "Column",
@@ -63,6 +63,7 @@ def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("assistantguard.pages", "templates"),
         autoescape=True,
+        finalize=_printable,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -112,6 +113,11 @@ def content_security_policy(*styles: str, scripts: Sequence[str] = (), **more: s
     }
     directives |= {name.replace("_", "-"): value for name, value in more.items()}
     return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
+def _printable(value: Any) -> Any:
+    """A text without control characters; what is markup already is ours."""
+    return clean(value) if type(value) is str else value
 
 
 def _hash(text: str) -> str:

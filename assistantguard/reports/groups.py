@@ -108,7 +108,9 @@ class Groups(Generic[Part]):
 
     def _lay_aside(self) -> None:
         if self._far is None:
-            self._far = sqlite3.connect("")  # in a file without a name, which the system takes away
+            self._far = sqlite3.connect(
+                "", check_same_thread=False
+            )  # in a file without a name, which the system takes away
             self._far.execute("PRAGMA cache_size = -4096")
             self._far.execute("PRAGMA temp_store = FILE")
             self._far.execute("PRAGMA journal_mode = OFF")
@@ -123,6 +125,9 @@ class Groups(Generic[Part]):
         if self._far is not None:
             self._far.close()
             self._far = None
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _key(name: str) -> bytes:

@@ -35,14 +35,27 @@ class Life:
     """All of them, also where points were left out."""
     left_out: int = 0
     """How many points were."""
+    _stride: int = 1
+    """How many moments one point stands for: it doubles whenever there are too many points."""
+    _filled: int = 1
+    """How many the last one stands for yet."""
     _points: array[float] = field(default_factory=lambda: array("d"))
     """Time, tokens and mark of one point after the other."""
 
     def add(self, time: float, tokens: int, *, rotated: bool = False) -> None:
         """Add the context at a moment."""
         self.rotations += rotated
-        self._points.extend((time, float(tokens), float(rotated)))
-        if len(self._points) > 3 * MOST_POINTS:
+        points = self._points
+        if self._filled < self._stride and points:
+            self._filled += 1
+            self.left_out += 1
+            if tokens > points[-2]:
+                points[-3], points[-2] = time, tokens
+            points[-1] = max(points[-1], float(rotated))
+            return
+        self._filled = 1
+        points.extend((time, float(tokens), float(rotated)))
+        if len(points) > 3 * MOST_POINTS:
             self._thin_out()
 
     def points(self) -> list[Point]:
@@ -57,19 +70,21 @@ class Life:
         self.user = other.user or self.user
         self.rotations += other.rotations
         self.left_out += other.left_out
+        self._stride = max(self._stride, other._stride)
+        self._filled = self._stride
         self._points.extend(other._points)
         if len(self._points) > 3 * MOST_POINTS:
             self._thin_out()
 
     def pack(self) -> str:
         """See `Mergeable`."""
-        return json.dumps([self.user, self.rotations, self.left_out, self._points.tolist()])
+        return json.dumps([self.user, self.rotations, self.left_out, self._stride, self._filled, self._points.tolist()])
 
     @classmethod
     def unpack(cls, text: str) -> Self:
         """See `Mergeable`."""
-        user, rotations, left_out, points = json.loads(text)
-        return cls(user, rotations, left_out, array("d", points))
+        *values, points = json.loads(text)
+        return cls(*values, array("d", points))
 
     def _thin_out(self) -> None:
         points = self.points()
@@ -81,5 +96,7 @@ class Life:
         if len(points) % 2:
             time, tokens, rotated = points[-1]
             kept.extend((time, float(tokens), float(rotated)))
+        self._filled = self._filled if len(points) % 2 else self._stride + self._filled
+        self._stride *= 2
         self.left_out += len(points) - len(kept) // 3
         self._points = kept
