@@ -136,6 +136,8 @@ class RequestSettled(Event):
     """Whether the server worked on it in the background, where it can be cancelled."""
     mode_reason: str | None = None
     """Why it did, or did not."""
+    user: str | None = None
+    """Whose thread it is; None where the application does not say."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -153,6 +155,8 @@ class UsageCorrected(Event):
     """What stood there until now."""
     cost: Decimal | None
     before_cost: Decimal | None
+    user: str | None = None
+    """As in `RequestSettled`."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -249,6 +253,8 @@ class RunSettled(Event):
     error: str | None = None
     """The class name of the error that the caller got, or None."""
     incomplete_reason: str | None = None
+    user: str | None = None
+    """As in `RequestSettled`."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -186,6 +186,7 @@ class Books:
                 price_source,
                 sent.mode.background,
                 sent.mode.reason,
+                thread.user,
             )
         )
         if owed is None:
@@ -376,6 +377,7 @@ class Books:
                 late.booked,
                 cost,
                 late.cost,
+                thread.user,
             )
         )
 

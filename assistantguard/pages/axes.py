@@ -9,7 +9,7 @@ __all__ = ["INTERVALS", "Axis", "compact", "compact_dollars", "nice_axis"]
 
 INTERVALS = 4
 """Into which an axis is divided."""
-_ROUND = (1.0, 2.0, 2.5, 4.0, 5.0, 10.0)
+_ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from assistantguard.cli.text import shown
 from assistantguard.pages.axes import INTERVALS, compact, nice_axis
 from assistantguard.pages.rendering import Column, Table
 
@@ -18,6 +19,8 @@ _GAP = 0.2
 """The part of a column's place that is left empty."""
 _LABELS = 4
 """The most that stand below the horizontal axis."""
+LONGEST = 200
+"""Characters of a name that are shown."""
 COLOURS = 6
 """Series that the stylesheet tells apart; it colours the seventh as the first."""
 
@@ -96,10 +99,10 @@ def column_chart(
             height = _HEIGHT * (axis.part(bottom + value) - axis.part(bottom))
             top = _HEIGHT * (1 - axis.part(bottom)) - height
             bottom += value
-            name = f"{label}, {each.name}: {_text(each, place, form)}"
+            name = escape(shown(f"{label}, {each.name}: {_text(each, place, form)}", LONGEST))
             parts.append(
                 f'<rect class="colour-{number % COLOURS + 1}" x="{room * (place + _GAP / 2):.2f}" y="{top:.2f}"'
-                f' width="{room * (1 - _GAP):.2f}" height="{height:.2f}"><title>{escape(name)}</title></rect>'
+                f' width="{room * (1 - _GAP):.2f}" height="{height:.2f}"><title>{name}</title></rect>'
             )
     if summary is None:
         summary = f"{len(labels)} columns."
@@ -151,7 +154,7 @@ def line_chart(
 
     parts = [
         f'<line class="mark" x1="{across(mark.x):.2f}" x2="{across(mark.x):.2f}" y1="0" y2="{_HEIGHT:g}">'
-        f"<title>{escape(mark.text)}</title></line>"
+        f"<title>{escape(shown(mark.text, LONGEST))}</title></line>"
         for mark in marks
     ]
     way = " ".join(f"{across(x):.2f},{_HEIGHT * (1 - axis.part(y)):.2f}" for x, y in points)
@@ -178,8 +181,9 @@ def _svg(title: str, summary: str, parts: Sequence[str]) -> Markup:
         f' y2="{_HEIGHT * place / INTERVALS:g}"/>'
         for place in range(INTERVALS + 1)
     )
+    name = escape(shown(f"{title}. {summary}", 5 * LONGEST))
     return Markup(  # noqa: S704  numbers of ours, and texts that are escaped
-        f'<svg role="img" aria-label="{escape(f"{title}. {summary}")}" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}"'
+        f'<svg role="img" aria-label="{name}" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}"'
         f' preserveAspectRatio="none">{grid}{"".join(parts)}</svg>'
     )
 

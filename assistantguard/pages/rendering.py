@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from assistantguard.cli.text import dollars, number, share, when
+from assistantguard.cli.text import clean, dollars, number, share, shown, when
 
 __all__ = [
     "Column",
@@ -58,16 +58,17 @@ class Figure:
 def environment() -> jinja2.Environment:
     """The templates of this package; they escape everything that they are given.
 
-    Filters are `dollars`, `number`, `share` and `when` of the command line.
+    Filters are `dollars`, `number`, `share`, `shown` and `when` of the command line.
     """
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("assistantguard.pages", "templates"),
         autoescape=True,
+        finalize=_printable,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"dollars": dollars, "number": number, "share": share, "when": when}
+    made.filters |= {"dollars": dollars, "number": number, "share": share, "shown": shown, "when": when}
     made.globals |= {"style_text": style_text, "script_text": script_text}
     return made
 
@@ -112,6 +113,11 @@ def content_security_policy(*styles: str, scripts: Sequence[str] = (), **more: s
     }
     directives |= {name.replace("_", "-"): value for name, value in more.items()}
     return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
+def _printable(value: Any) -> Any:
+    """A text without control characters; what is markup already is ours."""
+    return clean(value) if type(value) is str else value
 
 
 def _hash(text: str) -> str:
