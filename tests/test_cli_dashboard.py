@@ -96,3 +96,14 @@ def test_no_database_is_told() -> None:
     done = CliRunner().invoke(app, ["dashboard"])
     assert done.exit_code == 2
     assert "no database is named" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "jinja2"])
+def test_a_missing_extra_is_named(books: Books, package: str) -> None:
+    blocked = (
+        "import sys; sys.modules[sys.argv[1]] = None; del sys.argv[1]; from assistantguard.cli import main; main()"
+    )
+    command = [sys.executable, "-c", blocked, package, "dashboard", "--database", books.url, "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "pip install 'assistantguard[dashboard]'" in done.stderr.splitlines()[-1]

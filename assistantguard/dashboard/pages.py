@@ -117,7 +117,7 @@ def overview_charts(overview: Overview) -> Sequence[Chart]:
     costs = [None if day.cost is None else float(day.cost) for day in days]
     cost = Series("cost", costs, [cost_text(day) for day in days])
     tokens = (
-        _counts("input", [day.input_tokens - day.cached_tokens for day in days]),
+        _counts("uncached input", [day.input_tokens - day.cached_tokens for day in days]),
         _counts("input from cache", [day.cached_tokens for day in days]),
         _counts("output", [day.output_tokens for day in days]),
     )

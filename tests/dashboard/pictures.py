@@ -6,6 +6,7 @@ The figures are made up. It needs a Chromium on the machine.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import tempfile
@@ -56,8 +57,8 @@ def fill(books: Books, events: Path) -> None:
                 books.ledger.commit(f"hold_{number}", entry)
     for place, user in enumerate(USERS):
         (cap,) = Budget("user", "day", cost=1).caps(user, now)
-        spent = Decimal(place * 37 % 90) / 100
-        books.ledger.set_limit(Budget("user", "day", cost=1).key(user), "cost", Decimal(1 + place % 2))
+        spent = Decimal(place * 37 % 90) / 400
+        books.ledger.set_limit(Budget("user", "day", cost=1).key(user), "cost", Decimal(1 + place % 2) / 4)
         books.book(user, tokens=9_000, cost=str(spent), time=now, claims=[Claim(cap.account, "cost", spent)])
         for topic in range(place, place + 3):
             books.thread(f"t-{user}-{topic - place}", user, TOPICS[topic % len(TOPICS)], "support")
@@ -103,7 +104,9 @@ def main() -> None:
         return [overview, page.screenshot(clip={"x": 0, "y": 0, "width": SIZE[0], "height": 560})]
 
     with tempfile.TemporaryDirectory() as place:
-        books, events = Books(f"sqlite:///{place}/guard.db"), Path(place) / "events.jsonl"
+        folder = folder.absolute()
+        os.chdir(place)  # so that the pictures show a short name
+        books, events = Books("sqlite:///guard.db"), Path("events.jsonl")
         fill(books, events)
         books.close()
         with serving(books.url, events=events) as link, open_visitor(chromium) as visitor:
