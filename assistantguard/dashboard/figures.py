@@ -30,7 +30,18 @@ from assistantguard.storage.records import folded
 if TYPE_CHECKING:
     from assistantguard.storage.threads import RunRecord
 
-__all__ = ["PERIODS", "BudgetRow", "Figures", "Overview", "Spending", "ThreadPage", "UserPage", "UserRow"]
+__all__ = [
+    "PAGE",
+    "PERIODS",
+    "BudgetRow",
+    "Figures",
+    "Overview",
+    "Spending",
+    "ThreadPage",
+    "UserPage",
+    "UserRow",
+    "dearest",
+]
 
 PERIODS: Mapping[str, int | None] = {"1": 1, "7": 7, "30": 30, "90": 90, "365": 365, "all": None}
 """Days that figures can be shown for, today included; None for all there are."""
