@@ -37,8 +37,11 @@ class Program:
     def ends(self, number: int) -> tuple[int, str, str]:
         """Send a signal; the exit code, and what it said after its first line."""
         self.process.send_signal(number)
-        output, remarks = self.process.communicate(timeout=60)
-        return self.process.returncode, output, remarks
+        assert self.process.stderr is not None
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout, self.process.stderr as stderr:
+            remarks, output = stderr.read(), stdout.read()
+        return self.process.wait(60), output, remarks
 
 
 def test_it_prints_a_link_once_lets_its_holder_in_and_tells_changes(books: Books) -> None:
