@@ -110,7 +110,7 @@ def assert_accessible(page: Page) -> None:
     Raises:
         AssertionError: It does.
     """
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 
     found = Axe().run(page)
     assert not found.violations_count, found.generate_report()
