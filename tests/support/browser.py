@@ -100,7 +100,7 @@ def _faults(context: BrowserContext, url: str, expected: tuple[str, ...]) -> lis
 
     context.on("console", heard)
     context.on("request", asked)
-    context.on("weberror", lambda error: faults.append(f"exception: {error.error}"))
+    context.on("page", lambda page: page.on("pageerror", lambda error: faults.append(f"exception: {error}")))
     return faults
 
 
