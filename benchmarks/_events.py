@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = ["events", "write_events"]
+__all__ = ["events", "runs_in", "write_events"]
 
 MODELS = ("gpt-6-luna", "gpt-6-luna", "gpt-6-luna", "gpt-6-terra", "gpt-5-mini")
 _PRICES = {"gpt-6-luna": (250, 2000), "gpt-6-terra": (1250, 10_000), "gpt-5-mini": (100, 800)}
@@ -71,9 +71,14 @@ def events(*, threads: int, users: int, days: float, runs: int, seed: int = 7) -
 
 def write_events(path: Path, count: int, *, threads: int, users: int, days: float = 28.0) -> None:
     """Write `count` events as JSON lines."""
-    made = events(threads=threads, users=users, days=days, runs=max(1, count // 6))
+    made = events(threads=threads, users=users, days=days, runs=runs_in(count))
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(event) + "\n" for event in islice(made, count))
+
+
+def runs_in(count: int) -> int:
+    """How many runs have about `count` events, and not fewer."""
+    return max(1, count // 6)
 
 
 def _request(chance: random.Random, context: int, model: str) -> tuple[tuple[int, int, int], Decimal]:

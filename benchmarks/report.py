@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._events import write_events
+from benchmarks._events import runs_in, write_events
 
 __all__ = ["main", "measure"]
 
@@ -44,8 +44,8 @@ def measure(events: int, *, threads: int, users: int) -> dict[str, Any]:
         assert told is not None, done.stderr
         return {
             "events": int(told[1].replace(",", "")),
-            "threads": threads,
-            "users": users,
+            "threads": min(threads, runs_in(events)),
+            "users": min(users, runs_in(events)),
             "file_mb": round(file.stat().st_size / 1e6),
             "page_kb": round(page.stat().st_size / 1e3),
             "seconds": round(seconds, 1),

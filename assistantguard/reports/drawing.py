@@ -182,6 +182,7 @@ def _periods(report: Report) -> tuple[str, list[str], Callable[[str], int | None
         return "day", [], lambda _: None
     begin, end = days[0], days[-1]
     span = (end - begin).days + 1
+    name: Callable[[dt.date], str]
     if span <= MOST_COLUMNS:
         heading, name = "day", dt.date.isoformat
     elif span <= 7 * MOST_COLUMNS:

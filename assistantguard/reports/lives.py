@@ -83,8 +83,8 @@ class Life:
     @classmethod
     def unpack(cls, text: str) -> Self:
         """See `Mergeable`."""
-        *values, points = json.loads(text)
-        return cls(*values, array("d", points))
+        user, rotations, left_out, stride, filled, points = json.loads(text)
+        return cls(user, rotations, left_out, stride, filled, array("d", points))
 
     def _thin_out(self) -> None:
         points = self.points()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from assistantguard import Assistant, AssistantGuard, ThreadRotation
+from assistantguard.cli.app import app
 from assistantguard.ledger import SqlLedger
 from assistantguard.reports import Report, dearness, read_database, read_report, report_document
 from assistantguard.sandbox import Sandbox
@@ -107,6 +110,27 @@ def test_the_command_reads_the_database_and_writes_a_page(books: Books, tmp_path
     assert found["origin"] == "database"
     assert found["users"]["u-1"]["cost"] == "0.5"
     assert "$0.50" in page.read_text(encoding="utf-8")
+
+
+def test_a_file_becomes_a_page_and_nothing_is_printed_but_how_it_went(tmp_path: Path) -> None:
+    events, page = tmp_path / "events.jsonl", tmp_path / "out.html"
+    converse(f"sqlite:///{tmp_path / 'guard.db'}", events)
+    done = CliRunner().invoke(app, ["report", str(events), "--html", str(page), "--timezone", "Europe/Berlin"])
+    assert (done.exit_code, done.stdout) == (0, "")
+    said = " ".join(done.stderr.split())
+    assert re.search(r"wrote .*out\.html \(\d+ kB\): .* \d+ events in [\d.]+ s, with at most \d+ MB of memory", said)
+    text = page.read_text(encoding="utf-8")
+    assert "ann" in text
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_events_outside_of_the_time_do_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    call = {"event": "request.settled", "thread_id": "t", "model": "m", "input_tokens": 1, "output_tokens": 1}
+    file.write_text("".join(json.dumps({**call, "time": NOON + n * DAY}) + "\n" for n in range(4)), encoding="utf-8")
+    command = ["report", str(file), "--json", "--since", "2026-11-19", "--until", "2026-11-20T12:00"]
+    done = CliRunner().invoke(app, command)
+    assert list(json.loads(done.stdout)["days"]) == ["2026-11-19", "2026-11-20"]
 
 
 def test_files_and_a_database_are_not_mixed_up(books: Books, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def _faults(context: BrowserContext, url: str, expected: tuple[str, ...]) -> lis
 
     context.on("console", heard)
     context.on("request", asked)
-    context.on("weberror", lambda error: faults.append(f"exception: {error.error}"))
+    context.on("page", lambda page: page.on("pageerror", lambda error: faults.append(f"exception: {error}")))
     return faults
 
 
@@ -110,7 +110,7 @@ def assert_accessible(page: Page) -> None:
     Raises:
         AssertionError: It does.
     """
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 
     found = Axe().run(page)
     assert not found.violations_count, found.generate_report()
