@@ -152,6 +152,8 @@ class RequestSettled(Event):
     """The model that answered, as the server names it."""
     error: str | None = None
     """What failed: the API's error code, an HTTP status, or the kind of the failure."""
+    user: str | None = None
+    """Whose thread it is; None where the application does not say."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -169,6 +171,8 @@ class UsageCorrected(Event):
     """What stood there until now."""
     cost: Decimal | None
     before_cost: Decimal | None
+    user: str | None = None
+    """As in `RequestSettled`."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -265,6 +269,8 @@ class RunSettled(Event):
     error: str | None = None
     """The class name of the error that the caller got, or None."""
     incomplete_reason: str | None = None
+    user: str | None = None
+    """As in `RequestSettled`."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from assistantguard import tokens
 from benchmarks._postgres import PostgresServer
 from tests.support.books import Books
+from tests.support.browser import NAMES, Visitor, find_chromium, open_visitor
 from tests.support.clock import Clock
 from tests.support.databases import DIALECTS, fresh_url
 from tests.support.watches import LoopWatch, threads_left
@@ -158,3 +159,13 @@ def books(tmp_path: Path) -> Iterator[Books]:
     books = Books(f"sqlite:///{tmp_path / 'guard.db'}")
     yield books
     books.close()
+
+
+@pytest.fixture(scope="session")
+def visitor() -> Iterator[Visitor]:
+    """A Chromium without a window."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip(f"there is no Chromium on this machine (looked for {', '.join(NAMES)})")
+    with open_visitor(path) as visitor:
+        yield visitor

@@ -29,6 +29,7 @@ SLOW = (
     "uvicorn",
     "typer",
     "rich",
+    "jinja2",
 )
 
 FLOORS: dict[str, int] = {
@@ -78,7 +79,9 @@ FLOORS: dict[str, int] = {
     "": 5,
     "__main__": 6,
     "cli": 6,
+    "dashboard": 6,
     "demo": 6,
+    "pages": 6,
     "replay": 6,
     "reports": 6,
     "sandbox": 6,

@@ -17,9 +17,12 @@ _EXTRAS = {
     "typer": "cli",
     "click": "cli",
     "rich": "cli",
+    "jinja2": "cli",
     "starlette": "sandbox",
     "uvicorn": "sandbox",
 }
+_EXTRA_OF = {"dashboard": "dashboard", "serve": "server"}
+"""What a command needs as a whole."""
 
 
 def main() -> None:
@@ -39,7 +42,7 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRAS:
             raise
-        extra = "server" if sys.argv[1:2] == ["serve"] else _EXTRAS[missing]
+        extra = _EXTRA_OF.get("".join(sys.argv[1:2])) or _EXTRAS[missing]
         sys.stderr.write(
             f"assistantguard: this command needs {missing}, which is not installed:"
             f" pip install 'assistantguard[{extra}]'\n"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from assistantguard.cli.batch_command import batch
 from assistantguard.cli.budgets_command import budgets
+from assistantguard.cli.dashboard_command import dashboard
 from assistantguard.cli.import_command import import_command
-from assistantguard.cli.output import errors_as_text, fail, say, say_bad_lines, stderr, stdout, within, write_json
+from assistantguard.cli.output import errors_as_text, say, within
 from assistantguard.cli.replay_command import replay
+from assistantguard.cli.report_command import report
 from assistantguard.cli.scan_command import scan
 from assistantguard.cli.serve_command import serve
 from assistantguard.cli.sweep_command import sweep
@@ -22,14 +22,9 @@ from assistantguard.cli.threads_command import threads
 from assistantguard.cli.usage_command import usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from assistantguard.sandbox.responses import BackgroundMode, OnDisconnect
 
-__all__ = ["app", "demo", "report", "sandbox"]
-
-_SHOW_PROGRESS_FROM = 32 << 20
-"""Bytes."""
+__all__ = ["app", "demo", "sandbox"]
 
 app = typer.Typer(
     name="assistantguard",
@@ -41,11 +36,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(report)
 app.command()(replay)
 app.command()(batch)
 app.command()(usage)
 app.add_typer(budgets)
 app.add_typer(threads)
+app.command()(dashboard)
 app.command()(sweep)
 app.command()(scan)
 app.command()(serve)
@@ -72,56 +69,6 @@ def _common(
     ] = False,
 ) -> None:
     """Keep an app built on OpenAI's assistants alive and its bill bounded."""
-
-
-@app.command()
-def report(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="EVENTS...",
-            help="Files of JSON lines that the guard's telemetry wrote; - reads standard input.",
-        ),
-    ],
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    top: Annotated[int, typer.Option(help="How many of the slowest and dearest runs to list.", callback=within(1))] = 5,
-    most: Annotated[int, typer.Option(help="How many threads and models to list.", callback=within(1))] = 20,
-) -> None:
-    """Print what the guard did and what it cost: runs, retries, stops, rotations, tokens, cost, steps.
-
-    Bad lines are named on standard error, skipped and counted. A cost that is not known is shown as unknown.
-    """
-    from assistantguard.cli.report_view import report_view
-    from assistantguard.reports import Report, report_document
-
-    figures = Report(top=top)
-    with errors_as_text():
-        for file in files:
-            with _opened(file) as (name, stream):
-                figures.read(name, stream)
-    say_bad_lines(figures.bad)
-    if not figures.events:
-        fail(f"no event in {', '.join(map(str, files))}: give a file that the JSON-lines telemetry wrote")
-    if as_json:
-        write_json(report_document(figures))
-    else:
-        stdout().print(report_view(figures, most=most))
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """A file's name and bytes; reading a large one shows progress."""
-    if str(file) == "-":
-        yield "standard input", sys.stdin.buffer
-    elif file.is_file() and file.stat().st_size >= _SHOW_PROGRESS_FROM and sys.stderr.isatty():
-        import rich.progress
-
-        with rich.progress.open(file, "rb", description=file.name, console=stderr(), transient=True) as stream:
-            yield str(file), stream
-    else:
-        with file.open("rb") as stream:
-            yield str(file), stream
 
 
 @app.command()

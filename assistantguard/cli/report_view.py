@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from assistantguard.reports import Report, RunLine, Tally
+    from assistantguard.reports import Groups, Report, RunLine, Tally
 
 __all__ = ["report_view"]
 
@@ -28,12 +28,16 @@ def report_view(report: Report, *, most: int = 20) -> Group:
         report: The figures.
         most: Threads and models to list, the dearest first; the rest is summed in one line.
     """
+    from assistantguard.reports.books import dearness
+
     parts: list[RenderableType] = [_head(report), _happenings(report)]
     books = report.books
     if books.total.count:
         unit = "call" if report.source == "requests" else "run"
         parts.append(_tallies("Tokens and cost by model", "model", unit, books.models, books.total, most))
-        parts.append(_tallies("Tokens and cost by thread", "thread", unit, books.threads, None, most))
+        if len(books.users) > 1 or "" not in dict(books.users.greatest(1, dearness)):
+            parts.append(_greatest("Tokens and cost by user", "user", unit, books.users, most))
+        parts.append(_greatest("Tokens and cost by thread", "thread", unit, books.threads, most))
     if report.tools:
         parts.append(_tools(report, most))
     if report.runs:
@@ -59,58 +63,48 @@ def _when(time: float) -> str:
 
 
 def _happenings(report: Report) -> Table:
+    from assistantguard.reports.happenings import happenings
+
     table = Table("what", "which", "count", title="What happened", title_justify="left")
     table.columns[2].justify = "right"
-
-    def rows(what: str, counts: Mapping[str, int]) -> None:
-        for which, count in sorted(counts.items(), key=lambda item: -item[1]):
-            table.add_row(what, Text(shown(which)), number(count))
-
-    rows("runs", report.runs)
-    rows("retries", report.retries)
-    rows("stops", report.stops)
-    rows("refusals", {f"{policy}: {metric} {kind}": n for (policy, metric, kind), n in report.refusals.items()})
-    rows("warnings", {f"{budget}: {share} of {metric}": n for (budget, metric, share), n in report.warnings.items()})
-    rows("rotations", report.rotations)
-    if report.rotations:
-        table.add_row("", "tokens carried over", number(report.carried_tokens))
-    if report.corrections:
-        table.add_row("corrections", "usage told late", number(report.corrections))
-    if report.heals:
-        table.add_row("heals", "threads made usable again", number(report.heals))
-        table.add_row("", "open calls answered", number(report.answered_calls))
-        table.add_row("", "items removed", number(report.deleted_items))
-    rows("would have", {f"{policy}: {decision}": n for (policy, decision), n in report.observed.items()})
-    stores = {"created": report.vector_stores_created, "reused": report.vector_stores_reused}
-    rows("vector stores", {which: count for which, count in stores.items() if count})
-    if report.cached_replies or report.cache_failures:
-        table.add_row("reply cache", "turns answered", number(report.cached_replies))
-        table.add_row("", "tokens saved", number(report.saved_tokens))
-        table.add_row("", "cost saved", dollars(report.saved_cost))
-        table.add_row("", "out of order", number(report.cache_failures))
-    if report.suggestions:
-        table.add_row("suggestions", "a new thread", number(report.suggestions))
-    rows("sweeps", report.sweeps)
-    rows("unknown events", report.unknown)
+    for line in happenings(report):
+        table.add_row(line.what, Text(shown(line.which)), line.count)
     if not table.row_count:
         table.add_row("-", "nothing to count", "0")
     return table
 
 
-def _tallies(title: str, key: str, unit: str, tallies: Mapping[str, Tally], total: Tally | None, most: int) -> Table:
+def _tallies(
+    title: str,
+    key: str,
+    unit: str,
+    tallies: Mapping[str, Tally],
+    total: Tally | None,
+    most: int,
+    in_all: int | None = None,
+) -> Table:
+    from assistantguard.reports.books import dearness
+
     table = Table(title=title, title_justify="left")
     table.add_column(key, overflow="fold")
     for heading in (f"{unit}s", "input", "cached", "output", "reasoning", "estimated", "cost"):
         table.add_column(heading, justify="right")
-    ordered = sorted(tallies.items(), key=lambda item: (-item[1].priced_cost, -item[1].input_tokens))
+    ordered = sorted(tallies.items(), key=lambda item: dearness(item[1]), reverse=True)
+    in_all = len(ordered) if in_all is None else in_all
     for name, tally in ordered[:most]:
-        table.add_row(Text(shown(name)), *_figures(tally, unit))
-    if len(ordered) > most:
-        table.add_row(f"and {len(ordered) - most:,} more", *[""] * 7)
+        table.add_row(Text(shown(name) or "-"), *_figures(tally, unit))
+    if in_all > most:
+        table.add_row(f"and {in_all - most:,} more", *[""] * 7)
     if total is not None:
         table.add_section()
         table.add_row("all", *_figures(total, unit))
     return table
+
+
+def _greatest(title: str, key: str, unit: str, groups: Groups[Tally], most: int) -> Table:
+    from assistantguard.reports.books import dearness
+
+    return _tallies(title, key, unit, dict(groups.greatest(most, dearness)), None, most, len(groups))
 
 
 def _figures(tally: Tally, unit: str) -> list[str]:

@@ -188,6 +188,7 @@ class Books:
                 sent.mode.reason,
                 None if answer is None else answer.model,
                 None if failure is None else failure.code or str(failure.status_code or failure.kind),
+                thread.user,
             )
         )
         if owed is None:
@@ -378,6 +379,7 @@ class Books:
                 late.booked,
                 cost,
                 late.cost,
+                thread.user,
             )
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from assistantguard.reports.books import dearness
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
@@ -15,8 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["report_document"]
 
 
-def report_document(report: Report) -> dict[str, Any]:
-    """Everything that the report holds, JSON-ready."""
+def report_document(report: Report, *, most: int = 1000) -> dict[str, Any]:
+    """Everything that the report holds, JSON-ready.
+
+    Args:
+        report: The figures.
+        most: Users and threads to list, the dearest; ``user_count`` and ``thread_count`` tell how many there are.
+    """
     books = report.books
     return {
         "events": report.events,
@@ -28,6 +35,7 @@ def report_document(report: Report) -> dict[str, Any]:
         },
         "unknown_events": dict(report.unknown),
         "runs": dict(report.runs),
+        "origin": report.origin,
         "retries": dict(report.retries),
         "stops": dict(report.stops),
         "refusals": [
@@ -56,14 +64,39 @@ def report_document(report: Report) -> dict[str, Any]:
             "saved_cost": str(report.saved_cost),
             "failures": report.cache_failures,
         },
+        "routed": [
+            {"policy": policy, "from_model": before, "model": model, "count": count}
+            for (policy, before, model), count in report.routed.most_common()
+        ],
+        "pacing": {
+            "waits": dict(report.waits),
+            "waited_seconds": report.waited_seconds,
+            "refusals": dict(report.paced_out),
+        },
+        "batches": dict(report.batches),
+        "reasons": [
+            {"event": event, "which": which, "newest": reason} for (event, which), reason in report.reasons.items()
+        ],
+        "estimates": {
+            "calls": report.estimates.calls,
+            "exact": report.estimates.exact,
+            "estimated_input_tokens": report.estimates.estimated,
+            "reported_input_tokens": report.estimates.reported,
+            "within_5_percent": report.estimates.within(5),
+            "within_20_percent": report.estimates.within(20),
+        },
         "suggestions": report.suggestions,
         "sweeps": dict(report.sweeps),
         "vector_stores": {"created": report.vector_stores_created, "reused": report.vector_stores_reused},
         "tools": {name: dataclasses.asdict(tool) for name, tool in report.tools.items()},
         "summed_over": report.source,
         "total": _tally(books.total),
-        "threads": _tallies(books.threads),
+        "days": _tallies(books.days),
         "models": _tallies(books.models),
+        "user_count": len(books.users),
+        "users": _tallies(dict(books.users.greatest(most, dearness))),
+        "thread_count": len(books.threads),
+        "threads": _tallies(dict(books.threads.greatest(most, dearness))),
         "slowest_runs": [_run(run) for run in report.slowest.items()],
         "dearest_runs": [_run(run) for run in report.dearest.items()],
         "steps": {

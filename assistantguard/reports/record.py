@@ -48,6 +48,7 @@ class Record(BaseModel):
     event: Annotated[str, Field(min_length=1)]
     time: float | None = None
     thread_id: str | None = None
+    user: str | None = None
     run_id: str | None = None
     model: str | None = None
     status: str | None = None
@@ -60,6 +61,11 @@ class Record(BaseModel):
     output_tokens: Count | None = None
     reasoning_tokens: Count = 0
     estimated_tokens: Count = 0
+    estimated_input_tokens: Count | None = None
+    """What was expected before sending."""
+    exact: bool = False
+    """Whether the API had counted that."""
+    context_tokens: Count | None = None
     cost: Annotated[Decimal, Field(ge=0)] | None = None
     """US dollars; None where it is unknown."""
     before_input_tokens: Count = 0
@@ -77,6 +83,11 @@ class Record(BaseModel):
     budget: str | None = None
     threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     decision: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    operation: str | None = None
+    from_model: str | None = None
+    lane: str | None = None
     tool: str | None = None
     failed: bool | None = None
     carried_tokens: Count | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
 from collections import Counter
@@ -69,6 +70,35 @@ class Tally:
         if record.before_cost is not None:
             self.priced_cost += (record.cost or Decimal(0)) - record.before_cost
 
+    def merge(self, other: Tally) -> None:
+        """Add what another tally has."""
+        self.count += other.count
+        self.input_tokens += other.input_tokens
+        self.cached_tokens += other.cached_tokens
+        self.cache_write_tokens += other.cache_write_tokens
+        self.output_tokens += other.output_tokens
+        self.reasoning_tokens += other.reasoning_tokens
+        self.estimated_tokens += other.estimated_tokens
+        self.priced_cost += other.priced_cost
+        self.unpriced += other.unpriced
+
+    def pack(self) -> str:
+        """It as text."""
+        return " ".join(str(getattr(self, name)) for name in _FIELDS)
+
+    @classmethod
+    def unpack(cls, text: str) -> Tally:
+        """What `pack` wrote."""
+        values = text.split()
+        figures: dict[str, Any] = {
+            name: int(value) for name, value in zip(_FIELDS, values, strict=True) if name != _COST
+        }
+        return cls(**figures, priced_cost=Decimal(values[_FIELDS.index(_COST)]))
+
+
+_COST = "priced_cost"
+_FIELDS = tuple(field.name for field in dataclasses.fields(Tally))
+
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
@@ -83,6 +113,8 @@ class RunLine:
     """US dollars, or None where unknown."""
     total_tokens: int
     steps: int
+    user: str | None = None
+    """Whose thread it was, where that was told."""
 
 
 class Top(Generic[T]):

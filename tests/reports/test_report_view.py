@@ -8,6 +8,8 @@ from rich.console import Console
 
 from assistantguard.cli.report_view import report_view
 from assistantguard.reports import Report
+from assistantguard.reports.drawing import cost_chart
+from assistantguard.reports.page import report_page
 
 
 def shown(*records: dict[str, Any]) -> str:
@@ -71,3 +73,27 @@ def test_a_file_with_many_threads_is_cut_with_a_line_that_says_so() -> None:
     text = shown(*(call(thread_id=f"thread-{number}", cost="0.01") for number in range(25)))
 
     assert "and 5 more" in text
+
+
+def test_a_page_can_be_made_of_little_and_of_odd_times() -> None:
+    for records in (
+        [{"event": "turn.started"}],
+        [call(cost="1"), call(time=1e300, cost="1"), call(time=-1e18), call(time=0.0), call(time=2.5e11, cost="2")],
+        [settled(time=5.0, context_tokens=7), settled(time=5.0, context_tokens=0, cost="0.5", steps=1000)],
+    ):
+        report = Report()
+        report.read("events", io.BytesIO("\n".join(map(json.dumps, records)).encode()))
+        page = report_page(report, sources="events")
+        assert page.count("<h1>") == 1
+        assert not report.bad.count
+
+
+def test_many_days_are_shown_as_weeks_months_or_years() -> None:
+    for days, heading in ((90, "day"), (400, "week"), (2000, "month"), (20_000, "year")):
+        report = Report()
+        records = (call(time=86_400.0 * day, cost="1") for day in (0, days // 2, days))
+        report.read("events", io.BytesIO("\n".join(map(json.dumps, records)).encode()))
+        chart = cost_chart(report)
+        assert chart.title == f"Cost by {heading}"
+        assert len(chart.table.rows) <= 93
+        assert sorted(row[1] for row in chart.table.rows if row[2] != "0") == ["$1.00"] * 3
