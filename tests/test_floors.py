@@ -78,6 +78,7 @@ FLOORS: dict[str, int] = {
     "__main__": 6,
     "cli": 6,
     "demo": 6,
+    "forecast": 6,
     "replay": 6,
     "reports": 6,
     "sandbox": 6,
