@@ -1,4 +1,4 @@
-"""A forecast as a picture: one SVG, or a page of HTML with the picture and its figures. Nothing is loaded from anywhere.
+"""A forecast as a picture: an SVG, or a page of HTML with it and its figures. Nothing is loaded from anywhere.
 
 The lines are what is likely, the bands are the ranges. Colours follow the reader's choice of light or dark.
 """
@@ -45,8 +45,10 @@ def forecast_svg(forecasts: Sequence[Forecast], title: str = "Cost by month") ->
         return f"{_TOP + plot_height * (1 - float(amount) / top):.1f}"
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img"'
-        ' aria-labelledby="plot-title plot-text" font-family="system-ui, sans-serif" font-size="13">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img"'
+            ' aria-labelledby="plot-title plot-text" font-family="system-ui, sans-serif" font-size="13">'
+        ),
         f'<title id="plot-title">{escape(title)}</title>',
         f'<desc id="plot-text">{escape(_in_words(forecasts))}</desc>',
         f"<style>{_style()}</style>",
@@ -56,7 +58,7 @@ def forecast_svg(forecasts: Sequence[Forecast], title: str = "Cost by month") ->
         amount = Decimal(top) * step / 4
         parts += [
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(amount)}" y2="{y(amount)}"/>',
-            f'<text class="ink" x="{_LEFT - 8}" y="{float(y(amount)) + 4:.1f}" text-anchor="end">{_dollars(amount)}</text>',
+            f'<text class="ink" x="{_LEFT - 8}" y="{y(amount)}" dy="4" text-anchor="end">{_dollars(amount)}</text>',
         ]
     labels = forecasts[0].periods if forecasts else ()
     every = math.ceil(count / 12)
@@ -85,8 +87,10 @@ def forecast_svg(forecasts: Sequence[Forecast], title: str = "Cost by month") ->
         at = legend + 22 * number + 10
         parts += [
             f'<line class="line way{way}" x1="{_LEFT}" x2="{_LEFT + 34}" y1="{at}" y2="{at}"/>',
-            f'<text class="ink" x="{_LEFT + 44}" y="{at + 4}">{escape(each.name)}: {_dollars(each.cost)}'
-            f" ({_dollars(each.low)} to {_dollars(each.high)})</text>",
+            (
+                f'<text class="ink" x="{_LEFT + 44}" y="{at + 4}">{escape(each.name)}: {_dollars(each.cost)}'
+                f" ({_dollars(each.low)} to {_dollars(each.high)})</text>"
+            ),
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 

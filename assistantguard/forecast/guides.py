@@ -9,7 +9,7 @@ from importlib import resources
 
 from assistantguard.errors import ConfigurationError
 from assistantguard.forecast.assumptions import Assumptions, assumptions_of
-from assistantguard.forecast.capacity import Wave, wave_of
+from assistantguard.forecast.waves import Wave, wave_of
 from assistantguard.models.values import Value
 
 __all__ = ["Scenario", "scenario", "scenarios"]

@@ -1,0 +1,161 @@
+"""Who will go on writing, and who will begin: fitted to the times at which threads were written to.
+
+Each thread is written to at a rate of its own until it is left, and may be left after each message. How likely it is
+that a silent thread was left follows from how long it is silent, beside its own rate (the model of Fader, Hardie and
+Lee, 2005, with each thread's rate and chance drawn towards those of all). New threads begin at a rate with a trend: a
+log-linear fit to their counts, as trustworthy as the scatter of the counts makes it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assistantguard.models.values import Record, Value
+
+__all__ = ["Arrivals", "ThreadActivity", "fit_arrivals", "fit_threads"]
+
+_ROUNDS = 15
+_DAY = 86_400.0
+_SHORTEST_LIFE = 60.0
+"""Seconds. What is faster than that is no rate of messages by people."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class ThreadActivity(Record):
+    """One thread, and what is to be expected of it. Times are in days since the history began."""
+
+    times: tuple[float, ...]
+    """Of its runs, ascending."""
+    rate: float = 0.0
+    """Runs a day, while it is in use."""
+    leaving: float = 0.0
+    """How likely it is left after a run."""
+    alive: float = 1.0
+    """How likely it is still in use at the end of the history."""
+
+    def later(self, days: float) -> float:
+        """How many runs are to be expected of it within so many days after the history."""
+        pace = self.rate * self.leaving * days
+        if pace < 1e-9:
+            return self.alive * self.rate * days
+        return self.alive * -math.expm1(-pace) / self.leaving
+
+    def by_age(self, age: float, end: float) -> float:
+        """How many runs it has had so many days after its first one: seen, or where that is later, expected."""
+        seen = end - self.times[0]
+        if age <= seen:
+            return float(bisect_right(self.times, self.times[0] + age))
+        return len(self.times) + self.later(age - seen)
+
+
+def fit_threads(threads: Sequence[ThreadActivity], end: float) -> None:
+    """Find each thread's rate, and how likely it was or will be left.
+
+    Args:
+        threads: Changed.
+        end: When the history ends, in days since it began.
+    """
+    runs = sum(len(thread.times) for thread in threads)
+    for thread in threads:
+        thread.alive = 0.5
+        thread.leaving = 0.1
+    for _ in range(_ROUNDS):
+        lives = [
+            max(_SHORTEST_LIFE / _DAY, thread.times[-1] - thread.times[0] + thread.alive * (end - thread.times[-1]))
+            for thread in threads
+        ]
+        common = max(1e-6, (runs - len(threads)) / sum(lives))
+        left = sum(1 - thread.alive for thread in threads) / runs
+        for thread, life in zip(threads, lives, strict=True):
+            thread.rate = len(thread.times) / (life + 1 / common)
+            thread.leaving = min(0.999, (1 - thread.alive + left) / (len(thread.times) + 1))
+            silent = min(700.0, thread.rate * (end - thread.times[-1]))
+            thread.alive = 1 / (1 + thread.leaving / (1 - thread.leaving) * math.exp(silent))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Arrivals(Value):
+    """How many threads begin a day, from the end of the history on."""
+
+    rate: float
+    """At the end of the history."""
+    growth: float
+    """The logarithm's rise a day, at the end of the history."""
+    fading: float
+    """Days after which a third of that rise is left: what was seen in a short time does not go on for ever. Infinite
+    where the rise was given."""
+    rate_error: float = 0.0
+    """The standard error of the rate, as a share of it."""
+    growth_error: float = 0.0
+    """The standard error of `growth`."""
+
+    def between(self, begin: float, end: float) -> float:
+        """How many begin between two moments, in days after the history, as its middle has it."""
+        middle = (begin + end) / 2
+        grown = middle if math.isinf(self.fading) else self.fading * -math.expm1(-middle / self.fading)
+        return self.rate * math.exp(min(50.0, self.growth * grown)) * (end - begin)
+
+    def moved(self, rate: float, growth: float) -> Arrivals:
+        """The same with the rate and the growth moved by so many standard errors."""
+        return Arrivals(
+            self.rate * math.exp(rate * self.rate_error),
+            self.growth + growth * self.growth_error,
+            self.fading,
+        )
+
+
+def fit_arrivals(starts: Sequence[float], begin: float, end: float, growth: float | None = None) -> Arrivals:
+    """Fit the rate at which threads begin.
+
+    Args:
+        starts: When they began, in days.
+        begin: From when on threads that were seen first did begin then.
+        end: When the history ends.
+        growth: The logarithm's rise a day, where it is given.
+    """
+    span = end - begin
+    if not starts or span <= 0:
+        return Arrivals(0.0, 0.0, math.inf)
+    bins = max(4, min(60, round(span)))
+    width = span / bins
+    counts = [0] * bins
+    for start in starts:
+        counts[min(bins - 1, int((start - begin) / width))] += 1
+    times = [begin + (number + 0.5) * width for number in range(bins)]
+    slope, scatter, moment = _log_linear(times, counts)
+    error = math.sqrt(scatter / moment) if moment else 0.0
+    rate_error = math.sqrt(scatter / len(starts))
+    middle = (begin + end) / 2
+    if growth is not None:
+        at_end = len(starts) / span * math.exp(growth * (end - middle))
+        return Arrivals(at_end, growth, math.inf, rate_error)
+    trusted = slope**2 / (slope**2 + error**2) if slope else 0.0
+    slope *= trusted
+    at_end = len(starts) / span * math.exp(slope * (end - middle))
+    return Arrivals(at_end, slope, 3 * span, rate_error, error * math.sqrt(max(trusted, 0.25)))
+
+
+def _log_linear(times: Sequence[float], counts: Sequence[int]) -> tuple[float, float, float]:
+    """Slope, dispersion, and the weighted second moment of the times, of a log-linear Poisson fit."""
+    slope = 0.0
+    middle = sum(times) / len(times)
+    total = sum(counts)
+    means: list[float] = []
+    moment = 0.0
+    for _ in range(50):
+        parts = [math.exp(max(-50.0, min(50.0, slope * (time - middle)))) for time in times]
+        means = [total * part / sum(parts) for part in parts]
+        centre = sum(mean * time for mean, time in zip(means, times, strict=True)) / total
+        moment = sum(mean * (time - centre) ** 2 for mean, time in zip(means, times, strict=True))
+        if moment <= 0:
+            break
+        step = sum((count - mean) * time for count, mean, time in zip(counts, means, times, strict=True)) / moment
+        limit = 1.0 / (times[-1] - times[0])
+        slope += max(-limit, min(limit, step))
+        if abs(step) < 1e-10:
+            break
+    squares = sum((count - mean) ** 2 / max(mean, 1e-9) for count, mean in zip(counts, means, strict=True))
+    return slope, max(0.05, squares / (len(times) - 2)), moment

@@ -1,0 +1,165 @@
+"""A month of traffic through guards on the sandbox, and what a forecast from its first third says of the rest.
+
+::
+
+    python -m benchmarks.forecast [--json] [--scale N] [--seed N] [--traffic NAME]
+
+Users talk to guards for thirty days, of which the first ten are history: the ledger's own rows up to then are all that
+the forecast knows. Truth is the sandbox's bill of the other twenty days. The clock is put forward, nothing is waited
+for. ``error`` is the forecast beside the bill; the aim is within 10 %.
+
+``steady``: support chats of a few messages, as many each day. ``growing``: the same, 60 % more by the end of the month.
+``long``: users who keep one thread for the whole month, so that each message costs more than the one before.
+``rotating``: the same with the default rotation. ``tools``: long threads whose answers take up to two steps of tools.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from unittest import mock
+
+from assistantguard import Assistant, AssistantGuard, MemoryLedger, Policy, ThreadRotation, tool
+from assistantguard.forecast import HistoryOptions, forecast_from_history, history_of_entries
+from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox, Totals
+
+__all__ = ["TRAFFIC", "measure"]
+
+DAY = 86_400.0
+DAYS = 30
+KNOWN = 10
+START = 1_795_000_000.0
+MODEL = "gpt-6-luna"
+INSTRUCTIONS = "You answer questions about orders, parcels and bills, in a few sentences. " * 12
+WORDS = "order parcel bill day street number letter size colour price blue green small large late early".split()
+
+Message = tuple[float, str, str]
+"""When it is sent (days), by whom, and on which of his threads."""
+
+
+def chats(dice: random.Random, scale: float, growth: float) -> Iterator[Message]:
+    """Short conversations that begin all the time: so many a day, and more of them with growth."""
+    a_day = 2.4 * scale
+    when = 0.0
+    for number in itertools.count():
+        # Conversations come in rather even steps: one in each, somewhere within it.
+        step = 1 / (a_day * (1 + growth) ** (when / DAYS))
+        begins = when + dice.random() * step
+        when += step
+        if when >= DAYS:
+            return
+        for message in range(dice.choice((2, 3, 4, 5, 6, 8))):
+            yield begins + message * dice.uniform(1, 4) / 1_440, f"user {number % 41}", f"chat {number}"
+
+
+def companions(dice: random.Random, scale: float) -> Iterator[Message]:
+    """Users with one thread each for the whole month, who write some times a day."""
+    for user in range(max(2, round(8 * scale))):
+        gap = dice.uniform(0.4, 0.9)
+        when = dice.random() * gap
+        while when < DAYS:
+            yield when, f"user {user}", "own"
+            when += gap * dice.uniform(0.4, 1.6)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A kind of traffic."""
+
+    messages: Callable[[random.Random, float], Iterator[Message]]
+    policies: Sequence[Policy] = ()
+    tools: bool = False
+
+
+TRAFFIC = {
+    "steady": Traffic(lambda dice, scale: chats(dice, scale, 0.0)),
+    "growing": Traffic(lambda dice, scale: chats(dice, scale, 0.6)),
+    "long": Traffic(companions),
+    "rotating": Traffic(companions, [ThreadRotation()]),
+    "tools": Traffic(companions, [ThreadRotation(12)], tools=True),
+}
+
+
+@tool
+def look_up(number: str) -> str:
+    """Look an order up."""
+    return f"order {number}: " + " ".join(WORDS) * 2
+
+
+def words(dice: random.Random, least: int, most: int) -> str:
+    return " ".join(dice.choices(WORDS, k=dice.randint(least, most)))
+
+
+@contextmanager
+def clock() -> Iterator[Callable[[float], None]]:
+    """A clock that stands where it is set."""
+    now = [START]
+
+    def put(days: float) -> None:
+        now[0] = START + days * DAY
+
+    with mock.patch("time.time", lambda: now[0]):
+        yield put
+
+
+def measure(kind: str, scale: float = 1.0, seed: int = 1) -> dict[str, Any]:
+    """Have a month of traffic, forecast its rest from its first third, and look at the bill."""
+    traffic = TRAFFIC[kind]
+    dice = random.Random(f"{kind} {seed}")
+    messages = sorted(traffic.messages(dice, scale))
+
+    def answer(request: ModelRequest) -> Any:
+        asked = sum(item["type"] == "function_call_output" for item in request.items[-2:])
+        if traffic.tools and asked < 1 and dice.random() < 0.6:
+            return FunctionCall("look_up", {"number": str(dice.randint(1, 10**6))})
+        return Answer(words(dice, 40, 160))
+
+    ledger = MemoryLedger()
+    with Sandbox(answer, model_in_thread=False) as sandbox, clock() as put:
+        assistant = Assistant(MODEL, INSTRUCTIONS, tools=[look_up] if traffic.tools else [])
+        bot = AssistantGuard(
+            sandbox.client(), assistant, traffic.policies, sinks=[], ledger=ledger, max_threads_per_user=None
+        )
+        bills = []
+        with bot:
+            for known, part in itertools.groupby(messages, lambda message: message[0] < KNOWN):
+                for when, user, topic in part:
+                    put(when)
+                    bot.thread(user=user, topic=topic).chat(words(dice, 20, 90))
+                if known:
+                    put(KNOWN)
+                    history = history_of_entries(ledger.entries(), begins=START, ends=START + KNOWN * DAY)
+                bills.append(len(sandbox.billing.calls))
+        calls = sandbox.billing.calls
+        bill = Totals.of(calls[bills[0] :]).cost
+        before = Totals.of(calls[: bills[0]]).cost
+    assert bill is not None
+    assert before is not None
+    began = time.process_time()
+    options = HistoryOptions(months=1, period_days=Decimal(DAYS - KNOWN))
+    (forecast,) = forecast_from_history(history, options)
+    seconds = time.process_time() - began
+    return {
+        "messages": len(messages),
+        "known": history.runs,
+        "interactions": round(forecast.periods[0].interactions, 1),
+        "billed_before": str(before),
+        "naive": str(before * (DAYS - KNOWN) / KNOWN),
+        "forecast": str(forecast.cost),
+        "low": str(forecast.low),
+        "high": str(forecast.high),
+        "bill": str(bill),
+        "error": float(forecast.cost / bill - 1),
+        "in_range": forecast.low <= bill <= forecast.high,
+        "forecast_seconds": round(seconds, 3),
+        "notes": list(forecast.notes),
+    }
