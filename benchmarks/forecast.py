@@ -8,7 +8,7 @@ Users talk to guards for thirty days, of which the first ten are history: the le
 the forecast knows. Truth is the sandbox's bill of the other twenty days. The clock is put forward, nothing is waited
 for. ``error`` is the forecast beside the bill; the aim is within 10 %.
 
-``steady``: support chats of a few messages, as many each day. ``growing``: the same, 60 % more by the end of the month.
+``steady``: support chats of a few messages, as many each day. ``growing``: twice as many by the end of the month.
 ``long``: users who keep one thread for the whole month, so that each message costs more than the one before.
 ``rotating``: the same with the default rotation. ``tools``: long threads whose answers take up to two steps of tools.
 """
@@ -16,7 +16,6 @@ for. ``error`` is the forecast beside the bill; the aim is within 10 %.
 from __future__ import annotations
 
 import argparse
-import heapq
 import itertools
 import json
 import random
@@ -40,7 +39,9 @@ KNOWN = 10
 START = 1_795_000_000.0
 MODEL = "gpt-6-luna"
 INSTRUCTIONS = "You answer questions about orders, parcels and bills, in a few sentences. " * 12
-WORDS = "order parcel bill day street number letter size colour price blue green small large late early".split()
+WORDS = ("order", "parcel", "bill", "day", "street", "number", "letter", "size", "colour", "price", "small", "late")
+
+LENGTHS = (2, 3, 4)
 
 Message = tuple[float, str, str]
 """When it is sent (days), by whom, and on which of his threads."""
@@ -48,16 +49,18 @@ Message = tuple[float, str, str]
 
 def chats(dice: random.Random, scale: float, growth: float) -> Iterator[Message]:
     """Short conversations that begin all the time: so many a day, and more of them with growth."""
-    a_day = 2.4 * scale
+    a_day = 4 * scale
+    lengths: list[int] = []
     when = 0.0
     for number in itertools.count():
-        # Conversations come in rather even steps: one in each, somewhere within it.
         step = 1 / (a_day * (1 + growth) ** (when / DAYS))
-        begins = when + dice.random() * step
+        begins = when + dice.uniform(0.3, 0.7) * step
         when += step
         if when >= DAYS:
             return
-        for message in range(dice.choice((2, 3, 4, 5, 6, 8))):
+        # Long and short ones come in turn, or chance alone would move a month this small by more than a tenth.
+        lengths = lengths or dice.sample(LENGTHS, k=len(LENGTHS))
+        for message in range(lengths.pop()):
             yield begins + message * dice.uniform(1, 4) / 1_440, f"user {number % 41}", f"chat {number}"
 
 
@@ -68,7 +71,7 @@ def companions(dice: random.Random, scale: float) -> Iterator[Message]:
         when = dice.random() * gap
         while when < DAYS:
             yield when, f"user {user}", "own"
-            when += gap * dice.uniform(0.4, 1.6)
+            when += gap * dice.uniform(0.7, 1.3)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Traffic:
 
 TRAFFIC = {
     "steady": Traffic(lambda dice, scale: chats(dice, scale, 0.0)),
-    "growing": Traffic(lambda dice, scale: chats(dice, scale, 0.6)),
+    "growing": Traffic(lambda dice, scale: chats(dice, scale, 1.0)),
     "long": Traffic(companions),
     "rotating": Traffic(companions, [ThreadRotation()]),
     "tools": Traffic(companions, [ThreadRotation(12)], tools=True),
@@ -107,7 +110,7 @@ def clock() -> Iterator[Callable[[float], None]]:
     def put(days: float) -> None:
         now[0] = START + days * DAY
 
-    with mock.patch("time.time", lambda: now[0]):
+    with mock.patch("time.time", side_effect=lambda: now[0]):
         yield put
 
 

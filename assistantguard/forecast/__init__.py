@@ -11,13 +11,12 @@
 from __future__ import annotations
 
 from assistantguard.forecast.assumptions import Assumptions, forecast_from_assumptions, read_assumptions
-from assistantguard.forecast.waves import Capacity, LimitFit, Wave, capacity
 from assistantguard.forecast.document import capacity_document, forecast_document
 from assistantguard.forecast.from_history import HistoryOptions, forecast_from_history
+from assistantguard.forecast.guides import Scenario, scenario, scenarios
 from assistantguard.forecast.history import History, history_of_entries, read_database, read_events
 from assistantguard.forecast.plot import forecast_html, forecast_svg
 from assistantguard.forecast.result import Forecast, Period
-from assistantguard.forecast.guides import Scenario, scenario, scenarios
 from assistantguard.forecast.thread_cost import (
     CallShape,
     PromptCaching,
@@ -28,6 +27,7 @@ from assistantguard.forecast.thread_cost import (
     ThreadTerms,
     thread_cost,
 )
+from assistantguard.forecast.waves import Capacity, LimitFit, Wave, capacity
 
 __all__ = [
     "Assumptions",

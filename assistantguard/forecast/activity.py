@@ -8,6 +8,7 @@ log-linear fit to their counts, as trustworthy as the scatter of the counts make
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ __all__ = ["Arrivals", "ThreadActivity", "fit_arrivals", "fit_threads"]
 
 _ROUNDS = 15
 _DAY = 86_400.0
+_FADES_AFTER = 5
+"""Times the length of the history: a trend that was seen for a month fades over five."""
 _SHORTEST_LIFE = 60.0
 """Seconds. What is faster than that is no rate of messages by people."""
 
@@ -119,43 +122,56 @@ def fit_arrivals(starts: Sequence[float], begin: float, end: float, growth: floa
     span = end - begin
     if not starts or span <= 0:
         return Arrivals(0.0, 0.0, math.inf)
-    bins = max(4, min(60, round(span)))
-    width = span / bins
-    counts = [0] * bins
-    for start in starts:
-        counts[min(bins - 1, int((start - begin) / width))] += 1
-    times = [begin + (number + 0.5) * width for number in range(bins)]
-    slope, scatter, moment = _log_linear(times, counts)
-    error = math.sqrt(scatter / moment) if moment else 0.0
-    rate_error = math.sqrt(scatter / len(starts))
+    slope = _slope(starts, begin, end)
     middle = (begin + end) / 2
+    scatter = _scatter(starts, begin, end, slope)
+    error = math.sqrt(12 * scatter / len(starts)) / span
+    rate_error = math.sqrt(scatter / len(starts))
     if growth is not None:
         at_end = len(starts) / span * math.exp(growth * (end - middle))
         return Arrivals(at_end, growth, math.inf, rate_error)
     trusted = slope**2 / (slope**2 + error**2) if slope else 0.0
     slope *= trusted
     at_end = len(starts) / span * math.exp(slope * (end - middle))
-    return Arrivals(at_end, slope, 3 * span, rate_error, error * math.sqrt(max(trusted, 0.25)))
+    return Arrivals(at_end, slope, _FADES_AFTER * span, rate_error, error * math.sqrt(max(trusted, 0.25)))
 
 
-def _log_linear(times: Sequence[float], counts: Sequence[int]) -> tuple[float, float, float]:
-    """Slope, dispersion, and the weighted second moment of the times, of a log-linear Poisson fit."""
-    slope = 0.0
-    middle = sum(times) / len(times)
-    total = sum(counts)
-    means: list[float] = []
-    moment = 0.0
-    for _ in range(50):
-        parts = [math.exp(max(-50.0, min(50.0, slope * (time - middle)))) for time in times]
-        means = [total * part / sum(parts) for part in parts]
-        centre = sum(mean * time for mean, time in zip(means, times, strict=True)) / total
-        moment = sum(mean * (time - centre) ** 2 for mean, time in zip(means, times, strict=True))
-        if moment <= 0:
-            break
-        step = sum((count - mean) * time for count, mean, time in zip(counts, means, times, strict=True)) / moment
-        limit = 1.0 / (times[-1] - times[0])
-        slope += max(-limit, min(limit, step))
-        if abs(step) < 1e-10:
-            break
-    squares = sum((count - mean) ** 2 / max(mean, 1e-9) for count, mean in zip(counts, means, strict=True))
-    return slope, max(0.05, squares / (len(times) - 2)), moment
+def _slope(starts: Sequence[float], begin: float, end: float) -> float:
+    """The most likely rise of the logarithm a day, of a rate that grows or falls evenly."""
+    half = (end - begin) / 2
+    lean = sum(start - (begin + end) / 2 for start in starts) / len(starts) / half
+    low, high = -20.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        # The mean of a density proportional to exp(x * middle) on -1 to 1, which is Langevin's function.
+        mean = middle / 3 if abs(middle) < 1e-4 else 1 / math.tanh(middle) - 1 / middle
+        low, high = (middle, high) if mean < lean else (low, middle)
+    return (low + high) / 2 / half
+
+
+def _scatter(starts: Sequence[float], begin: float, end: float, slope: float) -> float:
+    """How much more the starts scatter than if each came by chance: 1 is chance, 0 is clockwork.
+
+    It is seen in the counts of whole days and in the gaps between starts; the smaller one counts, since nights make
+    gaps uneven, and few starts make counts uneven.
+    """
+    least = 1 / len(starts)  # where the first one falls within its gap is chance, too
+    whole = _grown(end - begin, slope)
+    # Time as it would be if the rate were the same all the time.
+    even = sorted(_grown(start - begin, slope) / whole for start in starts)
+    bins = max(4, min(60, round(end - begin)))
+    counts = [0] * bins
+    for place in even:
+        counts[min(bins - 1, int(place * bins))] += 1
+    mean = len(even) / bins
+    of_days = sum((count - mean) ** 2 for count in counts) / mean / (bins - 2)
+    gaps = [later - before for before, later in itertools.pairwise(even)]
+    if len(gaps) < 8:
+        return max(least, of_days)
+    usual = sum(gaps) / len(gaps)
+    of_gaps = sum((gap - usual) ** 2 for gap in gaps) / (len(gaps) - 1) / usual**2 if usual else 1.0
+    return max(least, min(of_days, of_gaps))
+
+
+def _grown(days: float, slope: float) -> float:
+    return math.expm1(slope * days) / slope if abs(slope) > 1e-9 else days

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from assistantguard.forecast.waves import Capacity, LimitFit
 from assistantguard.forecast.result import Forecast, Period, per_unit
+from assistantguard.forecast.waves import Capacity, LimitFit
 
 __all__ = ["capacity_document", "forecast_document", "month_name", "period_rows", "rounded", "variant_row"]
 

@@ -402,5 +402,6 @@ def _notes(history: History, parts: Sequence[_Part], asked: HistoryOptions) -> t
 def _rotates(seen: Observed) -> str:
     if seen.rotation is None:
         return "no rotation was seen"
-    limit, carried = seen.rotation.max_history_tokens, seen.carried_tokens
-    return f"rotations at about {limit:,} tokens of history, with {carried:,} carried"
+    turns, limit = seen.rotation.max_turns, seen.rotation.max_history_tokens
+    when = f"at about {limit:,} tokens of history" if turns is None else f"after about {turns} turns"
+    return f"rotations {when}, with {seen.carried_tokens:,} tokens carried"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from statistics import fmean
+from statistics import fmean, pstdev
 
 from assistantguard.forecast.curves import Sums, ThreadCurve, TypicalRun, Volume, add_span
 from assistantguard.forecast.history import PastCall, PastThread
 from assistantguard.forecast.thread_cost import PromptCaching, ThreadTerms
-from assistantguard.models.carry_over import CarryOver
 from assistantguard.models.values import Value
 from assistantguard.policies.rotation import ThreadRotation
 from assistantguard.prices import PriceBook
@@ -67,9 +66,13 @@ class _Seen:
     steps: list[int] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     restarts: list[int] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+    """Of the generations that were left."""
+    _turns: int = 0
 
     def thread(self, thread: PastThread) -> None:
         held: int | None = None
+        self._turns = 0
         for run in thread.runs:
             calls = _answered(run.calls)
             for number, call in enumerate(calls):
@@ -77,6 +80,7 @@ class _Seen:
                 usage = call.usage
                 held = usage.input_tokens + usage.output_tokens - usage.reasoning_tokens
             if calls:
+                self._turns += 1
                 self.steps.append(len(calls) - 1)
                 self.answers.append(calls[-1].usage.output_tokens)
                 self.reasoning.append(calls[-1].usage.reasoning_tokens)
@@ -89,6 +93,8 @@ class _Seen:
         elif read < _FALLEN * held:
             self.held.append(held)
             self.restarts.append(read)
+            self.turns.append(self._turns)
+            self._turns = 0
         elif first:
             self.messages.append(max(0, read - held))
         else:
@@ -154,15 +160,17 @@ def observe_threads(model: str, threads: Sequence[PastThread], prices: PriceBook
 
 
 def _rotation(seen: _Seen, run: TypicalRun, fixed: int, message: float) -> tuple[ThreadRotation | None, int | None]:
-    """A rotation at the history at which generations were left, in the mean."""
+    """A rotation after the turns, or at the history, at which generations were left: whichever varied less."""
     if not seen.held:
         return None, None
     carried = max(0, round(fmean(seen.restarts) - fixed - message))
-    grows = (
-        message + run.output_tokens - run.reasoning_tokens + run.tool_steps * (run.tool_tokens + run.step_output_tokens)
-    )
+    turns = max(1.0, fmean(seen.turns))
+    if pstdev(seen.turns) / turns <= pstdev(seen.held) / fmean(seen.held):
+        return ThreadRotation(max(1, round(turns))), carried
+    step = run.tool_tokens + run.step_output_tokens
+    grows = message + run.output_tokens - run.reasoning_tokens + run.tool_steps * step
     limit = max(256, round(fmean(seen.held) - fixed - grows / 2))
-    return ThreadRotation(max_history_tokens=limit, min_turns=1, carry_over=CarryOver()), carried
+    return ThreadRotation(max_history_tokens=limit, min_turns=1), carried
 
 
 def _used(threads: Sequence[PastThread], prices: PriceBook) -> tuple[Sums, Decimal]:
