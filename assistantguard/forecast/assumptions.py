@@ -21,7 +21,15 @@ from assistantguard.forecast.windows import context_window
 from assistantguard.models.values import Value
 from assistantguard.prices import PriceBook
 
-__all__ = ["Assumptions", "Quantity", "assumptions_of", "forecast_from_assumptions", "read_assumptions"]
+__all__ = [
+    "Assumptions",
+    "Quantity",
+    "assumptions_of",
+    "assumptions_values",
+    "forecast_from_assumptions",
+    "read_assumptions",
+    "read_values",
+]
 
 Quantity = float | tuple[float, float, float]
 """A number, or its low, likely and high value."""
@@ -281,6 +289,16 @@ def read_assumptions(path: Path) -> Assumptions:
         ConfigurationError: It is no such file, or a key or a value is wrong.
         OSError: It cannot be read.
     """
+    return assumptions_of(read_values(path), str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Read the names and values in a TOML or JSON file.
+
+    Raises:
+        ConfigurationError: It is no such file.
+        OSError: It cannot be read.
+    """
     data = path.read_bytes()
     try:
         values = json.loads(data) if path.suffix.lower() == ".json" else _toml(data.decode(), path)
@@ -290,7 +308,12 @@ def read_assumptions(path: Path) -> Assumptions:
         ) from error
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} holds no table: write names and values, such as users = 100")
-    return assumptions_of(values, str(path))
+    return values
+
+
+def assumptions_values(given: Assumptions) -> dict[str, Any]:
+    """The names and values of assumptions, as `assumptions_of` takes them."""
+    return {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
 
 
 def assumptions_of(values: Mapping[str, Any], where: str = "the assumptions") -> Assumptions:
