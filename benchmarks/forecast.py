@@ -31,7 +31,7 @@ from assistantguard import Assistant, AssistantGuard, MemoryLedger, Policy, Thre
 from assistantguard.forecast import HistoryOptions, forecast_from_history, history_of_entries
 from assistantguard.sandbox import Answer, FunctionCall, ModelRequest, Sandbox, Totals
 
-__all__ = ["TRAFFIC", "measure"]
+__all__ = ["TRAFFIC", "main", "measure"]
 
 DAY = 86_400.0
 DAYS = 30
@@ -166,3 +166,37 @@ def measure(kind: str, scale: float = 1.0, seed: int = 1) -> dict[str, Any]:
         "forecast_seconds": round(seconds, 3),
         "notes": list(forecast.notes),
     }
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    print(f"{DAYS} days of traffic, the first {KNOWN} known to the forecast of the rest\n")
+    heads = ("messages", "bill so far", "forecast", "80 % from", "to", "bill", "error", "as before")
+    print(f"{'':9}" + "".join(f"{head:>13}" for head in heads))
+    for kind, row in document.items():
+        money = [f"${Decimal(row[name]):.6f}" for name in ("billed_before", "forecast", "low", "high", "bill")]
+        naive = Decimal(row["naive"]) / Decimal(row["bill"]) - 1
+        cells = [f"{row['messages']:,}", *money, f"{row['error']:+.1%}", f"{naive:+.1%}"]
+        print(f"{kind:9}" + "".join(f"{cell:>13}" for cell in cells))
+    print("\nerror: the forecast beside the bill (aim: within 10 %); as before: that of another month at the same cost")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.forecast", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--scale", type=float, default=1.0, help="how much traffic (1); 1 is about 400 messages each")
+    parser.add_argument("--seed", type=int, default=1, help="of the traffic (1)")
+    parser.add_argument("--traffic", action="append", choices=TRAFFIC, help="only this kind; may be given again")
+    options = parser.parse_args(arguments)
+    if not 0.25 <= options.scale <= 100:
+        parser.error(f"--scale is {options.scale}, it must be from 0.25 to 100")
+    document = {kind: measure(kind, options.scale, options.seed) for kind in options.traffic or TRAFFIC}
+    if options.json:
+        print(json.dumps(document, indent=2))
+    else:
+        show(document)
+
+
+if __name__ == "__main__":
+    main()

@@ -94,6 +94,8 @@ class Arrivals(Value):
     """The standard error of the rate, as a share of it."""
     growth_error: float = 0.0
     """The standard error of `growth`."""
+    behind: float = 0.0
+    """Days from the middle of the history to its end: where the growth is larger, so is the rate at the end."""
 
     def between(self, begin: float, end: float) -> float:
         """How many begin between two moments, in days after the history, as its middle has it."""
@@ -104,7 +106,7 @@ class Arrivals(Value):
     def moved(self, rate: float, growth: float) -> Arrivals:
         """The same with the rate and the growth moved by so many standard errors."""
         return Arrivals(
-            self.rate * math.exp(rate * self.rate_error),
+            self.rate * math.exp(rate * self.rate_error + growth * self.growth_error * self.behind),
             self.growth + growth * self.growth_error,
             self.fading,
         )
@@ -133,7 +135,7 @@ def fit_arrivals(starts: Sequence[float], begin: float, end: float, growth: floa
     trusted = slope**2 / (slope**2 + error**2) if slope else 0.0
     slope *= trusted
     at_end = len(starts) / span * math.exp(slope * (end - middle))
-    return Arrivals(at_end, slope, _FADES_AFTER * span, rate_error, error * math.sqrt(max(trusted, 0.25)))
+    return Arrivals(at_end, slope, _FADES_AFTER * span, rate_error, error, end - middle)
 
 
 def _slope(starts: Sequence[float], begin: float, end: float) -> float:
