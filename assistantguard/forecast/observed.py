@@ -16,7 +16,7 @@ from assistantguard.prices import PriceBook
 
 __all__ = ["Observed", "observe_threads"]
 
-_FALLEN = 0.9
+_FALLEN = 0.98
 """A request that reads less than this share of what its thread held reads a new generation."""
 _FEW = 5
 
