@@ -10,7 +10,8 @@ for. ``error`` is the forecast beside the bill; the aim is within 10 %.
 
 ``steady``: support chats of a few messages, as many each day. ``growing``: twice as many by the end of the month.
 ``long``: users who keep one thread for the whole month, so that each message costs more than the one before.
-``rotating``: the same with the default rotation. ``tools``: long threads whose answers take up to two steps of tools.
+``rotating``: the same with the default rotation, which the forecast knows only by what it sees. ``tools``: long threads
+that rotate after twelve turns, whose answers often take a step of tools.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ def chats(dice: random.Random, scale: float, growth: float) -> Iterator[Message]
             yield begins + message * dice.uniform(1, 4) / 1_440, f"user {number % 41}", f"chat {number}"
 
 
-def companions(dice: random.Random, scale: float) -> Iterator[Message]:
-    """Users with one thread each for the whole month, who write some times a day."""
-    for user in range(max(2, round(8 * scale))):
-        gap = dice.uniform(0.4, 0.9)
+def companions(dice: random.Random, users: float, least: float, most: float) -> Iterator[Message]:
+    """Users with one thread each for the whole month, who write every so many days."""
+    for user in range(max(2, round(users))):
+        gap = dice.uniform(least, most)
         when = dice.random() * gap
         while when < DAYS:
             yield when, f"user {user}", "own"
@@ -86,9 +87,9 @@ class Traffic:
 TRAFFIC = {
     "steady": Traffic(lambda dice, scale: chats(dice, scale, 0.0)),
     "growing": Traffic(lambda dice, scale: chats(dice, scale, 1.0)),
-    "long": Traffic(companions),
-    "rotating": Traffic(companions, [ThreadRotation()]),
-    "tools": Traffic(companions, [ThreadRotation(12)], tools=True),
+    "long": Traffic(lambda dice, scale: companions(dice, 8 * scale, 0.4, 0.9)),
+    "rotating": Traffic(lambda dice, scale: companions(dice, 5 * scale, 0.25, 0.5), [ThreadRotation()]),
+    "tools": Traffic(lambda dice, scale: companions(dice, 8 * scale, 0.4, 0.9), [ThreadRotation(12)], tools=True),
 }
 
 
