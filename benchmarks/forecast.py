@@ -42,7 +42,7 @@ MODEL = "gpt-6-luna"
 INSTRUCTIONS = "You answer questions about orders, parcels and bills, in a few sentences. " * 12
 WORDS = ("order", "parcel", "bill", "day", "street", "number", "letter", "size", "colour", "price", "small", "late")
 
-LENGTHS = (2, 3, 4)
+LENGTHS = (1, 2, 3)
 
 Message = tuple[float, str, str]
 """When it is sent (days), by whom, and on which of his threads."""
