@@ -133,22 +133,24 @@ def measure(kind: str, scale: float = 1.0, seed: int = 1) -> dict[str, Any]:
         bot = AssistantGuard(
             sandbox.client(), assistant, traffic.policies, sinks=[], ledger=ledger, max_threads_per_user=None
         )
-        bills = []
+
+        def talk(part: Sequence[Message]) -> None:
+            for when, user, topic in part:
+                put(when)
+                bot.thread(user=user, topic=topic).chat(words(dice, 20, 90))
+
         with bot:
-            for known, part in itertools.groupby(messages, lambda message: message[0] < KNOWN):
-                for when, user, topic in part:
-                    put(when)
-                    bot.thread(user=user, topic=topic).chat(words(dice, 20, 90))
-                if known:
-                    put(KNOWN)
-                    history = history_of_entries(ledger.entries(), begins=START, ends=START + KNOWN * DAY)
-                bills.append(len(sandbox.billing.calls))
+            first = sum(message[0] < KNOWN for message in messages)
+            talk(messages[:first])
+            known, past = len(sandbox.billing.calls), ledger.entries()
+            talk(messages[first:])
         calls = sandbox.billing.calls
-        bill = Totals.of(calls[bills[0] :]).cost
-        before = Totals.of(calls[: bills[0]]).cost
+        bill = Totals.of(calls[known:]).cost
+        before = Totals.of(calls[:known]).cost
     assert bill is not None
     assert before is not None
     began = time.process_time()
+    history = history_of_entries(past, begins=START, ends=START + KNOWN * DAY)
     options = HistoryOptions(months=1, period_days=Decimal(DAYS - KNOWN))
     (forecast,) = forecast_from_history(history, options)
     seconds = time.process_time() - began

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def refused(*arguments: object) -> str:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[str]:
+def ledger(tmp_path: Path) -> str:
     """The address of books with twenty days of three users."""
     url = f"sqlite:///{tmp_path}/guard.db"
     books = open_ledger(url)

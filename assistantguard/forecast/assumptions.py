@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,11 @@ class Assumptions(Value):
         whole_within("thread_months", self.thread_months, 1, 1_200)
         whole_within("months", self.months, 1, 120)
         whole_within("fixed_tokens", self.fixed_tokens, 0, 10**7)
+        number_within("step_output_tokens", self.step_output_tokens, 0, 1e6)
+        number_within("reasoning_tokens", self.reasoning_tokens, 0, 1e6)
         number_within("uncertainty", self.uncertainty, 0, 0.99)
+        if self.service_tier is not None and not isinstance(self.service_tier, str):
+            raise ConfigurationError(f"service_tier is {self.service_tier!r}: name one, such as flex, or leave it out")
         for name, kind in (("models", str), ("rotations", str), ("caching", bool)):
             values = getattr(self, name)
             if not values or not all(isinstance(value, kind) for value in values):
@@ -324,7 +329,7 @@ def assumptions_of(values: Mapping[str, Any], where: str = "the assumptions") ->
     """
     fields = tuple(field.name for field in dataclasses.fields(Assumptions))
     known_names(where, values, fields)
-    ready = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    ready: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name in ("models", "rotations", "caching"):
         if name in ready and not isinstance(ready[name], tuple):
             ready[name] = (ready[name],)
@@ -336,9 +341,9 @@ def _toml(text: str, path: Path) -> Any:
         import tomllib
     else:
         try:
-            import tomli as tomllib
+            tomllib = import_module("tomli")
         except ModuleNotFoundError:
             raise ConfigurationError(
-                f"{path} is TOML, which needs tomli here: pip install tomli, or write JSON"
+                f"{path} is TOML, which needs tomli on this Python: pip install 'assistantguard[cli]', or write JSON"
             ) from None
     return tomllib.loads(text)

@@ -7,7 +7,7 @@ times the values of one curve at the ends of the spans.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -88,6 +88,24 @@ class Sums(Value):
     cost: Decimal
     """US dollars."""
 
+    @classmethod
+    def of(cls, runs: float, counts: Sequence[float], cost: Decimal) -> Sums:
+        """Sums from their numbers: `counts` in the order of the fields."""
+        requests, read, cached, written, output, new = counts
+        return cls(runs, requests, read, cached, written, output, new, cost)
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """Everything between `runs` and `cost`, in the order of the fields."""
+        return (
+            self.requests,
+            self.input_tokens,
+            self.cached_tokens,
+            self.cache_write_tokens,
+            self.output_tokens,
+            self.new_tokens,
+        )
+
 
 class ThreadCurve:
     """The sums of a typical thread's runs, up to each of them.
@@ -119,7 +137,7 @@ class ThreadCurve:
         for depth, weight in volume.items():
             for place, count in enumerate(self._counts[depth]):
                 totals[place] += weight * count
-        return Sums(runs, *totals, cost)
+        return Sums.of(runs, totals, cost)
 
     def _extend(self, depth: int) -> None:
         for number in range(len(self._cost), depth + 1):

@@ -278,20 +278,12 @@ class _Part:
                 for count, one in zip(born[:steps], reversed(ages[:steps]), strict=True):
                     for place, value in enumerate(one):
                         values[place] += sign * count * value
-            found.append(Sums(*values, Decimal(0)))
+            found.append(Sums.of(values[0], values[1:], Decimal(0)))
         return found
 
 
 def _values(sums: Sums) -> tuple[float, ...]:
-    return (
-        sums.runs,
-        sums.requests,
-        sums.input_tokens,
-        sums.cached_tokens,
-        sums.cache_write_tokens,
-        sums.output_tokens,
-        sums.new_tokens,
-    )
+    return sums.runs, *sums.counts
 
 
 def _merged(volumes: Sequence[Volume]) -> Volume:
@@ -327,8 +319,8 @@ def _joined(
     for place, side in enumerate(sides):
         rest = [cost - own for cost, own in zip(costs, side.costs, strict=True)]
         for name, ends in side.ways.items():
-            low, high = ([own + other for own, other in zip(end, rest, strict=True)] for end in ends)
-            ways[f"{place} {name}"] = low, high
+            least, most = ([own + other for own, other in zip(end, rest, strict=True)] for end in ends)
+            ways[f"{place} {name}"] = least, most
     ranges, (low, high) = spread(costs, ways)
     per_thread, per_user = _shares(history, float(days))
     periods = []

@@ -191,7 +191,7 @@ def _used(threads: Sequence[PastThread], prices: PriceBook) -> tuple[Sums, Decim
                 counts = [count + figure for count, figure in zip(counts, figures, strict=True)]
                 known = call.cost if call.cost is not None else prices.cost(usage, call.model)
                 cost += known or Decimal(0)
-    return Sums(float(runs), *map(float, counts), 0.0, cost), cost
+    return Sums.of(runs, [*counts, 0.0], cost), cost
 
 
 def _luck(used: Sums, modelled: Callable[[PromptCaching | None], Sums]) -> PromptCaching | None:
