@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from assistantguard.forecast import Assumptions, Forecast, History, Wave
     from assistantguard.prices import Price, PriceBook
 
-__all__ = ["forecast"]
+__all__ = ["capacity", "forecast", "scenarios"]
 
 _ASSUMED = "What is assumed"
 _SOURCES = "Where it comes from"
