@@ -82,6 +82,7 @@ FLOORS: dict[str, int] = {
     "dashboard": 6,
     "demo": 6,
     "pages": 6,
+    "forecast": 6,
     "replay": 6,
     "reports": 6,
     "sandbox": 6,

@@ -11,6 +11,7 @@ import typer
 from assistantguard.cli.batch_command import batch
 from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.dashboard_command import dashboard
+from assistantguard.cli.forecast_command import forecast
 from assistantguard.cli.import_command import import_command
 from assistantguard.cli.output import errors_as_text, say, within
 from assistantguard.cli.replay_command import replay
@@ -41,6 +42,7 @@ app.command()(replay)
 app.command()(batch)
 app.command()(usage)
 app.add_typer(budgets)
+app.add_typer(forecast)
 app.add_typer(threads)
 app.command()(dashboard)
 app.command()(sweep)

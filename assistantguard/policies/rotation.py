@@ -68,22 +68,29 @@ class ThreadRotation(Policy):
         thread = view.thread
         if thread.generation_id is None or (thread.generation_turns == 0 and not thread.adopted):
             return None
-        history = thread.context_tokens - thread.fixed_tokens
-        if self.max_turns is not None and thread.generation_turns >= self.max_turns:
-            reason = f"{thread.generation_turns} turns, the limit is {self.max_turns}"
-        elif (
-            self.max_history_tokens is not None
-            and thread.generation_turns >= self.min_turns
-            and history >= self.max_history_tokens
-        ):
-            reason = f"{history} history tokens, the limit is {self.max_history_tokens}"
-        elif self.max_context_tokens is not None and thread.context_tokens > self.max_context_tokens:
-            reason = f"{thread.context_tokens} context tokens, the limit is {self.max_context_tokens}"
-        elif self.max_age is not None and view.now - thread.generation_started_at > self.max_age:
-            reason = f"{view.now - thread.generation_started_at:.0f} s old, the limit is {self.max_age:.0f} s"
-        else:
-            return None
-        return Rotate(reason, self.carry_over, self.old)
+        age = view.now - thread.generation_started_at
+        reason = self.reached(thread.generation_turns, thread.context_tokens, thread.fixed_tokens, age)
+        return None if reason is None else Rotate(reason, self.carry_over, self.old)
+
+    def reached(self, turns: int, context_tokens: int, fixed_tokens: int, age: float) -> str | None:
+        """Which limit a generation has reached, in words; None where it has reached none.
+
+        Args:
+            turns: How many it holds.
+            context_tokens: What the next request would read, before anything new.
+            fixed_tokens: The part of them that is instructions and tools.
+            age: Seconds.
+        """
+        history = context_tokens - fixed_tokens
+        if self.max_turns is not None and turns >= self.max_turns:
+            return f"{turns} turns, the limit is {self.max_turns}"
+        if self.max_history_tokens is not None and turns >= self.min_turns and history >= self.max_history_tokens:
+            return f"{history} history tokens, the limit is {self.max_history_tokens}"
+        if self.max_context_tokens is not None and context_tokens > self.max_context_tokens:
+            return f"{context_tokens} context tokens, the limit is {self.max_context_tokens}"
+        if self.max_age is not None and age > self.max_age:
+            return f"{age:.0f} s old, the limit is {self.max_age:.0f} s"
+        return None
 
 
 def _worth_leaving(carry_over: CarryOver) -> int:
