@@ -249,6 +249,8 @@ class RunSettled(Event):
     error: str | None = None
     """The class name of the error that the caller got, or None."""
     incomplete_reason: str | None = None
+    fixed_tokens: int | None = None
+    """The part of `context_tokens` that every request carries (instructions and tools); None where it is not known."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

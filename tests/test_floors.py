@@ -76,6 +76,7 @@ FLOORS: dict[str, int] = {
     "threads": 5,
     "": 5,
     "__main__": 6,
+    "advice": 6,
     "cli": 6,
     "demo": 6,
     "forecast": 6,

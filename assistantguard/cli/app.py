@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
+from assistantguard.cli.advise_command import advise
 from assistantguard.cli.batch_command import batch
 from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.import_command import import_command
@@ -41,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(advise)
 app.command()(replay)
 app.command()(batch)
 app.command()(usage)

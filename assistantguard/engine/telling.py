@@ -96,5 +96,6 @@ class Telling:
                 thread.generation,
                 error,
                 run.incomplete_reason,
+                thread.fixed_tokens or None,
             )
         )
