@@ -63,6 +63,8 @@ class Change:
     """Losses of the prompt cache that no longer happen."""
     cache: bool = True
     """False: nothing is read from the prompt cache or written to it."""
+    finds: bool = True
+    """False: nothing is found in the prompt cache, though it is written to."""
     more_fixed: int = 0
     """Tokens added to what every request carries."""
     output_factor: int = 1
@@ -158,8 +160,20 @@ class Reckoner:
 
     def saving(self, change: Change) -> Decimal | None:
         """What a change saves of the bill, in US dollars; negative where it costs more, None where that is unknown."""
-        cost, before = self.reckon(change).cost, self.as_it_was.cost
+        cost = self.reckon(change).cost
+        before = self.as_it_was.cost if change.finds else self.reckon(Change(finds=False)).cost
         return None if cost is None or before is None else before - cost
+
+    def variants(self, change: Change) -> list[Decimal | None]:
+        """The saving under what recordings do not tell: that the prompt cache finds nothing, not everything."""
+        return [self.saving(replace(change, finds=False))] if self.history.source == "recordings" else []
+
+    @property
+    def range_text(self) -> str:
+        """What widens the range of every saving."""
+        if self.history.source == "recordings":
+            return "the prompt cache finding nothing, in place of all that it can hold"
+        return f"the error of the reckoning ({self.error:.1%})"
 
     def _play_all(self, change: Change, threads: Sequence[ThreadHistory], *, measure: bool) -> _Sums:
         sums = _Sums(defaultdict(lambda: [0, 0, 0, 0]))
@@ -354,7 +368,7 @@ class _Play:
                 continue
             model = routed or call.model
             size = max(0, self._fixed + history + call.offset)
-            cached = self._cached(call, model, size) if change.cache else 0
+            cached = self._cached(call, model, size) if change.cache and change.finds else 0
             written = 0
             if change.cache and self._reckoner.bills_writes(model):
                 written = max(0, cacheable(size) - cached)

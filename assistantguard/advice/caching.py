@@ -21,6 +21,7 @@ __all__ = ["cache_gaps", "cache_minimum", "cache_prefix", "cache_writes"]
 _LONG_KEPT_WRITE = 2
 """What writing for 12 hours costs of writing for 30 minutes, https://developers.openai.com/api/docs/guides/prompt-caching:
 2.5 times the input price, in place of 1.25."""
+_KEPT_SECONDS = 12 * 3_600.0
 _MOST_ADDED = 512
 """Tokens of instructions that may be worth adding to be cached."""
 _MARGIN = 8
@@ -39,8 +40,8 @@ def cache_prefix(reckoner: Reckoner) -> Iterator[Suggestion]:
             " cache.",
             setting="Assistant(model, instructions=INSTRUCTIONS)  # dates, names and ids go into the message",
             method="Calls that came within 4 minutes of the last one on their thread, and found less than half of what"
-            " it had read, are billed as if they had found it. Range: the error of the reckoning. Other causes, such as"
-            " a server that dropped the prompt early, look the same.",
+            " it had read, are billed as if they had found it. Other causes, such as a server that dropped the"
+            " prompt early, look the same.",
             evidence=f"{len(lost):,} of {reckoner.as_it_was.calls:,} calls",
         )
 
@@ -67,20 +68,15 @@ def cache_gaps(reckoner: Reckoner) -> Iterator[Suggestion]:
         title="Have prompts kept longer: users come back after the prompt cache has forgotten their thread.",
         setting=f"Assistant(model, …, extra_body={wanted})",
         method="Calls that came 30 minutes or more after the last one on their thread, and found less than half of what"
-        " it had read, are billed as if they had found it; what is written to the cache at twice its price. Range:"
-        " from the pauses that are longer than 12 hours lost all the same, to the error of the reckoning."
+        " it had read, are billed as if they had found it; what is written to the cache at twice its price."
         if writes
         else "Calls that came 30 minutes or more after the last one on their thread, and found less than half of what"
-        " it had read, are billed as if they had found it. Range: from nothing to the error of the reckoning.",
+        " it had read, are billed as if they had found it.",
         evidence=f"{len(lost):,} of {reckoner.as_it_was.calls:,} calls",
         sureness="estimated",
-        variants=[_without_long_gaps(reckoner, saving, lost)],
+        variants=[saving * sum(call.gap <= _KEPT_SECONDS for call in lost) / len(lost)],
+        between="what comes after the longer time all the same lost",
     )
-
-
-def _without_long_gaps(reckoner: Reckoner, saving: Decimal, lost: list[ModelCall]) -> Decimal:
-    kept = sum(call.gap <= 12 * 3_600 for call in lost)
-    return saving * kept / len(lost)
 
 
 def cache_writes(reckoner: Reckoner) -> Iterator[Suggestion]:
@@ -100,8 +96,7 @@ def cache_writes(reckoner: Reckoner) -> Iterator[Suggestion]:
             before - after,
             title=f"Turn the prompt cache off for {model}: what is written to it is hardly ever read.",
             setting='Assistant(model, …, extra_body={"prompt_cache_options": {"mode": "explicit"}})',
-            method="Every call is billed anew without writing to the prompt cache and without reading from it. Range:"
-            " the error of the reckoning.",
+            method="Every call is billed anew without writing to the prompt cache and without reading from it.",
             evidence=f"{written:,} tokens were written to the cache, {read:,} read from it",
         )
 
@@ -130,10 +125,11 @@ def cache_minimum(reckoner: Reckoner) -> Iterator[Suggestion]:
             f" now, and nothing below {CACHE_MINIMUM:,} is cached.",
             setting=f"Assistant({model!r}, instructions=INSTRUCTIONS + EXAMPLES)  # {more} tokens more",
             method="Every call is billed anew with longer instructions, and finds in the prompt cache what such calls"
-            " find. Assumed: answers stay as long. Range: from nothing to the error of the reckoning.",
+            " find. Assumed: answers stay as long.",
             evidence=f"{short:,} of {len(calls):,} calls read fewer than {CACHE_MINIMUM:,} tokens",
             sureness="estimated",
             variants=[Decimal(0)],
+            between="nothing, where the server finds nothing",
         )
 
 

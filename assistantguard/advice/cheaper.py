@@ -94,10 +94,11 @@ def _suggest(
         title=f"Let {cheaper} answer messages of up to {size} tokens: they are answered shortly and without tools.",
         setting=f"ModelRouting([ShortMessages({cheaper!r}, max_tokens={size}), Otherwise({model!r})])",
         method="Every call is billed anew at the model that the rules choose, what it loses of the prompt cache"
-        " included. Assumed: as many tokens are written. Range: twice as many, and the error of the reckoning. Whether"
-        " the answers are as good is not known: try it on some threads first.",
+        " included. Assumed: as many tokens are written. Whether the answers are as good is not known: try it on some"
+        " threads first.",
         evidence=f"{turns:,} messages to {model} have up to {size} tokens, and {plain / turns:.0%} of them were answered"
         f" with at most {_SHORT_OUTPUT} tokens and no tool; {after.moved:,} turns would move",
         sureness="estimated",
         variants=[None if dearer is None else before - dearer],
+        between="twice as many tokens",
     )

@@ -34,6 +34,7 @@ def make(
     evidence: str,
     sureness: Sureness = "reckoned",
     variants: Sequence[Decimal | None] = (),
+    between: str = "",
 ) -> Suggestion:
     """Make a suggestion.
 
@@ -43,14 +44,24 @@ def make(
         saving: US dollars.
         title: See `Suggestion`, as the next three.
         setting: See there.
-        method: See there.
+        method: See there; what the range is of is added.
         evidence: See there.
         sureness: See there.
         variants: The saving under other assumptions.
+        between: What those are.
     """
     values = [saving, *(value for value in variants if value is not None)]
     error = Decimal(repr(reckoner.error))
+    ranges = f"{between}; {reckoner.range_text}" if between else reckoner.range_text
     low, high = min(values), max(values)
     return Suggestion(
-        kind, title, setting, saving, low - abs(low) * error, high + abs(high) * error, sureness, method, evidence
+        kind,
+        title,
+        setting,
+        saving,
+        low - abs(low) * error,
+        high + abs(high) * error,
+        sureness,
+        f"{method} Range: {ranges}.",
+        evidence,
     )

@@ -31,7 +31,8 @@ def topics(reckoner: Reckoner) -> Iterator[Suggestion]:
     leaving = sum(turn.leaves_topic for thread in reckoner.threads for turn in thread.turns[1:])
     if not leaving:
         return
-    saving = reckoner.saving(Change(fresh_topics=True))
+    change = Change(fresh_topics=True)
+    saving = reckoner.saving(change)
     if saving is None or not is_worth_it(reckoner, saving):
         return
     mixed = sum(any(turn.leaves_topic for turn in thread.turns[1:]) for thread in reckoner.threads)
@@ -42,8 +43,9 @@ def topics(reckoner: Reckoner) -> Iterator[Suggestion]:
         title="Begin a new thread where a message leaves the topic: what was said before is of no use to it.",
         setting='AssistantGuard(…, topic_check=TopicCheck())  # and a new thread where reply.suggestion == "new_thread"',
         method="Every call is billed anew, with nothing of the thread before the last message that left its topic."
-        " Topics are told by words, see TopicCheck. Range: the error of the reckoning.",
+        " Topics are told by words, see TopicCheck.",
         evidence=f"{leaving:,} messages left the topic, on {mixed:,} of {len(reckoner.threads):,} threads",
+        variants=reckoner.variants(change),
     )
 
 

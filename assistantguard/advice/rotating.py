@@ -49,17 +49,13 @@ def rotation(reckoner: Reckoner) -> Iterator[Suggestion]:
     history = reckoner.history
     densities = history.densities if sizes_only else ()
     if not sizes_only:
-        source = "What is carried over was built from the texts. Range: the error of the reckoning."
+        source, between = "What is carried over was built from the texts.", ""
     elif history.rotations_seen:
-        source = (
-            f"What is carried over is estimated from {history.rotations_seen:,} rotations that happened. Range: their"
-            " least and most dense tenth, and the error of the reckoning."
-        )
+        source = f"What is carried over is estimated from {history.rotations_seen:,} rotations that happened."
+        between = "their least and most dense tenth"
     else:
-        source = (
-            "What is carried over is estimated from sizes alone. Range: as dense as on recorded conversations at the"
-            " least and at the most, and the error of the reckoning."
-        )
+        source = "What is carried over is estimated from sizes alone."
+        between = "digests as dense as the least and the most dense on recorded conversations"
     yield make(
         reckoner,
         "rotation",
@@ -72,5 +68,9 @@ def rotation(reckoner: Reckoner) -> Iterator[Suggestion]:
         evidence=f"{reckoned.rotations:,} rotations in place of {reckoner.as_it_was.rotations:,}; of what calls read,"
         f" {reckoner.reread_share:.0%} had been read before. `assistantguard replay` measures what it forgets",
         sureness="estimated" if sizes_only else "reckoned",
-        variants=[reckoner.saving(Change(rotation=rule, density=density)) for density in densities],
+        variants=[
+            *(reckoner.saving(Change(rotation=rule, density=density)) for density in densities),
+            *reckoner.variants(change),
+        ],
+        between=between,
     )

@@ -50,6 +50,7 @@ def step_ceiling(reckoner: Reckoner) -> Iterator[Suggestion]:
         title=f"End runs after {ceiling} tool steps: no run that goes well needs more, and a spiral costs no more.",
         setting=f"ToolStepCeiling({ceiling})",
         method="Calls beyond the ceiling are taken out of the bill, and what they added to the context out of later"
-        " calls. Range: the error of the reckoning.",
+        " calls.",
         evidence=evidence,
+        variants=reckoner.variants(change),
     )
