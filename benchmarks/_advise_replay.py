@@ -27,7 +27,7 @@ from assistantguard import (
     ToolStepCeiling,
     TopicCheck,
 )
-from assistantguard.advice import Advice, Suggestion, advise, history_of, read_events
+from assistantguard.advice import Advice, History, Suggestion, advise, history_of, read_events
 from assistantguard.replay import RecordedThread
 from assistantguard.replay.model import RecordedModel
 from assistantguard.sandbox import Sandbox
@@ -97,12 +97,18 @@ def play(traffic: Traffic, events: Path | None = None) -> Decimal:
         return cost
 
 
-def compare(traffic: Traffic) -> tuple[Advice, list[Compared]]:
-    """Advise on traffic, then follow each suggestion that can be followed by itself."""
+def compare(traffic: Traffic, history: History | None = None) -> tuple[Advice, list[Compared]]:
+    """Advise on traffic, then follow each suggestion that can be followed by itself.
+
+    Args:
+        traffic: What is played.
+        history: What to advise on; None takes what playing it tells.
+    """
     with TemporaryDirectory(prefix="advise") as folder:
         events = Path(folder) / "events.jsonl"
         before = play(traffic, events)
-        history = history_of(traffic.threads) if traffic.has_texts else read_events(events)
+        if history is None:
+            history = history_of(traffic.threads) if traffic.has_texts else read_events(events)
     advice = advise(history)
     compared = []
     for suggestion in advice.suggestions:

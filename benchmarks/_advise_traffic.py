@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assistantguard import Assistant, Policy, ThreadRotation
+from assistantguard import Assistant, CostCap, Policy, ThreadRotation, TokenCap
+from assistantguard.advice.history import History, Turn
 from assistantguard.replay import (
     RecordedCall,
     RecordedStep,
@@ -23,7 +24,11 @@ from benchmarks._soak_guards import MODEL as SOAK_MODEL
 from benchmarks._soak_guards import assistant as soak_assistant
 from benchmarks._soak_model import TOOL, Plan, message_of
 
-__all__ = ["TRAFFIC", "Traffic", "faq", "letters", "recorded", "shop", "soak"]
+__all__ = ["TRAFFIC", "Traffic", "faq", "letters", "recorded", "shop", "soak", "soak_of"]
+
+_CALL_TOKENS = 25
+_TOKENS_A_WORD = 1.15
+"""Of the soak's calls and answers."""
 
 _NEVER = 1_000_000
 _WORDS = "two kettles and a grinder were handed to the carrier on Monday, as the order book says;".split()
@@ -77,9 +82,7 @@ def soak(threads: int = 20, turns: int = 30, seed: int = 0) -> Traffic:
         )
         for number in range(threads)
     ]
-    return Traffic(
-        "soak", made, lambda number: KINDS[number % len(KINDS)].policies(), lambda _thread, _turn: assistant
-    )
+    return Traffic("soak", made, lambda number: KINDS[number % len(KINDS)].policies(), lambda _thread, _turn: assistant)
 
 
 def soak_turn(mark: str, plan: Plan) -> RecordedTurn:
@@ -93,6 +96,35 @@ def soak_turn(mark: str, plan: Plan) -> RecordedTurn:
         ]
         steps.append(RecordedStep("", tuple(calls)))
     return RecordedTurn(message_of(mark, plan), tuple(steps), f"Answer to [{mark}]: {_words(plan.words)}")
+
+
+def soak_of(history: History) -> Traffic:
+    """The traffic that a soak's events tell of: the same plans, as far as sizes show them, with nothing going wrong."""
+    made, kinds = [], []
+    for thread in history.threads:
+        number = int(thread.id.split("-")[1])
+        turns = [
+            soak_turn(f"{number}.{position}", _plan_of(turn))
+            for position, turn in enumerate(thread.turns, start=1)
+            if turn.calls
+        ]
+        if turns:
+            made.append(_thread(thread.id, thread.turns[0].calls[0].model, turns))
+            kinds.append(KINDS[number % len(KINDS)])
+    assistant = soak_assistant()
+
+    def policies(number: int) -> list[Policy]:
+        return [each for each in kinds[number].policies() if not isinstance(each, (TokenCap, CostCap))]
+
+    return Traffic("soak's events", made, policies, lambda _thread, _turn: assistant)
+
+
+def _plan_of(turn: Turn) -> Plan:
+    """What a turn's sizes say that its message asked for."""
+    written = [call.kept_tokens for call in turn.calls if not call.is_estimate]
+    calls = max(1, round(written[0] / _CALL_TOKENS)) if turn.steps and written else 1
+    words = max(1, round((written[-1] if written else _CALL_TOKENS) / _TOKENS_A_WORD))
+    return Plan(turn.steps, calls, words)
 
 
 def shop(threads: int = 12, turns: int = 8) -> Traffic:

@@ -3,11 +3,15 @@
 ::
 
     python -m benchmarks.advise [--json] [--conversations FOLDER] [--most N]
+    python -m benchmarks.advise --events FILE
 
 Traffic is played through guards on the sandbox, which bills as the API does, and its events are kept. `advise` reckons
 on those events alone, or on the conversations where they are recorded ones. Then each suggestion is followed, the same
 traffic is played once more, and the two bills are compared. ``off`` is how far the computed saving lies from the
-replayed one. A pause longer than the cache's lifetime, storage, and limits cannot be replayed.
+replayed one. With ``--events`` the file is what ``benchmarks.soak --events`` wrote, faults and all; what its events say
+of the plans of its messages is played with nothing going wrong.
+
+A pause longer than the cache's lifetime, storage, and limits cannot be replayed.
 
 The exit code is 1 where a computed saving is off by more than a tenth.
 """
@@ -22,9 +26,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from assistantguard.advice import History, read_events
 from assistantguard.cli.text import share
 from benchmarks._advise_replay import Compared, compare
-from benchmarks._advise_traffic import TRAFFIC, Traffic, recorded
+from benchmarks._advise_traffic import TRAFFIC, Traffic, recorded, soak_of
 
 __all__ = ["main", "measure"]
 
@@ -32,10 +37,10 @@ _ALLOWED = 0.1
 _CHAIN = 20
 
 
-def measure(traffic: Traffic) -> dict[str, Any]:
-    """Advise on traffic and follow what is said."""
+def measure(traffic: Traffic, history: History | None = None) -> dict[str, Any]:
+    """Advise on traffic, or on a history of it, and follow what is said."""
     began = time.process_time()
-    advice, compared = compare(traffic)
+    advice, compared = compare(traffic, history)
     return {
         "traffic": traffic.name,
         "calls": advice.calls,
@@ -60,11 +65,15 @@ def _line(each: Compared) -> dict[str, Any]:
     }
 
 
-def _all(folder: Path | None, most: int | None) -> Iterator[Traffic]:
+def _all(events: Path | None, folder: Path | None, most: int | None) -> Iterator[tuple[Traffic, History | None]]:
+    if events is not None:
+        history = read_events(events)
+        yield soak_of(history), history
+        return
     for file in sorted(folder.glob("*.jsonl")) if folder is not None else ():
-        yield recorded(file, chain=_CHAIN, most=most)
+        yield recorded(file, chain=_CHAIN, most=most), None
     for make in TRAFFIC:
-        yield make()
+        yield make(), None
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,11 +83,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--conversations", type=Path, help="a folder of recorded conversations, one a line of *.jsonl")
+    parser.add_argument("--events", type=Path, help="events of a soak, in place of all other traffic")
     parser.add_argument("--most", type=int, help="of each file, at most so many conversations")
     options = parser.parse_args(arguments)
     results = []
-    for traffic in _all(options.conversations, options.most):
-        results.append(measure(traffic))
+    for traffic, history in _all(options.events, options.conversations, options.most):
+        results.append(measure(traffic, history))
         if not options.json:
             _show(results[-1])
     if options.json:

@@ -177,7 +177,7 @@ class Reckoner:
 
     def _play_all(self, change: Change, threads: Sequence[ThreadHistory], *, measure: bool) -> _Sums:
         sums = _Sums(defaultdict(lambda: [0, 0, 0, 0]))
-        known_prefixes: set[tuple[str, str]] = set()
+        known_prefixes: dict[tuple[str, str], float] = {}
         for thread in threads:
             _Play(self, thread, change, sums, known_prefixes, measure=measure).play()
         return sums
@@ -244,7 +244,7 @@ class _Play:
         thread: ThreadHistory,
         change: Change,
         sums: _Sums,
-        known_prefixes: set[tuple[str, str]],
+        known_prefixes: dict[tuple[str, str], float],
         *,
         measure: bool,
     ) -> None:
@@ -382,16 +382,16 @@ class _Play:
         read, read_at = self._read.get(model, (0, 0.0))
         prefix = model, self._thread.prefix
         if not read and prefix in self._known_prefixes:
-            read = self._fixed
+            read, read_at = self._fixed, self._known_prefixes[prefix]
         possible = cacheable(min(read, size))
-        self._known_prefixes.add(prefix)
+        self._known_prefixes[prefix] = call.time
         self._read[model] = size, call.time
         if self._measure:
             if possible:
                 call.found_share = call.cached_tokens / possible
                 self._reckoner.note_found(model, possible, call.cached_tokens)
-                if read_at and call.found_share < _LOST_SHARE:
-                    call.gap = call.time - read_at
+                if call.found_share < _LOST_SHARE:
+                    call.gap = abs(call.time - read_at)
                     call.loss = _cause(call.gap)
             return call.cached_tokens
         share = call.found_share

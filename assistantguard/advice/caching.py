@@ -134,9 +134,7 @@ def cache_minimum(reckoner: Reckoner) -> Iterator[Suggestion]:
 
 
 def _lost(reckoner: Reckoner, cause: Loss) -> list[ModelCall]:
-    return [
-        call for thread in reckoner.threads for turn in thread.turns for call in turn.calls if call.loss == cause
-    ]
+    return [call for thread in reckoner.threads for turn in thread.turns for call in turn.calls if call.loss == cause]
 
 
 def _by_model(reckoner: Reckoner) -> dict[str, list[ThreadHistory]]:

@@ -158,9 +158,7 @@ class EventReader:
 
     def history(self) -> History:
         """What the events tell, so far."""
-        history = History(
-            "events", first_time=self._first, last_time=self._last, topics_judged=self._topics_judged
-        )
+        history = History("events", first_time=self._first, last_time=self._last, topics_judged=self._topics_judged)
         guesses = _guesses(self._threads.values())
         for thread in self._threads.values():
             _finish(thread, guesses)

@@ -40,7 +40,8 @@ def advise(
     *,
     database: DatabaseOption = None,
     since: Annotated[
-        str | None, typer.Option(help="With --database: from then on. 2026-11-01, 2026-11-01T08:30, or 24h, 7d, 4w ago.")
+        str | None,
+        typer.Option(help="With --database: from then on. 2026-11-01, 2026-11-01T08:30, or 24h, 7d, 4w ago."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="With --database: up to then.")] = None,
     policies: Annotated[
