@@ -121,7 +121,7 @@ def _followed(traffic: Traffic, suggestion: Suggestion) -> Traffic | None:
     """The traffic with a suggestion followed; None where the sandbox has nothing to tell of it."""
     match suggestion.kind:
         case "rotation" | "step_ceiling" | "cheaper_model":
-            policy = eval(suggestion.setting, {**_NAMES})  # noqa: S307  the line that was suggested, as it stands
+            policy = eval(suggestion.setting, {**_NAMES})  # the line that was suggested, as it stands
             return dataclasses.replace(traffic, policies=_with(traffic.policies, policy))
         case "topics":
             return dataclasses.replace(traffic, threads=[part for each in traffic.threads for part in _split(each)])

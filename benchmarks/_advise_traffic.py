@@ -31,7 +31,7 @@ _TOKENS_A_WORD = 1.15
 """Of the soak's calls and answers."""
 
 _NEVER = 1_000_000
-_WORDS = "two kettles and a grinder were handed to the carrier on Monday, as the order book says;".split()
+_SENTENCE = "two kettles and a grinder were handed to the carrier on Monday, as the order book says;"
 _SHOP = (
     "You are the support assistant of a kitchen shop. Answer in a few plain sentences. Compare devices by what the user"
     " needs them for. Never invent a number; where you are not sure, say so and ask. "
@@ -194,4 +194,5 @@ def _thread(
 
 
 def _words(count: int) -> str:
-    return " ".join(_WORDS[number % len(_WORDS)] for number in range(count))
+    words = _SENTENCE.split()
+    return " ".join(words[number % len(words)] for number in range(count))

@@ -33,7 +33,7 @@ def test_events_are_advised_on(events: Path) -> None:
     assert "ThreadRotation(" in shown.stdout
     assert "40 model calls, 40 turns, 1 threads" in shown.stdout
     assert document["source"] == "events"
-    assert document["suggestions"][0]["kind"] == "rotation"
+    assert "rotation" in {each["kind"] for each in document["suggestions"]}
 
 
 def test_recorded_conversations_are_advised_on(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_recorded_conversations_are_advised_on(tmp_path: Path) -> None:
 def test_the_books_of_a_database_are_advised_on(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'guard.db'}"
     with (
-        Sandbox("A long answer about kettles and grinders. " * 60) as sandbox,
+        Sandbox(lambda _request: "A long answer about kettles and grinders. " * 60) as sandbox,
         AssistantGuard(
             sandbox.client(),
             Assistant("gpt-4o", "You help. " * 40),

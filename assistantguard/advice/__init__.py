@@ -1,7 +1,8 @@
 """What would change the bill: suggestions, each with what it would have saved on the user's own data.
 
 A history is read from telemetry events (`read_events`), from the guards' database (`read_ledger`) or made of recorded
-conversations (`history_of`, which needs the extra ``sandbox``); `advise` bills it anew with one thing changed at a time.
+conversations (`history_of`, which needs the extra ``sandbox``); `advise` bills it anew with one thing changed at a
+time.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from assistantguard.advice.history import History, ModelCall, ThreadHistory, Turn
     from assistantguard.prices import Price
 
-__all__ = ["FRAME_TOKENS", "AsItWas", "Change", "Loss", "Reckoned", "Reckoner", "cacheable"]
+__all__ = ["CUE_TOKENS", "FRAME_TOKENS", "AsItWas", "Change", "Loss", "Reckoned", "Reckoner", "cacheable"]
 
 Loss = Literal["gap", "prefix"]
 
@@ -42,6 +42,8 @@ _SHORT_GAP_SECONDS = 240.0
 """Up to here it does not."""
 _LOST_SHARE = 0.5
 """A call that found less of what it could have found lost it."""
+CUE_TOKENS = 3
+"""What ends every prompt, the cue to answer: no longer prompt begins with it."""
 FRAME_TOKENS = 4
 """Tokens that a message takes in the context beside its text."""
 _PLAIN_CARRY_OVER = CarryOver()
@@ -380,17 +382,17 @@ class _Play:
     def _cached(self, call: ModelCall, model: str, size: int) -> int:
         """What a call finds in the prompt cache."""
         read, read_at = self._read.get(model, (0, 0.0))
-        prefix = model, self._thread.prefix
+        prefix, on_thread = (model, self._thread.prefix), bool(read)
         if not read and prefix in self._known_prefixes:
             read, read_at = self._fixed, self._known_prefixes[prefix]
-        possible = cacheable(min(read, size))
+        possible = cacheable(min(read, size) - CUE_TOKENS)
         self._known_prefixes[prefix] = call.time
         self._read[model] = size, call.time
         if self._measure:
             if possible:
                 call.found_share = call.cached_tokens / possible
                 self._reckoner.note_found(model, possible, call.cached_tokens)
-                if call.found_share < _LOST_SHARE:
+                if call.found_share < _LOST_SHARE and (on_thread or self._thread.fixed_known):
                     call.gap = abs(call.time - read_at)
                     call.loss = _cause(call.gap)
             return call.cached_tokens

@@ -51,8 +51,10 @@ def cheaper_model(reckoner: Reckoner, cheaper: str = DEFAULT_CHEAPER) -> Iterato
 
 
 def _threshold(turns: Sequence[Turn]) -> tuple[int, int, int] | None:
-    """The longest message that is nearly always answered shortly and without tools, in tokens; how many messages are no
-    longer, and how many of those were answered so. None where there is none.
+    """The longest message that is nearly always answered shortly and without tools, in tokens.
+
+    Returns:
+        Its tokens, how many messages are no longer, and how many of those were answered so; None where there is none.
     """
     sized = sorted((_size(turn), _is_plain(turn)) for turn in turns)
     best: tuple[int, int, int] | None = None

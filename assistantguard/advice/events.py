@@ -198,7 +198,7 @@ class EventReader:
         elif record.event == "run.settled":
             told.turn.steps = record.steps
             told.after = record.context_tokens
-            if record.fixed_tokens:
+            if record.fixed_tokens is not None:
                 thread.fixed[record.fixed_tokens] += 1
             del thread.by_run[record.run_id]
 

@@ -81,7 +81,7 @@ def _thread(thread: RecordedThread, prices: PriceBook, prefixes: set[tuple[str, 
 
 
 def _usage(model: str, context: int, read: int, written: int) -> Usage:
-    cached = PromptCache.rounded(min(read, context))
+    cached = PromptCache.rounded(min(read, context) - REQUEST)
     stored = max(0, PromptCache.rounded(context) - cached) if writes_are_billed(model) else 0
     return Usage(context, cached, stored, written, requests=1)
 

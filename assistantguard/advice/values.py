@@ -22,9 +22,9 @@ Kind = Literal[
     "limits",
 ]
 Sureness = Literal["reckoned", "estimated", "unknown"]
-"""``reckoned``: the data's own calls were billed anew with the change, and nothing was assumed but that models and users
-would have done the same. ``estimated``: something was assumed, which `Suggestion.method` names. ``unknown``: there is
-nothing to reckon a saving from."""
+"""``reckoned``: the data's own calls were billed anew with the change, and nothing was assumed but that models and
+users would have done the same. ``estimated``: something was assumed, which `Suggestion.method` names. ``unknown``:
+there is nothing to reckon a saving from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,6 @@ class Telling:
                 thread.generation,
                 error,
                 run.incomplete_reason,
-                thread.fixed_tokens or None,
+                thread.fixed_tokens if thread.context_known else None,
             )
         )

@@ -4,7 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistantguard import ThreadRotation
@@ -19,6 +19,7 @@ def reckoner_of(log: Log, folder: Path) -> Reckoner:
     return Reckoner(read_events(log.write(folder / "events.jsonl")), PRICES)
 
 
+@settings(max_examples=25)
 @given(TURNS, st.integers(0, 2_000))
 def test_with_nothing_changed_the_reckoning_is_what_was_booked(
     tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[int, int, int]], fixed: int
