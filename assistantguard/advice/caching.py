@@ -121,8 +121,8 @@ def cache_minimum(reckoner: Reckoner) -> Iterator[Suggestion]:
             reckoner,
             "cache_minimum",
             before - after,
-            title=f"Give {model} {more} more tokens of instructions, such as examples: they and the tools have {fixed:,}"
-            f" now, and nothing below {CACHE_MINIMUM:,} is cached.",
+            title=f"Give {model} {more} more tokens of instructions, such as examples: they and the tools have"
+            f" {fixed:,} now, and nothing below {CACHE_MINIMUM:,} is cached.",
             setting=f"Assistant({model!r}, instructions=INSTRUCTIONS + EXAMPLES)  # {more} tokens more",
             method="Every call is billed anew with longer instructions, and finds in the prompt cache what such calls"
             " find. Assumed: answers stay as long.",

@@ -98,8 +98,8 @@ def _suggest(
         method="Every call is billed anew at the model that the rules choose, what it loses of the prompt cache"
         " included. Assumed: as many tokens are written. Whether the answers are as good is not known: try it on some"
         " threads first.",
-        evidence=f"{turns:,} messages to {model} have up to {size} tokens, and {plain / turns:.0%} of them were answered"
-        f" with at most {_SHORT_OUTPUT} tokens and no tool; {after.moved:,} turns would move",
+        evidence=f"{turns:,} messages to {model} have up to {size} tokens, and {plain / turns:.0%} of them were"
+        f" answered with at most {_SHORT_OUTPUT} tokens and no tool; {after.moved:,} turns would move",
         sureness="estimated",
         variants=[None if dearer is None else before - dearer],
         between="twice as many tokens",

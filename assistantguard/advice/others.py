@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from assistantguard.advice.bill import Change
 from assistantguard.advice.making import is_worth_it, make
@@ -41,7 +42,7 @@ def topics(reckoner: Reckoner) -> Iterator[Suggestion]:
         "topics",
         saving,
         title="Begin a new thread where a message leaves the topic: what was said before is of no use to it.",
-        setting='AssistantGuard(…, topic_check=TopicCheck())  # and a new thread where reply.suggestion == "new_thread"',
+        setting='AssistantGuard(…, topic_check=TopicCheck())  # a new thread where reply.suggestion == "new_thread"',
         method="Every call is billed anew, with nothing of the thread before the last message that left its topic."
         " Topics are told by words, see TopicCheck.",
         evidence=f"{leaving:,} messages left the topic, on {mixed:,} of {len(reckoner.threads):,} threads",
@@ -57,7 +58,9 @@ def vector_stores(reckoner: Reckoner) -> Iterator[Suggestion]:
         return
     sized = [store for store in stores if store.size_bytes is not None]
     end = history.last_time or 0.0
-    byte_days = sum((store.size_bytes or 0) * Decimal(repr((end - store.idle_since) / _DAY)) for store in sized)
+    byte_days = sum(
+        ((store.size_bytes or 0) * Decimal(repr((end - store.idle_since) / _DAY)) for store in sized), Decimal(0)
+    )
     saving = byte_days / _GIGABYTE * _STORAGE_PRICE if sized else None
     total = sum(store.size_bytes or 0 for store in sized)
     low = None if saving is None or not total else saving * max(0, total - _GIGABYTE) / total
@@ -89,13 +92,13 @@ def limits(reckoner: Reckoner) -> Iterator[Suggestion]:
 
 
 def _limit(state: LimitState) -> Suggestion:
-    who = state.user or state.account.partition("@")[0]
+    who, named = _owner(state)
     share = state.spent / state.limit if state.limit else Decimal(1)
     refused = f" {state.refusals:,} requests were refused." if state.refusals else ""
     return Suggestion(
         "limits",
         f"{who} has spent {share:.0%} of {state.budget}.{refused}",
-        f"bot.set_budget({who!r}, {_limit_text(state)}, budget={state.budget!r})  # as it is now: raise it, or talk to them",
+        f"bot.set_budget({named}{_limit_text(state)}, budget={state.budget!r})  # as it is now: raise it, or say so",
         None,
         None,
         None,
@@ -103,6 +106,15 @@ def _limit(state: LimitState) -> Suggestion:
         "The largest share of the limit that was told. It saves nothing; it tells who is served no more soon.",
         f"{state.spent:f} of {state.limit:f} {state.metric}",
     )
+
+
+def _owner(state: LimitState) -> tuple[str, str]:
+    """Whose account it is, for people and as an argument of ``set_budget``."""
+    kind, _, name = state.account.partition("@")[0].partition(":")
+    name = state.user or unquote(name)
+    if not name:
+        return "the application", ""
+    return (name, f"{name!r}, ") if kind == "user" else (f"{kind} {name}", f"{kind}={name!r}, ")
 
 
 def _limit_text(state: LimitState) -> str:

@@ -177,6 +177,7 @@ def _limit_of(line: dict[str, object]) -> LimitState | None:
     limit, committed = line["limit"], line["committed"]
     if not isinstance(limit, Decimal) or not isinstance(committed, Decimal) or not limit:
         return None
-    owner = line["owner"] if line["kind"] == "user" else None
-    budget = f"{line['kind']}/{line['budget']}"
-    return LimitState(str(line["account"]), budget, str(line["metric"]), limit, committed, user=owner and str(owner))
+    owner = str(line["owner"]) if line["kind"] == "user" else None
+    label, _, name = str(line["budget"]).partition("#")
+    budget = name or f"{line['kind']}/{label.partition('~')[0]}"
+    return LimitState(str(line["account"]), budget, str(line["metric"]), limit, committed, user=owner)

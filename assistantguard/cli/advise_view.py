@@ -28,8 +28,8 @@ def advise_view(advice: Advice) -> Group:
     if advice.suggestions:
         table = Table(
             show_lines=True,
-            caption="Savings are over the time of the data, and do not add up: each is of the bill as it is, with nothing"
-            " else changed.",
+            caption="Savings are over the time of the data, and do not add up: each is of the bill as it is, with"
+            " nothing else changed.",
             caption_justify="left",
         )
         table.add_column("saves", justify="right")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from assistantguard.advice import EventReader, LimitState, read_events
 from tests.advice.histories import MODEL, START, Log
@@ -35,7 +36,7 @@ def test_usage_that_is_told_late_replaces_the_bound(tmp_path: Path) -> None:
     log.turn(40)
     bound = log.lines[2]
     bound |= {"estimated_tokens": 590, "response_id": "resp_1", "estimated_input_tokens": 540}
-    told = {"run_id": "run_1", "model": MODEL, "input_tokens": 541, "output_tokens": 8, "cost": "0.01"}
+    told: dict[str, Any] = {"run_id": "run_1", "model": MODEL, "input_tokens": 541, "output_tokens": 8, "cost": "0.01"}
     log.tell("usage.corrected", response_id="resp_1", **told)
 
     ((call,),) = [turn.calls for turn in read_events(log.write(tmp_path / "events.jsonl")).threads[0].turns]

@@ -144,11 +144,14 @@ def test_accounts_near_their_limits_are_named_the_refused_ones_first() -> None:
         LimitState("user:c@day", "user/day", "cost", Decimal("1.50"), Decimal(1), refusals=3, user="c"),
     ]
 
-    first, second = advise(History("ledger", limits=states)).suggestions
+    states.append(LimitState("tenant:d@month", "tenant/month", "messages", Decimal(10), Decimal(9)))
+
+    first, third, second = advise(History("ledger", limits=states)).suggestions
 
     assert first.title == "c has spent 67% of user/day. 3 requests were refused."
     assert first.setting.startswith("bot.set_budget('c', cost='1.50', budget='user/day')")
     assert second.setting.startswith("bot.set_budget('b', tokens=100, budget='user/day')")
+    assert third.setting.startswith("bot.set_budget(tenant='d', messages=10, budget='tenant/month')")
     assert (first.saving, first.sureness) == (None, "unknown")
 
 
