@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from benchmarks._soak_guards import MODEL as SOAK_MODEL
 from benchmarks._soak_guards import assistant as soak_assistant
 from benchmarks._soak_model import TOOL, Plan, message_of
 
-__all__ = ["TRAFFIC", "Traffic", "faq", "letters", "recorded", "shop", "soak", "soak_of"]
+__all__ = ["TRAFFIC", "Traffic", "faq", "letters", "recorded", "shop", "soak", "soak_of", "soak_unguarded"]
 
 _CALL_TOKENS = 25
 _TOKENS_A_WORD = 1.15
@@ -96,6 +97,11 @@ def soak_turn(mark: str, plan: Plan) -> RecordedTurn:
         ]
         steps.append(RecordedStep("", tuple(calls)))
     return RecordedTurn(message_of(mark, plan), tuple(steps), f"Answer to [{mark}]: {_words(plan.words)}")
+
+
+def soak_unguarded(threads: int = 3, turns: int = 80) -> Traffic:
+    """The soak's traffic in one conversation for good."""
+    return dataclasses.replace(soak(threads, turns), name="soak, unguarded", policies=lambda _number: never())
 
 
 def soak_of(history: History) -> Traffic:
@@ -180,7 +186,7 @@ def faq(threads: int = 40, turns: int = 2) -> Traffic:
     return Traffic("faq", made)
 
 
-TRAFFIC: Sequence[Callable[[], Traffic]] = (soak, shop, letters, faq)
+TRAFFIC: Sequence[Callable[[], Traffic]] = (soak, soak_unguarded, shop, letters, faq)
 """What is made here."""
 
 

@@ -24,6 +24,8 @@ _LONG_KEPT_WRITE = 2
 _KEPT_SECONDS = 12 * 3_600.0
 _MOST_ADDED = 512
 """Tokens of instructions that may be worth adding to be cached."""
+_SAME_ASSISTANT = 16
+"""Tokens by which the instructions and tools of one assistant may seem to differ."""
 _MARGIN = 8
 
 
@@ -103,13 +105,10 @@ def cache_writes(reckoner: Reckoner) -> Iterator[Suggestion]:
 
 def cache_minimum(reckoner: Reckoner) -> Iterator[Suggestion]:
     """Requests that are a little too short to be cached."""
-    groups: dict[tuple[str, int], list[ThreadHistory]] = {}
     for model, threads in _by_model(reckoner).items():
-        for thread in threads:
-            groups.setdefault((model, thread.fixed), []).append(thread)
-    for (model, fixed), threads in groups.items():
+        fixed, longest = (pick(thread.fixed for thread in threads) for pick in (min, max))
         more = CACHE_MINIMUM + _MARGIN - fixed
-        if not 0 < more <= _MOST_ADDED:
+        if not 0 < more <= _MOST_ADDED or longest - fixed > _SAME_ASSISTANT:
             continue
         before = reckoner.reckon(AsItWas, threads).cost
         after = reckoner.reckon(Change(more_fixed=more), threads).cost

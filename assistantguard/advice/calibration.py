@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ _MOST_OF = 0.8
 """A context that fell below this share of what it was, by more than a healed turn explains, was left for another."""
 _LEAST_FALL = 256
 _SETTINGS = CarryOver()
-_FULL = 0.97 * _SETTINGS.digest_tokens
 
 
 def guess_fixed(first_inputs: Iterable[int]) -> int:
@@ -39,8 +39,8 @@ def calibrate(history: History) -> None:
     if len(seen) == 1:
         history.densities = (seen[0], seen[0], seen[0])
     elif seen:
-        ninths = statistics.quantiles(seen, n=10)
-        history.densities = (ninths[0], statistics.median(seen), ninths[-1])
+        tenths = statistics.quantiles(seen, n=10)
+        history.densities = (tenths[0], statistics.median(seen), tenths[-1])
     for thread in history.threads:
         if thread.carrier is None:
             thread.carrier = SizeCarrier(thread.turns, history.densities[1])
@@ -67,7 +67,7 @@ def _set_offsets(thread: ThreadHistory, *, tells_rotations: bool) -> None:
 
 
 def _densities(thread: ThreadHistory) -> Iterable[float]:
-    """Tokens of digest for each token of older history, at the rotations of a thread."""
+    """How dense the digests were that the rotations of a thread carried; see `DENSITIES`."""
     if thread.carrier is not None:
         return
     sizes = SizeCarrier(thread.turns)
@@ -80,5 +80,5 @@ def _densities(thread: ThreadHistory) -> Iterable[float]:
         tail = sizes.tail(since, number, _SETTINGS)
         older, digest = history - tail, turn.context - thread.fixed - tail
         since = number
-        if older > 0 and 0 <= digest < _FULL:
-            yield digest / older
+        if older > 0 and digest >= 0:
+            yield digest / math.sqrt(older)

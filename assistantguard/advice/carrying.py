@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DENSITIES", "Carried", "Carrier", "SizeCarrier", "TextCarrier"]
 
-DENSITIES = (0.35, 0.6, 1.0)
-"""Tokens of digest for each token of older history, up to the digest's bound: least, usual and most, as measured on
-recorded conversations. They stand in where no rotation of the user's own was seen."""
+DENSITIES = (14.0, 21.0, 27.0)
+"""Tokens of digest for each square root of a token of older history, up to the digest's bound: least, usual and most,
+as measured on recorded conversations. A digest says once what is said often, so that it grows more slowly than what it is
+of. They stand in where no rotation of the user's own was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,11 @@ class Carrier(Protocol):
 
 @dataclass(slots=True)
 class SizeCarrier:
-    """Estimates from sizes: the tail is the last messages and answers, the digest a share of what is older."""
+    """Estimates from sizes: the tail is the last messages and answers, the digest goes by the size of what is older."""
 
     turns: Sequence[Turn]
     density: float = DENSITIES[1]
-    """Tokens of digest for each token of what is older."""
+    """See `DENSITIES`."""
 
     def tail(self, since: int, until: int, settings: CarryOver) -> int:
         """Tokens of the turns that are carried word for word."""
@@ -69,7 +71,7 @@ class SizeCarrier:
         """See `Carrier.carry`."""
         tail = self.tail(since, until, settings)
         older = max(0, history - tail)
-        return Carried(tail + min(settings.digest_tokens, round(self.density * older)))
+        return Carried(tail + min(settings.digest_tokens, round(self.density * math.sqrt(older))))
 
 
 @dataclass(slots=True)

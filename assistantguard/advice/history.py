@@ -139,7 +139,7 @@ class History:
     unused_stores: list[StoreState] = field(default_factory=list)
     limits: list[LimitState] = field(default_factory=list)
     densities: tuple[float, float, float] = DENSITIES
-    """Tokens of digest for each token of older history: least, usual, most."""
+    """How dense digests are: least, usual, most."""
     rotations_seen: int = 0
     """How many rotations of the history's own they were taken from; 0 where none tells."""
     notes: Counter[str] = field(default_factory=Counter)

@@ -52,16 +52,16 @@ def test_a_rotation_reads_what_it_carries_in_place_of_the_history(tmp_path: Path
     for _ in range(3):
         log.turn(2_000, 50)
     reckoner = reckoner_of(log, tmp_path)
-    change = Change(rotation=ThreadRotation(2), density=0.5)
+    change = Change(rotation=ThreadRotation(2), density=20.0)
 
     reckoned = reckoner.reckon(change)
 
-    # The last turn does not fit the tail of 800 tokens and is cut to it; half of the other 3,300 tokens is 1,650, of
-    # which the digest holds 1,600. The rest of the calls is as it was.
+    # The last turn does not fit the tail of 800 tokens and is cut to it; 20 times the square root of the other 3,300
+    # tokens is 1,149. The rest of the calls is as it was.
     before = cost_of(100 + 2 * 2_050 + 2_000, 4_096, 50)
     assert reckoned.rotations == 1
     assert reckoned.cost is not None
-    assert log.cost - reckoned.cost == before - cost_of(100 + 800 + 1_600 + 2_000, 0, 50)
+    assert log.cost - reckoned.cost == before - cost_of(100 + 800 + 1_149 + 2_000, 0, 50)
 
 
 def test_a_thread_without_a_known_price_is_left_out_and_noted(tmp_path: Path) -> None:
