@@ -271,6 +271,8 @@ class RunSettled(Event):
     incomplete_reason: str | None = None
     user: str | None = None
     """As in `RequestSettled`."""
+    fixed_tokens: int | None = None
+    """The part of `context_tokens` that every request carries (instructions and tools); None where it is not known."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -26,6 +26,7 @@ from assistantguard import (
     ToolStepCeiling,
     TransientRetry,
 )
+from assistantguard.telemetry.jsonl import JsonLinesSink
 from benchmarks._soak_books import Journal, WatchedLedger
 from benchmarks._soak_judge import ToolCounter
 from benchmarks._soak_sandbox import API_KEY
@@ -121,6 +122,8 @@ class Shared:
     ledger: WatchedLedger
     journal: Journal
     tools: ToolCounter
+    events: JsonLinesSink | None = None
+    """Where events are kept, if anywhere."""
 
     def options(self, kind: Kind) -> dict[str, Any]:
         """Arguments of a guard."""
@@ -131,7 +134,7 @@ class Shared:
             "tool_timeout": _TOOL_TIMEOUT,
             "background": kind.background,
             "ledger": self.ledger,
-            "sinks": [self.journal],
+            "sinks": [self.journal, *(() if self.events is None else (self.events,))],
         }
 
 

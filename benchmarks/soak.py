@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.soak --minutes 10 [--threads 300] [--seed 0] [--rate 0.1] [--json]
+    python -m benchmarks.soak --minutes 10 [--threads 300] [--seed 0] [--rate 0.1] [--events FILE] [--json]
 
 Threads are driven by guards of both colours against one sandbox in another process, under a seeded random plan: faults
 of every kind the sandbox knows happen to a share of its requests; turns are cancelled, left in mid-stream, let fall,
@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from assistantguard import tokens
+from assistantguard.telemetry.jsonl import JsonLinesSink
 from benchmarks._soak_books import Journal, WatchedLedger, audit
 from benchmarks._soak_crowd import AsyncTalker, BlockingTalker, Group, Scene, Talker
 from benchmarks._soak_guards import (
@@ -81,9 +82,12 @@ class Soak:
         seed: Of the plan.
         rate: Share of the sandbox's requests that a fault happens to.
         trace: Find out by `tracemalloc` where memory grows.
+        events: A file to write telemetry events to, or None.
     """
 
-    def __init__(self, seconds: float, threads: int, seed: int, rate: float, *, trace: bool = False) -> None:
+    def __init__(
+        self, seconds: float, threads: int, seed: int, rate: float, *, trace: bool = False, events: Path | None = None
+    ) -> None:
         self._seconds = seconds
         self._threads = threads
         self._seed = seed
@@ -92,6 +96,7 @@ class Soak:
         self._tally = Tally()
         self._ledger = WatchedLedger()
         self._memory = MemoryWatch(trace=trace)
+        self._events = None if events is None else JsonLinesSink(events)
         self._kills = 0
         self._left = seconds
         """Seconds for which things still go wrong."""
@@ -103,12 +108,14 @@ class Soak:
                 return await self._run(Path(folder))
         finally:
             await asyncio.to_thread(self._sandbox.close)
+            if self._events is not None:
+                self._events.close()
 
     async def _run(self, folder: Path) -> dict[str, Any]:
         journal = Journal(folder / "books.jsonl")
         think = 2 * self._threads / _TURNS_PER_SECOND
         scene = Scene(self._sandbox, journal, self._tally, think)
-        shared = Shared(self._ledger, journal, ToolCounter(self._tally))
+        shared = Shared(self._ledger, journal, ToolCounter(self._tally), self._events)
         blocking = max(2, round(self._threads * _BLOCKING_SHARE))
         await asyncio.to_thread(_fill_caches)
         async with async_client(self._sandbox.base_url) as client:
@@ -252,9 +259,11 @@ def _fill_caches() -> None:
         tokens.estimate(f"{number:0200}", MODEL)
 
 
-def soak(seconds: float, threads: int, seed: int, rate: float, *, trace: bool = False) -> dict[str, Any]:
+def soak(
+    seconds: float, threads: int, seed: int, rate: float, *, trace: bool = False, events: Path | None = None
+) -> dict[str, Any]:
     """Run the soak and return its figures. See `Soak`."""
-    return asyncio.run(Soak(seconds, threads, seed, rate, trace=trace).run())
+    return asyncio.run(Soak(seconds, threads, seed, rate, trace=trace, events=events).run())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -267,6 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of everything that is random (default 0)")
     parser.add_argument("--rate", type=float, default=0.1, help="share of requests that fail (default 0.1)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--events", type=Path, help="write telemetry events to this file")
     parser.add_argument("--trace", action="store_true", help="find out where memory grows; slow")
     options = parser.parse_args(arguments)
     if options.minutes <= 0:
@@ -275,7 +285,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--threads is {options.threads}, the least is 10: give more")
     if not 0 <= options.rate <= 0.5:
         parser.error(f"--rate is {options.rate:g}, it must be between 0 and 0.5: change it")
-    figures = soak(options.minutes * 60, options.threads, options.seed, options.rate, trace=options.trace)
+    figures = soak(
+        options.minutes * 60, options.threads, options.seed, options.rate, trace=options.trace, events=options.events
+    )
     if options.json:
         print(json.dumps(figures, indent=2))
     else:

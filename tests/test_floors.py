@@ -78,6 +78,7 @@ FLOORS: dict[str, int] = {
     "threads": 5,
     "": 5,
     "__main__": 6,
+    "advice": 6,
     "cli": 6,
     "dashboard": 6,
     "demo": 6,

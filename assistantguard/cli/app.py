@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from assistantguard.cli.advise_command import advise
 from assistantguard.cli.batch_command import batch
 from assistantguard.cli.budgets_command import budgets
 from assistantguard.cli.dashboard_command import dashboard
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(report)
+app.command()(advise)
 app.command()(replay)
 app.command()(batch)
 app.command()(usage)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from assistantguard.replay import RecordedThread, Row, RowSettings
 
-__all__ = ["replay"]
+__all__ = ["read_tools", "replay"]
 
 
 def replay(
@@ -131,7 +131,7 @@ def replay(
             recordings,
             chain=chain,
             choose_model=replaying.model_chooser(model),
-            tools=None if tools is None else _read_tools(tools),
+            tools=None if tools is None else read_tools(tools),
         )
         _say_what_is_played(recordings.notes, threads)
         try:
@@ -159,7 +159,8 @@ def _chosen_rows(names: Sequence[str] | None, custom: RowSettings | None) -> lis
     return [row for row in rows if row.name in {"none", *names} or row is custom]
 
 
-def _read_tools(path: Path) -> list[dict[str, Any]]:
+def read_tools(path: Path) -> list[dict[str, Any]]:
+    """The tool schemas of a JSON file, flat as in the Responses API; ends the command where it holds none."""
     try:
         schemas = json.loads(path.read_bytes())
     except ValueError as error:

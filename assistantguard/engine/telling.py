@@ -97,5 +97,6 @@ class Telling:
                 error,
                 run.incomplete_reason,
                 thread.user,
+                thread.fixed_tokens if thread.context_known else None,
             )
         )
