@@ -10,8 +10,8 @@ from assistantguard.backends.reading import get
 from assistantguard.engine.asking import Asking
 from assistantguard.engine.questions import Questions
 from assistantguard.engine.serving import Booking
+from assistantguard.events.replies import ReplyCached, ReplyCacheFailed, ReplyStored
 from assistantguard.models.cached import CachedQuestion, CachedReply
-from assistantguard.reply_events import ReplyCached, ReplyCacheFailed, ReplyStored
 
 if TYPE_CHECKING:
     from assistantguard.batches.jobs import Planned

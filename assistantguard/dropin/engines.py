@@ -15,8 +15,8 @@ from assistantguard.dropin.limits import limits_of
 from assistantguard.dropin.recording import HIDDEN
 from assistantguard.dropin.translation import assistant_for
 from assistantguard.engine import Engine, Session
+from assistantguard.events.replies import ReplyCacheFailed
 from assistantguard.policies import PolicySet
-from assistantguard.reply_events import ReplyCacheFailed
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from assistantguard.engine.questions import Asked, Questions, look
 from assistantguard.engine.serving import Serving
 from assistantguard.errors import ConfigurationError, Refused
+from assistantguard.events.replies import ReplyCached, ReplyCacheFailed, ReplyStored
 from assistantguard.models import Usage
 from assistantguard.models.cached import CachedQuestion, CachedReply
 from assistantguard.replies.flights import Flights
 from assistantguard.replies.keys import context_after, context_of
 from assistantguard.replies.opening import cache_in, open_store
-from assistantguard.reply_events import ReplyCached, ReplyCacheFailed, ReplyStored
 
 if TYPE_CHECKING:
     from assistantguard.engine.admission import Admission

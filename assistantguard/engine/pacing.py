@@ -148,7 +148,7 @@ class Pacer:
             raise self._refusal(view, placed, outcome, driver.now())
         waited = driver.now() - began
         if waited:
-            from assistantguard.traffic_events import PacingWaited
+            from assistantguard.events.traffic import PacingWaited
 
             self._session.emit(
                 PacingWaited(
@@ -217,7 +217,7 @@ class Pacer:
             available_at=at,
         )
         error.policy = placed.policy
-        from assistantguard.traffic_events import PacingRefused
+        from assistantguard.events.traffic import PacingRefused
 
         self._session.emit(
             PacingRefused(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 from assistantguard import tokens
 from assistantguard.engine.budgets import standings
 from assistantguard.errors import ConfigurationError
+from assistantguard.events.traffic import RunRouted
 from assistantguard.policies import CostCap, Rotate, TokenCap
 from assistantguard.policies.route import Route
 from assistantguard.policies.routing import switch_between
 from assistantguard.policies.ruling import PlacedCap
-from assistantguard.traffic_events import RunRouted
 
 if TYPE_CHECKING:
     from assistantguard.engine.asking import Asking

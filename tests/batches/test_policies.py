@@ -27,11 +27,11 @@ from assistantguard import (
 )
 from assistantguard.batches import BatchResult
 from assistantguard.events import PolicyObserved
+from assistantguard.events.replies import ReplyCached, ReplyStored
+from assistantguard.events.traffic import RunRouted
 from assistantguard.policies import Stop, View, tiers
 from assistantguard.prices import PriceBook
-from assistantguard.reply_events import ReplyCached, ReplyStored
 from assistantguard.sandbox import BatchProcessing
-from assistantguard.traffic_events import RunRouted
 from tests.batches.api import Api, error_answer
 from tests.support.world import MODEL, Bot, World
 

@@ -11,7 +11,7 @@ import pytest
 from assistantguard.dashboard import Dashboard
 from assistantguard.dashboard.refusals import RefusalFile
 from assistantguard.events import BudgetRefusedEvent, RunCancelled
-from assistantguard.traffic_events import PacingRefused
+from assistantguard.events.traffic import PacingRefused
 from tests.dashboard.calling import Caller, tables
 from tests.support.books import Books
 

@@ -9,8 +9,8 @@ import pytest
 import assistantguard
 from assistantguard import Budget, ConfigurationError, ReplyCache, observe
 from assistantguard.events import PolicyObserved
+from assistantguard.events.replies import ReplyCached, ReplyCacheFailed
 from assistantguard.replies import MemoryReplies
-from assistantguard.reply_events import ReplyCached, ReplyCacheFailed
 from assistantguard.sandbox import FunctionCall, ModelRequest
 from tests.dropin.calling import LOOKUP, text_of
 from tests.dropin.conftest import MakeApplication

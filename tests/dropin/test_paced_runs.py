@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assistantguard import Pacing, TooManyRequests
-from assistantguard.traffic_events import PacingRefused
+from assistantguard.events.traffic import PacingRefused
 from tests.dropin.conftest import MakeApplication
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assistantguard import MatchingMessages, ModelRouting, Otherwise, Route
 from assistantguard.events import RunStarted
-from assistantguard.traffic_events import RunRouted
+from assistantguard.events.traffic import RunRouted
 from tests.dropin.conftest import MakeApplication
 
 

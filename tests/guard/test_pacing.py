@@ -20,10 +20,10 @@ from assistantguard import (
     observe,
 )
 from assistantguard.events import PolicyObserved
+from assistantguard.events.traffic import PacingRefused, PacingWaited
 from assistantguard.pacing import lane, window
 from assistantguard.sandbox import Fault, Sandbox
 from assistantguard.sandbox.rate_limits import RateLimits
-from assistantguard.traffic_events import PacingRefused, PacingWaited
 from tests.support.checks import check_all
 from tests.support.world import Bot, World
 

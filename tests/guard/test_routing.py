@@ -35,10 +35,10 @@ from assistantguard import (
     observe,
 )
 from assistantguard.events import PolicyObserved, RequestSettled, RunRetried, RunSettled, RunStarted
+from assistantguard.events.traffic import RunRouted
 from assistantguard.ledger import Claim, Hold
 from assistantguard.policies import View
 from assistantguard.sandbox import Fault, Sandbox
-from assistantguard.traffic_events import RunRouted
 from tests.support.budgets import of_user
 from tests.support.checks import check_all, check_books, check_holds
 from tests.support.clock import Clock

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assistantguard import ReplyCache
-from assistantguard.reply_events import ReplyCached, ReplyCacheFailed
+from assistantguard.events.replies import ReplyCached, ReplyCacheFailed
 from assistantguard.sandbox import Sandbox
 from tests.support.backends import on_responses, on_the_drop_in, on_the_served_drop_in
 from tests.support.checks import paths

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from assistantguard import ReplyCache, Usage
+from assistantguard.events.replies import ReplyCacheFailed
 from assistantguard.replies import CachedReply, MemoryReplies, RedisReplies, SqlReplies
 from assistantguard.replies.sql import body_of, reply_of
-from assistantguard.reply_events import ReplyCacheFailed
 from assistantguard.storage import open_database
 from tests.replies.stage import ASK, made
 from tests.support.checks import check_books, paths

@@ -22,8 +22,8 @@ from assistantguard import (
     observe,
 )
 from assistantguard.events import PolicyObserved, RunSettled, RunStarted
+from assistantguard.events.replies import ReplyCached, ReplyCacheFailed, ReplyStored
 from assistantguard.replies import CachedQuestion, CachedReply, MemoryReplies
-from assistantguard.reply_events import ReplyCached, ReplyCacheFailed, ReplyStored
 from assistantguard.sandbox import Fault
 from tests.replies.stage import ADD, ASK, made, numbered, texts
 from tests.support.checks import check_all, check_books, check_holds, paths

@@ -42,11 +42,11 @@ from assistantguard import (
 )
 from assistantguard.batches.events import BatchSettled
 from assistantguard.events import Event
+from assistantguard.events.replies import ReplyCached
+from assistantguard.events.traffic import PacingRefused, PacingWaited, RunRouted
 from assistantguard.models.cached import CachedQuestion
 from assistantguard.policies import View
-from assistantguard.reply_events import ReplyCached
 from assistantguard.sandbox import BatchProcessing, RateLimits, Sandbox
-from assistantguard.traffic_events import PacingRefused, PacingWaited, RunRouted
 
 
 def newest(question: str, known: Sequence[CachedQuestion]) -> CachedQuestion | None:
