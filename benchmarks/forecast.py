@@ -42,15 +42,12 @@ MODEL = "gpt-6-luna"
 INSTRUCTIONS = "You answer questions about orders, parcels and bills, in a few sentences. " * 12
 WORDS = ("order", "parcel", "bill", "day", "street", "number", "letter", "size", "colour", "price", "small", "late")
 
-LENGTHS = (1, 2, 3)
-
 Message = tuple[float, str, str]
 """When it is sent (days), by whom, and on which of his threads."""
 
 
-def chats(dice: random.Random, scale: float, growth: float) -> Iterator[Message]:
+def chats(dice: random.Random, a_day: float, growth: float, *counts: int) -> Iterator[Message]:
     """Short conversations that begin all the time: so many a day, and more of them with growth."""
-    a_day = 4 * scale
     lengths: list[int] = []
     when = 0.0
     for number in itertools.count():
@@ -60,7 +57,7 @@ def chats(dice: random.Random, scale: float, growth: float) -> Iterator[Message]
         if when >= DAYS:
             return
         # Long and short ones come in turn, or chance alone would move a month this small by more than a tenth.
-        lengths = lengths or dice.sample(LENGTHS, k=len(LENGTHS))
+        lengths = lengths or dice.sample(counts, k=len(counts))
         for message in range(lengths.pop()):
             yield begins + message * dice.uniform(1, 4) / 1_440, f"user {number % 41}", f"chat {number}"
 
@@ -85,8 +82,8 @@ class Traffic:
 
 
 TRAFFIC = {
-    "steady": Traffic(lambda dice, scale: chats(dice, scale, 0.0)),
-    "growing": Traffic(lambda dice, scale: chats(dice, scale, 1.0)),
+    "steady": Traffic(lambda dice, scale: chats(dice, 4 * scale, 0.0, 2, 3, 4)),
+    "growing": Traffic(lambda dice, scale: chats(dice, 4 * scale, 1.0, 1, 2, 3)),
     "long": Traffic(lambda dice, scale: companions(dice, 8 * scale, 0.4, 0.9)),
     "rotating": Traffic(lambda dice, scale: companions(dice, 5 * scale, 0.25, 0.5), [ThreadRotation()]),
     "tools": Traffic(lambda dice, scale: companions(dice, 8 * scale, 0.4, 0.9), [ThreadRotation(12)], tools=True),

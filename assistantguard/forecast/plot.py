@@ -185,11 +185,11 @@ def _dollars(amount: Decimal) -> str:
 
 
 def _nice(highest: float) -> float:
-    """The end of an axis: 1, 2, 4 or 8 times a power of ten."""
+    """The end of an axis: a round number that quarters well."""
     if highest <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(highest))
-    return float(next(step * power for step in (1, 2, 4, 8, 10) if step * power >= highest))
+    return float(next(step * power for step in (1, 2, 3, 4, 6, 8, 10) if step * power >= highest))
 
 
 def _style() -> str:
