@@ -221,6 +221,8 @@ class Report:
                 self.cache_failures += 1
             case "thread.suggested":
                 self.suggestions += 1
+            case "budget.limit_changed" | "thread.changed":
+                pass
             case "batch.submitted" | "batch.settled" as name:
                 self.batches[name] += 1
             case name:

@@ -14,6 +14,7 @@ from assistantguard.dashboard.events import BudgetLimitChanged, ThreadChanged
 from assistantguard.events import Event
 from assistantguard.ledger import Claim
 from assistantguard.policies import Budget
+from assistantguard.reports import read_report
 from assistantguard.telemetry import JsonLinesSink
 from tests.dashboard.calling import Caller, serving, tables
 from tests.support.books import Books
@@ -146,6 +147,7 @@ def test_changes_are_kept_in_the_file_of_events(books: Books, tmp_path: Path) ->
     with JsonLinesSink(events) as sink:
         caller = Caller(Dashboard(books.database, sink=sink, actor="mel", events=events))
         caller.post("/account/set", {"account": ACCOUNT, "metric": "tokens", "amount": "5"})
+    assert not read_report(events).unknown
     (line,) = map(json.loads, events.read_text().splitlines())
     assert {name: line[name] for name in ("event", "actor", "account", "metric", "limit", "thread_id")} == {
         "event": "budget.limit_changed",
