@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
 from assistantguard.backends.reading import get
 from assistantguard.engine.asking import Asking
@@ -180,7 +180,7 @@ class JobReplies:
         """A reply that is kept, and how it was found."""
         now = self._driver.now()
         reply = await self._do("get", lambda: self._store.get(asked.key, now), otherwise=None)
-        if reply is not None and reply.text:
+        if self._is_good(reply, asked.key, now):
             return reply, "exact"
         similar = self._policy.similar
         if similar is None or asked.text is None:
@@ -198,7 +198,13 @@ class JobReplies:
             return replies[chosen.key]
 
         reply = await self._do("similar", choose, otherwise=None, at_once=False)
-        return None if reply is None else (reply, "similar")
+        return (reply, "similar") if reply is not None and self._is_good(reply, reply.key, now) else None
+
+    def _is_good(self, reply: Any, key: str, now: float) -> TypeGuard[CachedReply]:
+        """Whether what a store found is a reply of that key that may be given now."""
+        if not isinstance(reply, CachedReply) or reply.key != key or reply.expires_at <= now:
+            return False
+        return isinstance(reply.text, str) and 0 < len(reply.text) <= self._policy.max_characters
 
     def _tell(self, thread: ThreadState, run: RunState, reply: CachedReply, how: Literal["exact", "similar"]) -> None:
         session, now = self._guard, self._driver.now()

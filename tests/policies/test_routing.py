@@ -20,6 +20,7 @@ from assistantguard import (
     MatchingMessages,
     ModelRouting,
     Otherwise,
+    Pacing,
     Price,
     PriceBook,
     Route,
@@ -342,3 +343,20 @@ def test_rules_are_values() -> None:
     assert hash(ForUsers({"u": "a"})) == hash(ForUsers({"u": "a"}))
     with pytest.raises(AttributeError):
         Otherwise("a").to = Route("b")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: ShortMessages("m", max_tokens=None), "ShortMessages max_tokens is None, it must be a number of at "),  # type: ignore[arg-type]
+        (lambda: Fallback("m", after=0), "Fallback after is 0, it must be a number of at least 1: give one"),
+        (lambda: Fallback("m", remember="5"), "Fallback remember is '5', it must be a number"),  # type: ignore[arg-type]
+        (lambda: ModelRouting([Otherwise("m")], cache_seconds="x"), "ModelRouting cache_seconds is 'x'"),  # type: ignore[arg-type]
+        (lambda: ModelRouting([Otherwise("m")], pays_within=1.5), "pays_within is 1.5, it must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Pacing(0), "Pacing requests_per_minute is 0, it must be a number of at least 1: raise it, or give No"),
+        (lambda: Pacing(1, max_wait="x"), "Pacing max_wait is 'x', it must be a number of at least 0.0: raise it"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_number_that_cannot_work_is_refused_with_its_mend(make: Callable[[], object], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        make()
