@@ -163,7 +163,8 @@ def drop_in(
 
     Args:
         client: Your own ``openai.OpenAI``, ``AsyncOpenAI``, ``AzureOpenAI`` or ``AsyncAzureOpenAI``.
-        policies: What is enforced underneath, as for `AssistantGuard`; None turns on `default_policies`.
+        policies: What is enforced underneath, as for `AssistantGuard`; None turns on `default_policies`. A `ReplyCache`
+            answers runs, and has one store for all assistants.
         ledger: Where the books, threads, messages and runs are kept: a `Ledger` or the URL of a database. None takes
             the URL in ``ASSISTANTGUARD_LEDGER``, or keeps them in memory, where no other process sees them.
         user: Whose budget a thread counts on, from its metadata; None takes ``metadata["user"]``.

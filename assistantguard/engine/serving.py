@@ -241,6 +241,7 @@ class Serving(Booking):
                 await self._rotation.begin(thread, run, [user_message(content), assistant_message(text)])
                 return
             await self._rotation.begin(thread, run)
+            await self._note_generation(thread, run)
         items = [run.input[0], {"type": "message", "role": "assistant", "content": text}]
         thread.last_item_id = await self._append(thread, run, items)
         thread.seed_items, thread.adopted = None, False
@@ -248,6 +249,13 @@ class Serving(Booking):
             size = tokens.estimate(text_of(item), run.model) + framing(1)
             thread.context_tokens += size.tokens
             thread.context_at_most += size.at_most
+
+    async def _note_generation(self, thread: ThreadState, run: RunState) -> None:
+        """Save in which conversation another process would find what is added now, should this one die."""
+        states, sent = self._session.states, run.in_flight
+        if sent is not None:
+            sent.generation_id = thread.generation_id
+            await self._driver.blocking(lambda: states.save(thread, run), at_once=states.in_process)
 
     async def _append(self, thread: ThreadState, run: RunState, items: Sequence[Mapping[str, Any]]) -> str | None:
         """Append items; where the connection is lost, look what of them arrived before sending the rest."""

@@ -35,8 +35,11 @@ class ReplyCache(Policy):
     a conversation holds is known for those that this policy saw from their beginning: what was said in each turn
     (compared as messages are), or what a rotation carried over. It is not known after a turn that used tools, was cut
     short or had to be repaired, for a conversation that the application named, and with files attached; such turns are
-    neither answered nor kept, and neither are runs of `drop_in`. Nothing must be added to a conversation behind the
-    guard's back.
+    neither answered nor kept. Nothing must be added to a conversation behind the guard's back. A reply is kept for the
+    model that was asked: not where a `Fallback` answered, the model declined, or had to go without its tools.
+
+    Runs of `drop_in` are answered, too: they end ``completed``, with the reply as the assistant's message and a usage
+    of zero. Not kept are those whose tools the application runs, and the calls that it makes itself have no part in it.
 
     A hit sends nothing that is billed: message and reply are added to the conversation, so that it goes on. The reply
     says `cached`; budgets count its message, and no tokens or dollars. The ledger gets an entry of the purpose
@@ -51,7 +54,9 @@ class ReplyCache(Policy):
         store: ``"memory"`` (of this guard), ``"ledger"`` (the database of the guard's ledger), the URL of a Redis or
             Valkey server (``redis://``, ``rediss://``, ``unix://``, ``valkey://``; needs the extra ``redis``), or a
             store of your own. The last three keep the text of replies outside the process, in the clear, until their
-            time is over or their thread is deleted; with `similar` that of questions, too.
+            time is over or their thread is deleted; with `similar` that of questions, too. Guards that share a store
+            take each other's users and servers for their own: give other applications, and other servers, another
+            database, or ``RedisReplies(url, prefix=…)``.
         scope: Who is given whose replies. ``"user"``: each user those that were given to the same user of the same
             tenant. ``"tenant"``: users of one tenant each other's. ``"everyone"``: all. Or a function of the view that
             names the account. A thread without a user is given its own replies only, and so is a user without a tenant

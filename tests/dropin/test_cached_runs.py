@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 import assistantguard
 from assistantguard import Budget, ConfigurationError, ReplyCache, observe
+from assistantguard.backends import ResponsesBackend
 from assistantguard.events import PolicyObserved
 from assistantguard.events.replies import ReplyCached, ReplyCacheFailed
 from assistantguard.replies import MemoryReplies
 from assistantguard.sandbox import FunctionCall, ModelRequest
-from tests.dropin.calling import LOOKUP, text_of
+from tests.dropin.calling import LOOKUP, application_for, text_of
 from tests.dropin.conftest import MakeApplication
+from tests.support.world import World
 
 
 def counting(request: ModelRequest) -> str:
@@ -171,7 +177,43 @@ def test_an_observed_cache_answers_no_run(app: MakeApplication) -> None:
     ],
 )
 def test_a_cache_that_cannot_work_is_refused_before_any_run(policies: list[Any], named: str) -> None:
-    import openai
-
     with pytest.raises(ConfigurationError, match=named):
         assistantguard.drop_in(openai.OpenAI(api_key="sk-none"), policies=policies, sinks=[])
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["after it was added", "before it was added"])
+def test_a_run_whose_process_dies_while_its_reply_is_added_is_finished_by_another(
+    warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, before: bool
+) -> None:
+    add, crashed = ResponsesBackend.add_messages, tmp_path / "crashed.db"
+
+    async def copied(*arguments: Any) -> Any:
+        if before:
+            _copy(tmp_path / "guard.db", crashed)
+        added = await add(*arguments)
+        if not before:
+            _copy(tmp_path / "guard.db", crashed)
+        return added
+
+    with World("sync") as world:
+        sandbox, options = world.sandbox(counting), {"lease_seconds": 0.3}
+        policies = [ReplyCache(store="ledger", scope="everyone")]
+        one = application_for(world, sandbox, f"sqlite:///{tmp_path / 'guard.db'}", policies, **options)
+        assistant = one.assistant()
+        one.run(one.thread("What is it?"), assistant)
+        thread_id = one.thread("What is it?")
+        monkeypatch.setattr(ResponsesBackend, "add_messages", copied)
+        run = one.run(thread_id, assistant)
+        monkeypatch.setattr(ResponsesBackend, "add_messages", add)
+        # From here on the first process is as good as dead: the conversation is as it left it, the books are older.
+        other = application_for(world, sandbox, f"sqlite:///{crashed}", policies, **options)
+        assert other.poll(run).status == "completed"
+        assert [role for role, _ in other.texts(thread_id)] == ["user", "assistant"]
+        other.say(thread_id, "And then?")
+        assert other.run(thread_id, assistant).status == "completed"
+        assert other.texts(thread_id)[-1] == ("assistant", "And then? is message 3.")
+
+
+def _copy(path: Path, to: Path) -> None:
+    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(to)) as copy:
+        now.backup(copy)
