@@ -23,7 +23,7 @@ from tests.support.databases import fresh_url
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = "batch|budgets|demo|import|replay|report|sandbox|scan|serve|sweep|threads|usage"
+COMMANDS = "advise|batch|budgets|dashboard|demo|forecast|import|replay|report|sandbox|scan|serve|sweep|threads|usage"
 ELSEWHERE = "postgresql://guard@db.internal/guard"
 """The database server of the text; the tests have one of their own."""
 
@@ -150,7 +150,7 @@ def test_every_python_block_runs_in_the_order_in_which_it_stands(
     assert first["lookups"] == ["W2378156"]
     assert sandbox.billing.vector_stores_created == 1
     assert "It is on its way." in capsys.readouterr().out
-    assert (tmp_path / "events.jsonl").read_text().count("run.settled") == 1
+    assert (tmp_path / "events.jsonl").read_text().count("run.settled") == 2
     with pytest.raises(assistantguard.PolicyRefused):
         names["strict"].chat("Do my homework")
     assert clients
