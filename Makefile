@@ -17,8 +17,8 @@ check: lint types
 # What drives guards over connections runs in Python's development mode, where nothing may leak. It takes twice as long.
 IN_DEVELOPMENT_MODE = tests/guard tests/faults tests/matrix tests/wire
 tests: $(READY)
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(IN_DEVELOPMENT_MODE)
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(addprefix --ignore=,$(IN_DEVELOPMENT_MODE))
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n 4 --dist loadfile $(IN_DEVELOPMENT_MODE)
+	$(BIN)/python -m pytest -n 4 --dist loadfile $(addprefix --ignore=,$(IN_DEVELOPMENT_MODE))
 
 # Every fault at every transition in every way of calling, and what each ended in.
 faults: $(READY)
