@@ -300,3 +300,10 @@ def test_a_tier_names_the_queue_and_no_batch_is_refused_for_it(world: World, mon
     assert too_long.retryable is False
     with sandbox.client() as client:
         assert {each.status for each in client.batches.list().data} == {"completed"}
+
+
+def test_the_published_queues_are_known_by_tier_and_model() -> None:
+    known = [tiers.published_queue(tier, "gpt-4o-2024-08-06") for tier in tiers.TIERS]
+    assert known == [90_000, 1_350_000, 50_000_000, 200_000_000, 5_000_000_000]
+    with pytest.raises(ConfigurationError, match="no rate limits of the model 'gpt-unheard' are known"):
+        tiers.published_queue("1", "gpt-unheard")
