@@ -36,6 +36,7 @@ def test_it_prints_one_json_document_with_what_was_saved(
         "asked",
         "cache_no_part",
         "cache_miss",
+        "cache_miss_alone",
         "routing",
         "routing_rules",
         "routing_rules_and_downgrade",
@@ -46,10 +47,12 @@ def test_figures_are_shown_for_people(capsys: pytest.CaptureFixture[str]) -> Non
     row = {"turns": 4, "cached": 1, "calls": 3, "calls_by_model": {"gpt-5": 3}, "tokens": 900, "cost": "0.01"}
     row |= {"saved": 0.25, "hard_on_large": None}
     cpu = dict.fromkeys(("turn", "hit", "asked", "cache_no_part", "cache_miss", "routing", "routing_rules"), 12.5)
+    cpu["cache_miss_alone"] = 7.5
     replies.show({"saved": {"cache": row}, "cpu_us": {**cpu, "routing_rules_and_downgrade": 31.5}})
     shown = capsys.readouterr().out
     assert "25%" in shown
     assert shown.count("12.5 µs") == 4
+    assert "7.5 µs" in shown
     assert "31.5 µs" in shown
 
 
