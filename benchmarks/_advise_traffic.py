@@ -20,7 +20,7 @@ from assistantguard.replay import (
     model_chooser,
     read_recordings,
 )
-from benchmarks._soak_guards import KINDS, look_up
+from benchmarks._soak_guards import KINDS, Kind, look_up
 from benchmarks._soak_guards import MODEL as SOAK_MODEL
 from benchmarks._soak_guards import assistant as soak_assistant
 from benchmarks._soak_model import TOOL, Plan, message_of
@@ -83,7 +83,7 @@ def soak(threads: int = 20, turns: int = 30, seed: int = 0) -> Traffic:
         )
         for number in range(threads)
     ]
-    return Traffic("soak", made, lambda number: KINDS[number % len(KINDS)].policies(), lambda _thread, _turn: assistant)
+    return Traffic("soak", made, lambda number: _uncapped(KINDS[number % len(KINDS)]), lambda _thread, _turn: assistant)
 
 
 def soak_turn(mark: str, plan: Plan) -> RecordedTurn:
@@ -119,10 +119,12 @@ def soak_of(history: History) -> Traffic:
             kinds.append(KINDS[number % len(KINDS)])
     assistant = soak_assistant()
 
-    def policies(number: int) -> list[Policy]:
-        return [each for each in kinds[number].policies() if not isinstance(each, (TokenCap, CostCap))]
+    return Traffic("soak's events", made, lambda number: _uncapped(kinds[number]), lambda _thread, _turn: assistant)
 
-    return Traffic("soak's events", made, policies, lambda _thread, _turn: assistant)
+
+def _uncapped(kind: Kind) -> list[Policy]:
+    """A guard's policies without caps, which refuse turns for what others of the guard have spent."""
+    return [each for each in kind.policies() if not isinstance(each, (TokenCap, CostCap))]
 
 
 def _plan_of(turn: Turn) -> Plan:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["DENSITIES", "Carried", "Carrier", "SizeCarrier", "TextCarrier"]
 
 DENSITIES = (14.0, 21.0, 27.0)
-"""Tokens of digest for each square root of a token of older history, up to the digest's bound: least, usual and most,
-as measured on recorded conversations. A digest says once what is said often, so that it grows more slowly than what it
-is of. They stand in where no rotation of the user's own was seen."""
+"""Tokens of digest for each square root of a token of older history, up to the digest's bound: least, usual, most.
+
+Measured on recorded conversations: a digest says once what is said often, and grows more slowly than what it is of.
+They stand in where no rotation of the user's own was seen."""
 
 
 @dataclass(frozen=True, slots=True)
