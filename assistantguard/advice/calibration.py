@@ -10,7 +10,7 @@ from assistantguard.advice.carrying import SizeCarrier
 from assistantguard.models.carry_over import CarryOver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from assistantguard.advice.history import History, ThreadHistory
 
@@ -21,6 +21,7 @@ _SHORT_MESSAGE = 16
 _MOST_OF = 0.8
 """A context that fell below this share of what it was, by more than a healed turn explains, was left for another."""
 _LEAST_FALL = 256
+_ENOUGH_ROTATIONS = 5
 _SETTINGS = CarryOver()
 
 
@@ -34,8 +35,10 @@ def calibrate(history: History) -> None:
     for thread in history.threads:
         _set_offsets(thread, tells_rotations=history.source != "ledger")
         thread.prefix = thread.prefix or str(thread.fixed)
-    seen = [density for thread in history.threads for density in _densities(thread)]
-    history.rotations_seen = len(seen)
+    pairs = [pair for thread in history.threads for pair in _digests(thread)]
+    history.rotations_seen = len(pairs)
+    exponent = _exponent(pairs)
+    seen = [digest / older**exponent for older, digest in pairs]
     if len(seen) == 1:
         history.densities = (seen[0], seen[0], seen[0])
     elif seen:
@@ -43,7 +46,7 @@ def calibrate(history: History) -> None:
         history.densities = (tenths[0], statistics.median(seen), tenths[-1])
     for thread in history.threads:
         if thread.carrier is None:
-            thread.carrier = SizeCarrier(thread.turns, history.densities[1])
+            thread.carrier = SizeCarrier(thread.turns, history.densities[1], exponent)
 
 
 def _set_offsets(thread: ThreadHistory, *, tells_rotations: bool) -> None:
@@ -66,8 +69,18 @@ def _set_offsets(thread: ThreadHistory, *, tells_rotations: bool) -> None:
         end = turn.context + turn.growth
 
 
-def _densities(thread: ThreadHistory) -> Iterable[float]:
-    """How dense the digests were that the rotations of a thread carried; see `DENSITIES`."""
+def _exponent(pairs: Sequence[tuple[int, int]]) -> float:
+    """The power of older history that digests grow with, where there are enough of several sizes to tell."""
+    if len(pairs) < _ENOUGH_ROTATIONS or max(pairs)[0] < 1.5 * min(pairs)[0]:
+        return 0.5
+    fit = statistics.linear_regression(
+        [math.log(older) for older, _ in pairs], [math.log(digest) for _, digest in pairs]
+    )
+    return min(1.0, max(0.0, fit.slope))
+
+
+def _digests(thread: ThreadHistory) -> Iterable[tuple[int, int]]:
+    """Tokens of older history, and of the digest of it, at the rotations of a thread."""
     if thread.carrier is not None:
         return
     sizes = SizeCarrier(thread.turns)
@@ -80,5 +93,5 @@ def _densities(thread: ThreadHistory) -> Iterable[float]:
         tail = sizes.tail(since, number, _SETTINGS)
         older, digest = history - tail, turn.context - thread.fixed - tail
         since = number
-        if older > 0 and digest >= 0:
-            yield digest / math.sqrt(older)
+        if older > 0 and digest > 0:
+            yield older, digest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,6 +55,8 @@ class SizeCarrier:
     turns: Sequence[Turn]
     density: float = DENSITIES[1]
     """See `DENSITIES`."""
+    exponent: float = 0.5
+    """The power of older history that digests grow with: one half, unless rotations of the user's own tell better."""
 
     def tail(self, since: int, until: int, settings: CarryOver) -> int:
         """Tokens of the turns that are carried word for word."""
@@ -72,7 +73,7 @@ class SizeCarrier:
         """See `Carrier.carry`."""
         tail = self.tail(since, until, settings)
         older = max(0, history - tail)
-        return Carried(tail + min(settings.digest_tokens, round(self.density * math.sqrt(older))))
+        return Carried(tail + min(settings.digest_tokens, round(self.density * older**self.exponent)))
 
 
 @dataclass(slots=True)

@@ -26,6 +26,8 @@ _SETTINGS: tuple[tuple[str, ThreadRotation], ...] = (
         for tokens in (6_000, 12_000)
     ),
 )
+_LEAST_ESTIMATED = Decimal("0.1")
+"""Where what is carried over is estimated, its error is a large part of what saves less of the bill."""
 _BETTER_BY = Decimal("0.03")
 """Another setting than the default must save so much more of the bill."""
 
@@ -43,9 +45,14 @@ def rotation(reckoner: Reckoner) -> Iterator[Suggestion]:
     change = Change(rotation=rule)
     reckoned = reckoner.reckon(change)
     saving = reckoner.saving(change)
+    sizes_only = any(isinstance(thread.carrier, SizeCarrier) for thread in reckoner.threads)
     if saving is None or not reckoned.rotations or not is_worth_it(reckoner, saving):
         return
-    sizes_only = any(isinstance(thread.carrier, SizeCarrier) for thread in reckoner.threads)
+    if sizes_only and saving < _LEAST_ESTIMATED * reckoner.booked:
+        reckoner.history.notes[
+            "other rotation settings that may save up to a tenth: too little to tell from sizes"
+        ] += 1
+        return
     history = reckoner.history
     densities = history.densities if sizes_only else ()
     if not sizes_only:

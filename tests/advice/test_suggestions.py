@@ -49,7 +49,7 @@ def test_few_runs_and_runs_without_tools_say_nothing_of_a_ceiling(tmp_path: Path
 
 def test_long_threads_are_told_to_rotate_and_short_ones_are_not(tmp_path: Path) -> None:
     long, short = Log(), Log()
-    for _ in range(40):
+    for _ in range(80):
         long.turn(200, 300)
     short.turn(200, 300)
 
