@@ -26,6 +26,8 @@ from tests.support.world import World
 
 NOT_TOLD = {"service_tier", "background", "mode_reason"}
 """A run has no service tier, and always goes on by itself."""
+OF_FAILED = {"response_model", "error"}
+"""A refused request has no answer that names its model; a run that has failed does."""
 EXPECTED = {"estimated_input_tokens", "exact"}
 """The API has no route that counts a request's input before it is sent: what is expected is a bound."""
 EXPECTED_OF_REFUSED = {"reason"}
@@ -121,6 +123,8 @@ def without_what_differs(account: Account, story: Story) -> Account:
             "budget.refused": EXPECTED_OF_REFUSED,
             "run.retried": RETRIED,
         }.get(event["event"], set())
+        if event["event"] == "request.settled" and event.get("error") is not None:
+            drop |= OF_FAILED
         kept = {name: value for name, value in event.items() if name not in drop}
         if "incomplete_reason" in kept:
             kept["incomplete_reason"] = REASONS.get(kept["incomplete_reason"], kept["incomplete_reason"])
