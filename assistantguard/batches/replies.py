@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
 
-from assistantguard.backends.reading import get
 from assistantguard.engine.asking import Asking
-from assistantguard.engine.questions import Questions
+from assistantguard.engine.questions import Questions, look
 from assistantguard.engine.serving import Booking
 from assistantguard.events.replies import ReplyCached, ReplyCacheFailed, ReplyStored
 from assistantguard.models.cached import CachedQuestion, CachedReply
@@ -30,7 +29,6 @@ T = TypeVar("T")
 _OUT_OF_ORDER = 5.0
 """Seconds for which a store that failed is left alone."""
 _CANDIDATES = 100
-_PLAIN = frozenset({"message", "reasoning"})
 
 
 class JobReplies:
@@ -119,7 +117,8 @@ class JobReplies:
         policy, now = self._policy, self._driver.now()
         if answer is None or record.stage != "completed" or not 0 < len(answer.text) <= policy.max_characters:
             return
-        if not (policy.tools or _is_plain(answer)):
+        plain, refuses = look(answer, self._guard.tools)
+        if refuses or not (policy.tools or plain):
             return
         question = asked.text or "" if policy.similar is not None else ""
         reply = CachedReply(
@@ -228,13 +227,3 @@ class JobReplies:
     def _failed(self, operation: str, error: Exception) -> None:
         session = self._guard
         session.emit(ReplyCacheFailed(self._driver.now(), session.id, "", operation, type(error).__name__))
-
-
-def _is_plain(answer: ModelAnswer) -> bool:
-    """Whether an answer is nothing but what the model said, and does not decline."""
-    if answer.tool_calls or answer.builtin_calls:
-        return False
-    return all(
-        get(item, "type") in _PLAIN and not any(get(part, "type") == "refusal" for part in get(item, "content") or ())
-        for item in answer.output
-    )
