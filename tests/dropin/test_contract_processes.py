@@ -189,9 +189,10 @@ def test_a_process_that_lost_its_thread_leaves_the_run_to_the_one_that_has_it(
     fences: list[int] = []
 
     def taken_over(_: ModelRequest) -> str:
-        opened = threads.open(thread_id, "another process", 30.0, time.time() + 1_000)
-        assert isinstance(opened, Opened)
-        fences.append(opened.fence)
+        if not fences:
+            opened = threads.open(thread_id, "another process", 30.0, time.time() + 1_000)
+            assert isinstance(opened, Opened)
+            fences.append(opened.fence)
         return "Hello"
 
     application = app(taken_over, model_in_thread=True)
@@ -213,7 +214,8 @@ def test_a_process_that_lost_its_thread_leaves_the_run_to_the_one_that_has_it(
 
     assert (run.status, run.last_error) == ("completed", None)
     assert other.texts(thread_id) == [("user", "Hi"), ("assistant", "Hello")]
-    assert application.sandbox.billing.requests == 1
+    # A stream that is left before its answer is whole ends the answer: nothing is found then, and it is asked again.
+    assert application.sandbox.billing.requests <= 1 + streamed
 
 
 def test_a_run_whose_process_was_held_up_as_it_wrote_it_down_is_taken_over(
