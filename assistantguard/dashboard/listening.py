@@ -138,9 +138,10 @@ def serve(
             )
         )
         (stop or Stop()).ends(server)
-        if on_start is not None:
-            on_start(app.address(f"http://{_HOST}:{bound}"))
-        server.run(sockets=[listener])
+        with server.capture_signals():  # from the moment on in which somebody may know that it is there
+            if on_start is not None:
+                on_start(app.address(f"http://{_HOST}:{bound}"))
+            server.run(sockets=[listener])
 
 
 def _nowhere(_: Event) -> None:
