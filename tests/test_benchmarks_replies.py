@@ -46,9 +46,9 @@ def test_it_prints_one_json_document_with_what_was_saved(
 def test_figures_are_shown_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"turns": 4, "cached": 1, "calls": 3, "calls_by_model": {"gpt-5": 3}, "tokens": 900, "cost": "0.01"}
     row |= {"saved": 0.25, "hard_on_large": None}
-    cpu = dict.fromkeys(("turn", "hit", "asked", "cache_no_part", "cache_miss", "routing", "routing_rules"), 12.5)
-    cpu["cache_miss_alone"] = 7.5
-    replies.show({"saved": {"cache": row}, "cpu_us": {**cpu, "routing_rules_and_downgrade": 31.5}})
+    parts = ("turn", "hit", "asked", "cache_no_part", "cache_miss", "routing", "routing_rules")
+    alone = {"cache_miss_alone": 7.5, "routing_rules_and_downgrade": 31.5}
+    replies.show({"saved": {"cache": row}, "cpu_us": {**dict.fromkeys(parts, 12.5), **alone}})
     shown = capsys.readouterr().out
     assert "25%" in shown
     assert shown.count("12.5 µs") == 4

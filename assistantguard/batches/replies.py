@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from assistantguard.engine.asking import Asking
 from assistantguard.engine.questions import Questions, look
+from assistantguard.engine.reply_lookup import ReplyLookup
 from assistantguard.engine.serving import Booking
-from assistantguard.events.replies import ReplyCached, ReplyCacheFailed, ReplyStored
-from assistantguard.models.cached import CachedQuestion, CachedReply
+from assistantguard.models.cached import CachedReply
 
 if TYPE_CHECKING:
     from assistantguard.batches.jobs import Planned
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["JobReplies"]
 
-T = TypeVar("T")
-_OUT_OF_ORDER = 5.0
-"""Seconds for which a store that failed is left alone."""
-_CANDIDATES = 100
+_MOST_SETTINGS = 100
+"""Of jobs that are asked otherwise than the assistant asks, so many ways are remembered."""
 
 
 class JobReplies:
@@ -58,7 +56,7 @@ class JobReplies:
         """Questions that were answered, or not: nobody waits for them again."""
         self._waiting: dict[int, str] = {}
         """Questions of jobs that wait, by their positions."""
-        self._out_until = 0.0
+        self._lookup = ReplyLookup(guard, asking.driver, self._policy, self._store)
 
     async def answer(
         self, job: Planned, thread: ThreadState, run: RunState
@@ -84,7 +82,7 @@ class JobReplies:
         if found is not None:
             reply, how = found
             await self._booking.book(thread, run, reply)
-            self._tell(thread, run, reply, how)
+            self._lookup.answered(thread, run, reply, how, self._driver.now())
             return "answered", reply.text
         if asked.key not in self._under_way:
             return "asks", ""
@@ -133,9 +131,8 @@ class JobReplies:
             now + policy.lifetime,
             question,
         )
-        if await self._do("put", lambda: self._put(reply), otherwise=False):
-            session = self._guard
-            session.emit(ReplyStored(now, session.id, thread.id, run.id, run.model, len(reply.text), reply.expires_at))
+        if await self._lookup.do("put", False, self._put, reply):
+            self._lookup.stored(reply, run.id)
 
     async def text(self, job: Planned, thread: ThreadState, run: RunState) -> str | None:
         """What a job was answered with that the cache answered before; None where it has it no more."""
@@ -157,7 +154,7 @@ class JobReplies:
         try:
             return self._questions_for(job).of(thread, run)
         except Exception as error:  # noqa: BLE001 - a user's function, or a setting that is no JSON
-            self._failed("ask", error)
+            self._lookup.failed("ask", error)
             return None
 
     def _questions_for(self, job: Planned) -> Questions:
@@ -170,60 +167,16 @@ class JobReplies:
             assistant = replace(own, instructions=instructions, max_output_tokens=most)
             same = instructions == own.instructions and most == own.max_output_tokens
             session = self._guard if same else replace(self._guard, assistant=assistant)
-            if len(self._questions) >= _CANDIDATES:
+            if len(self._questions) >= _MOST_SETTINGS:
                 self._questions.clear()
             found = self._questions[instructions, most] = Questions(Asking(session, self._driver), self._policy)
         return found
 
     async def _find(self, asked: Asked) -> tuple[CachedReply, Literal["exact", "similar"]] | None:
         """A reply that is kept, and how it was found."""
-        now = self._driver.now()
-        reply = await self._do("get", lambda: self._store.get(asked.key, now), otherwise=None)
-        if self._is_good(reply, asked.key, now):
+        lookup, now = self._lookup, self._driver.now()
+        reply = await lookup.do("get", None, lookup.get, asked, now)
+        if reply is not None and reply.text:
             return reply, "exact"
-        similar = self._policy.similar
-        if similar is None or asked.text is None:
-            return None
-        question = asked.text
-
-        def choose() -> CachedReply | None:
-            replies = {reply.key: reply for reply in self._store.of_group(asked.group, now, _CANDIDATES)}
-            questions = [CachedQuestion(reply.question, reply.key, reply.stored_at) for reply in replies.values()]
-            chosen = similar(question, questions) if questions else None
-            if chosen is None:
-                return None
-            if not isinstance(chosen, CachedQuestion) or chosen.key not in replies:
-                raise TypeError(f"similar returned {type(chosen).__name__}, which is none of the questions")
-            return replies[chosen.key]
-
-        reply = await self._do("similar", choose, otherwise=None, at_once=False)
-        return (reply, "similar") if reply is not None and self._is_good(reply, reply.key, now) else None
-
-    def _is_good(self, reply: Any, key: str, now: float) -> TypeGuard[CachedReply]:
-        """Whether what a store found is a reply of that key that may be given now."""
-        if not isinstance(reply, CachedReply) or reply.key != key or reply.expires_at <= now:
-            return False
-        return isinstance(reply.text, str) and 0 < len(reply.text) <= self._policy.max_characters
-
-    def _tell(self, thread: ThreadState, run: RunState, reply: CachedReply, how: Literal["exact", "similar"]) -> None:
-        session, now = self._guard, self._driver.now()
-        age = max(0.0, now - reply.stored_at)
-        session.emit(
-            ReplyCached(now, session.id, thread.id, run.id, run.model, how, age, reply.usage, reply.cost, thread.user)
-        )
-
-    async def _do(self, operation: str, work: Callable[[], T], *, otherwise: T, at_once: bool | None = None) -> T:
-        """Ask the store; `otherwise` where it is out of order: no job fails for it."""
-        if self._driver.now() < self._out_until:
-            return otherwise
-        try:
-            return await self._driver.blocking(work, at_once=self._store.in_process if at_once is None else at_once)
-        except Exception as error:  # noqa: BLE001 - a cache fails no job
-            if operation != "similar":
-                self._out_until = self._driver.now() + _OUT_OF_ORDER
-            self._failed(operation, error)
-            return otherwise
-
-    def _failed(self, operation: str, error: Exception) -> None:
-        session = self._guard
-        session.emit(ReplyCacheFailed(self._driver.now(), session.id, "", operation, type(error).__name__))
+        reply = await lookup.similar(asked)
+        return (reply, "similar") if reply is not None and reply.text else None

@@ -12,7 +12,16 @@ import typer
 
 from assistantguard.cli.accounts import parse_account, per_of
 from assistantguard.cli.budget_lines import budget_lines, own_limits
-from assistantguard.cli.database import Column, DatabaseOption, Format, FormatOption, opened, whole, write
+from assistantguard.cli.database import (
+    Column,
+    DatabaseOption,
+    Format,
+    FormatOption,
+    PoliciesOption,
+    opened,
+    whole,
+    write,
+)
 from assistantguard.cli.output import say, within
 from assistantguard.cli.text import dollars, number, when
 from assistantguard.errors import ConfigurationError
@@ -54,14 +63,7 @@ def _listed(
     database: DatabaseOption = None,
     user: Annotated[str | None, typer.Option(help="This user's only.")] = None,
     tenant: Annotated[str | None, typer.Option(help="This tenant's only.")] = None,
-    policies: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:NAME",
-            help="Where the program has its policies (a list, or its guard), so that their own limits are shown, too."
-            " The module is imported.",
-        ),
-    ] = None,
+    policies: PoliciesOption = None,
     past: Annotated[bool, typer.Option("--past", help="Windows that are over, too, as long as they are kept.")] = False,
     limit: Annotated[int, typer.Option(help="How many at most.", callback=within(1, _MOST))] = 200,
     form: FormatOption = Format.TABLE,

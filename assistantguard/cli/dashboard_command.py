@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assistantguard._core import LEDGER_VARIABLE
-from assistantguard.cli.database import DatabaseOption
+from assistantguard.cli.database import DatabaseOption, PoliciesOption
 from assistantguard.cli.output import errors_as_text, say, within
 from assistantguard.errors import ConfigurationError
 
@@ -41,14 +41,7 @@ def dashboard(
             " end, and changes are appended to it.",
         ),
     ] = None,
-    policies: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:NAME",
-            help="Where the program has its policies (a list, or its guard), so that their own limits are shown, too."
-            " The module is imported.",
-        ),
-    ] = None,
+    policies: PoliciesOption = None,
     timezone: Annotated[str, typer.Option(help="Where days begin: an IANA name, such as Europe/Berlin.")] = "UTC",
 ) -> None:
     """Show cost, users, budgets, threads and runs in a browser on this machine, until Ctrl-C.

@@ -31,6 +31,7 @@ __all__ = [
     "DatabaseOption",
     "Format",
     "FormatOption",
+    "PoliciesOption",
     "json_ready",
     "moment",
     "opened",
@@ -48,6 +49,16 @@ DatabaseOption = Annotated[
         metavar="URL",
         help=f"The guards' database: sqlite:///guard.db or postgresql://…. Default: the variable {LEDGER_VARIABLE}.",
         show_default=False,
+    ),
+]
+
+PoliciesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policies",
+        metavar="MODULE:NAME",
+        help="Where the program has its policies (a list, or its guard), so that their own limits are shown, too."
+        " The module is imported.",
     ),
 ]
 

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from assistantguard.cli.text import dollars, number, share, shown
+from assistantguard.cli.text import cost_text, dollars, number, share, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,17 +116,8 @@ def _figures(tally: Tally, unit: str) -> list[str]:
         number(tally.output_tokens),
         number(tally.reasoning_tokens),
         number(tally.estimated_tokens),
-        _cost(tally, unit),
+        cost_text(tally.priced_cost, tally.unpriced, tally.count, unit),
     ]
-
-
-def _cost(tally: Tally, unit: str) -> str:
-    if not tally.unpriced:
-        return dollars(tally.priced_cost)
-    if tally.unpriced == tally.count:
-        return dollars(None)
-    plural = "" if tally.unpriced == 1 else "s"
-    return f"{dollars(tally.priced_cost)} + {dollars(None)} ({tally.unpriced:,} {unit}{plural})"
 
 
 def _tools(report: Report, most: int) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["clean", "dollars", "escaped", "number", "share", "shown", "when"]
+__all__ = ["clean", "cost_text", "dollars", "escaped", "number", "share", "shown", "when"]
 
 UNKNOWN = "unknown"
 
@@ -63,3 +63,19 @@ def number(amount: int | None) -> str:
 def share(part: float | None, decimals: int = 1) -> str:
     """Return a share as a percentage; a dash where there is none."""
     return "-" if part is None else f"{part:.{decimals}%}"
+
+
+def cost_text(priced: Decimal, unpriced: int, count: int, unit: str = "call") -> str:
+    """Return what calls cost; what has no known price is said to be unknown, and how many calls that are.
+
+    Args:
+        priced: US dollars that are known.
+        unpriced: Calls without a known price.
+        count: All calls.
+        unit: What a call is called.
+    """
+    if not unpriced:
+        return dollars(priced)
+    if unpriced == count:
+        return dollars(None)
+    return f"{dollars(priced)} + {dollars(None)} ({unpriced:,} {unit}{'' if unpriced == 1 else 's'})"

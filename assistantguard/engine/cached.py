@@ -7,14 +7,13 @@ What is done to the conversation and the books is done as for any other turn, an
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from assistantguard.engine.questions import Asked, Questions, look
+from assistantguard.engine.reply_lookup import ReplyLookup
 from assistantguard.engine.serving import Serving
 from assistantguard.errors import ConfigurationError, Refused
-from assistantguard.events.replies import ReplyCached, ReplyCacheFailed, ReplyStored
-from assistantguard.models import Usage
-from assistantguard.models.cached import CachedQuestion, CachedReply
+from assistantguard.models.cached import CachedReply
 from assistantguard.replies.flights import Flights
 from assistantguard.replies.keys import context_after, context_of
 from assistantguard.replies.opening import cache_in, open_store
@@ -31,16 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Cached"]
 
-T = TypeVar("T")
 _CLAIM_SECONDS = 60.0
 """How long others wait for one who asks, if nothing more is heard of it."""
 _FAILED_LEADERS = 2
 """After so many who asked in vain, one who waited goes on by itself: they would all wait one after the other."""
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1
-_OUT_OF_ORDER = 5.0
-"""Seconds for which a store that failed is left alone."""
-_CANDIDATES = 100
 _UNCLAIMED: tuple[bool, CachedReply | None] = (True, None)
 """What a claim comes to where the store is out of order."""
 
@@ -68,13 +63,12 @@ class Cached:
         assert found is not None
         self._policy, self._observed = found
         self._store = open_store(self._policy.store, session.ledger)
-        self._at_once = self._store.in_process
         self._alone = self._policy.store == "memory"
         """Whether nobody else has the store, so that flights are all there is to wait for."""
         self._flights = Flights()
         self._asked: dict[str, Asked] = {}
         """By run."""
-        self._out_until = 0.0
+        self._lookup = ReplyLookup(session, asking.driver, self._policy, self._store)
         self._questions = Questions(asking, self._policy)
         rotation.context_of = context_of
 
@@ -158,7 +152,7 @@ class Cached:
         if self._alone:  # before others stop waiting for it
             self._store.put(reply, self._policy.max_entries)
             self._ending(asked, reply)
-            self._stored(reply, run.id)
+            self._lookup.stored(reply, run.id)
             return None
         release = self._ending(asked, reply)
         return lambda: self._keep(reply, run.id, release)
@@ -172,14 +166,8 @@ class Cached:
                 release()
             return True
 
-        if await self._do("put", False, keep):
-            self._stored(reply, run_id)
-
-    def _stored(self, reply: CachedReply, run_id: str) -> None:
-        if reply.text:
-            session, size = self._session, len(reply.text)
-            at, until = reply.stored_at, reply.expires_at
-            session.emit(ReplyStored(at, session.id, reply.thread_id, run_id, reply.model, size, until))
+        if await self._lookup.do("put", False, keep):
+            self._lookup.stored(reply, run_id)
 
     async def give_up(self, thread: ThreadState, run: RunState, cause: BaseException) -> None:
         """A run did not end well: somebody else may ask. Where nothing was sent, the conversation is what it was."""
@@ -200,11 +188,11 @@ class Cached:
     async def _release(self, asked: Asked) -> None:
         end = self._ending(asked)
         if end is not None:
-            await self._do("release", None, end)
+            await self._lookup.do("release", None, end)
 
     async def forget(self, thread_id: str) -> None:
         """Delete the replies that were given on a thread."""
-        await self._do("forget", 0, self._store.forget, thread_id)
+        await self._lookup.do("forget", 0, self._store.forget, thread_id)
 
     def close(self) -> None:
         """Close the store's connections. May block."""
@@ -215,12 +203,12 @@ class Cached:
         try:
             return self._questions.of(thread, run)
         except Exception as error:  # noqa: BLE001 - a user's function, or a setting that is no JSON
-            self._failed("ask", error)
+            self._lookup.failed("ask", error)
             return None
 
     async def _found(self, asked: Asked, run: RunState) -> tuple[CachedReply, str] | None:
         """A reply, and how it was found. Where there is none, the caller asks, and others may wait for it."""
-        similar, shares = self._policy.similar, self._policy.single_flight and not self._observed
+        shares = self._policy.single_flight and not self._observed
         now = self._driver.now()
         if self._alone and shares:
             flight, leads = self._flights.join(asked.key, now, now + _CLAIM_SECONDS)
@@ -228,29 +216,18 @@ class Cached:
             if leads:
                 asked.flight = flight
         else:
-            reply = await self._do("get", None, self._get, asked, now)
+            reply = await self._lookup.do("get", None, self._lookup.get, asked, now)
         how = "exact"
-        if reply is None and similar is not None and asked.text is not None:
-            reply, how = await self._similar(similar, asked, asked.text), "similar"
+        if reply is None:
+            reply, how = await self._lookup.similar(asked), "similar"
         if reply is None and shares and asked.flight is None:
             reply, how = await self._wait(asked, run), "shared"
         if reply is None:
             return None
         release = self._ending(asked, reply)
         if release is not None:
-            await self._do("release", None, release)
+            await self._lookup.do("release", None, release)
         return reply, how
-
-    def _get(self, asked: Asked, now: float) -> CachedReply | None:
-        found = self._store.get(asked.key, now)
-        return None if found is None else self._checked(found, asked.key, now)
-
-    def _checked(self, found: Any, key: str, now: float) -> CachedReply | None:
-        """What a store found, where it is a reply of that key that may be given now; None for anything else."""
-        if not isinstance(found, CachedReply) or found.key != key or found.expires_at <= now:
-            return None
-        good = isinstance(found.text, str) and isinstance(found.usage, Usage)
-        return found if good and len(found.text) <= self._policy.max_characters else None
 
     async def _wait(self, asked: Asked, run: RunState) -> CachedReply | None:
         """Wait for the one who asks the same already; None where the caller is to ask."""
@@ -275,7 +252,7 @@ class Cached:
             flight.until = now + _CLAIM_SECONDS
             if self._alone:
                 return self._store.get(asked.key, now)
-            claimed, reply = await self._do("claim", _UNCLAIMED, self._claim, asked, now, flight.until)
+            claimed, reply = await self._lookup.do("claim", _UNCLAIMED, self._claim, asked, now, flight.until)
             if reply is not None or claimed or self._driver.now() >= deadline:
                 return reply
             await self._driver.sleep(min(pause, max(0.0, deadline - now)))
@@ -290,29 +267,11 @@ class Cached:
             if asked.over:  # it was cancelled meanwhile, and a thread ends what it does
                 store.release(asked.key, asked.owner)
                 return claimed, None
-        return claimed, self._get(asked, now)
-
-    async def _similar(self, similar: Any, asked: Asked, text: str) -> CachedReply | None:
-        now = self._driver.now()
-
-        def choose() -> CachedReply | None:
-            found = self._store.of_group(asked.group, now, _CANDIDATES)
-            replies = {reply.key: reply for reply in found if reply.group == asked.group}
-            if not replies:
-                return None
-            questions = [CachedQuestion(reply.question, reply.key, reply.stored_at) for reply in replies.values()]
-            chosen = similar(text, questions)
-            if chosen is None:
-                return None
-            if not isinstance(chosen, CachedQuestion) or chosen.key not in replies:
-                raise TypeError(f"similar returned {type(chosen).__name__}, which is none of the questions")
-            return self._checked(replies[chosen.key], chosen.key, now)
-
-        return await self._do("similar", None, choose, at_once=False)
+        return claimed, self._lookup.get(asked, now)
 
     async def _serve(self, thread: ThreadState, run: RunState, asked: Asked, reply: CachedReply, how: Any) -> bool:
         """Make a cached reply the turn's; return False where the conversation does not take it."""
-        now, session = self._driver.now(), self._session
+        now = self._driver.now()
         if self._observed:
             view = self._asking.view(thread, run, "", run.model)
             self._asking.report(view, self._policy.name, "before_turn", "answer", "the reply is in the cache")
@@ -320,20 +279,7 @@ class Cached:
         if not await self._serving.serve(thread, run, asked.content, reply):
             asked.doubt = True
             return False
-        session.emit(
-            ReplyCached(
-                now,
-                session.id,
-                thread.id,
-                run.id,
-                run.model,
-                how,
-                max(0.0, now - reply.stored_at),
-                reply.usage,
-                reply.cost,
-                thread.user,
-            )
-        )
+        self._lookup.answered(thread, run, reply, how, now)
         return True
 
     def _reply(self, thread: ThreadState, run: RunState, asked: Asked, *, kept: bool) -> CachedReply:
@@ -363,23 +309,3 @@ class Cached:
             return None
         asked.claimed = False
         return lambda: self._store.release(asked.key, asked.owner)
-
-    async def _do(
-        self, operation: str, otherwise: T, work: Callable[..., T], *arguments: Any, at_once: bool | None = None
-    ) -> T:
-        """Ask the store; `otherwise` where it is out of order."""
-        if self._out_until and self._driver.now() < self._out_until:
-            return otherwise
-        try:
-            if self._at_once if at_once is None else at_once:
-                return work(*arguments)
-            return await self._driver.blocking(lambda: work(*arguments), at_once=False)
-        except Exception as error:  # noqa: BLE001 - a cache fails no turn
-            if operation != "similar":
-                self._out_until = self._driver.now() + _OUT_OF_ORDER
-            self._failed(operation, error)
-            return otherwise
-
-    def _failed(self, operation: str, error: Exception) -> None:
-        session = self._session
-        session.emit(ReplyCacheFailed(self._driver.now(), session.id, "", operation, type(error).__name__))

@@ -213,17 +213,8 @@ def read_events(paths: Sequence[Path], *, begins: float | None = None, ends: flo
 
 
 def _take(reading: _Reading, record: EventRecord, time: float) -> None:
-    usage = Usage(
-        record.input_tokens or 0,
-        record.cached_tokens,
-        record.cache_write_tokens,
-        record.output_tokens or 0,
-        record.reasoning_tokens,
-        record.estimated_tokens,
-        1,
-    )
     # An event file names no attempt: what follows a failed one of the same run reads no less.
-    call = PastCall(time, 1, record.model or "", usage, record.cost)
+    call = PastCall(time, 1, record.model or "", _usage_of(record), record.cost)
     reading.add(record.thread_id or "", record.run_id or record.thread_id or "", call, None)
 
 
@@ -232,14 +223,17 @@ def _correct(reading: _Reading, record: EventRecord) -> None:
     for call in reversed(run.calls if run is not None else []):
         before = record.before_input_tokens, record.before_output_tokens
         if (call.usage.input_tokens, call.usage.output_tokens) == before:
-            call.usage = Usage(
-                record.input_tokens or 0,
-                record.cached_tokens,
-                record.cache_write_tokens,
-                record.output_tokens or 0,
-                record.reasoning_tokens,
-                record.estimated_tokens,
-                1,
-            )
-            call.cost = record.cost
+            call.usage, call.cost = _usage_of(record), record.cost
             return
+
+
+def _usage_of(record: EventRecord) -> Usage:
+    return Usage(
+        record.input_tokens or 0,
+        record.cached_tokens,
+        record.cache_write_tokens,
+        record.output_tokens or 0,
+        record.reasoning_tokens,
+        record.estimated_tokens,
+        1,
+    )

@@ -154,7 +154,7 @@ class Lane:
         ticket = self._ticket(ask, need, allowed)
         if not self._waiting and self._fits(need, allowed, now):
             self._tags[ask.account] = ticket.start + need
-            return self._grant(ticket, need, now)
+            return self._grant(ticket, need, allowed, now)
         place = bisect.bisect(self._waiting, (ticket.place, ticket.joined), key=_order)
         available_at = self._available_at(place, need, allowed, now)
         if most_waiting is not None and len(self._waiting) >= most_waiting:
@@ -172,7 +172,7 @@ class Lane:
         allowed = self.limits(now)
         need = self._need(ask.input_tokens, ask.output_at_most, allowed)
         available_at = now if self._fits(need, allowed, now) else self._available_at(0, need, allowed, now)
-        return self._grant(self._ticket(ask, need, allowed), need, now), available_at
+        return self._grant(self._ticket(ask, need, allowed), need, allowed, now), available_at
 
     def collect(self, owner: str, now: float) -> tuple[dict[str, Permit], float]:
         """What the requests of a process that waited may be sent by now, and when to look again for the others."""
@@ -259,8 +259,7 @@ class Lane:
         self._joined += 1
         return _Ticket(place, self._joined, ask.id, ask.owner, start, ask.input_tokens, ask.output_at_most)
 
-    def _grant(self, ticket: _Ticket, need: int, now: float) -> Permit:
-        allowed = self.limits(now)
+    def _grant(self, ticket: _Ticket, need: int, allowed: Limits, now: float) -> Permit:
         self._round = max(self._round, ticket.start)
         self._virtual = max(self._virtual + (need / (len(self._waiting) + 1) if self._waiting else 0.0), self._round)
         self._lead = min(self._lead + need / 2, max(need, self._head_start(need, allowed)))
@@ -287,7 +286,7 @@ class Lane:
             if not self._fits(need, allowed, now):
                 return
             del self._waiting[0]
-            permit = self._grant(ticket, need, now)
+            permit = self._grant(ticket, need, allowed, now)
             self._granted[ticket.id] = [ticket.owner, now, permit.number, permit.tokens]
 
     def _fits(self, need: int, allowed: Limits, now: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from assistantguard.cli.text import dollars, number, share
+from assistantguard.cli.text import cost_text, dollars, number, share
 from assistantguard.pages.rendering import Column, Figure, Table
 from assistantguard.reports.books import dearness
 from assistantguard.reports.happenings import happenings
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAMELESS",
-    "cost_text",
     "happenings_table",
     "models_table",
     "runs_table",
@@ -33,16 +32,6 @@ __all__ = [
 NAMELESS = "(no user named)"
 
 
-def cost_text(tally: Tally, unit: str = "call") -> str:
-    """What a tally cost; what has no known price is said to be unknown, and how many calls that are."""
-    if not tally.unpriced:
-        return dollars(tally.priced_cost)
-    if tally.unpriced == tally.count:
-        return dollars(None)
-    plural = "" if tally.unpriced == 1 else "s"
-    return f"{dollars(tally.priced_cost)} + {dollars(None)} ({tally.unpriced:,} {unit}{plural})"
-
-
 def tally_columns(heading: str, report: Report) -> list[Column]:
     """The columns of a table of tallies, the first of which is `heading`."""
     unit = "calls" if report.source == "requests" else "runs"
@@ -52,8 +41,9 @@ def tally_columns(heading: str, report: Report) -> list[Column]:
 
 def tally_cells(tally: Tally, report: Report) -> list[str]:
     """A tally's cells for `tally_columns`."""
+    unit = "call" if report.source == "requests" else "run"
     return [
-        cost_text(tally, "call" if report.source == "requests" else "run"),
+        cost_text(tally.priced_cost, tally.unpriced, tally.count, unit),
         number(tally.count),
         number(tally.input_tokens),
         share(tally.cached_tokens / tally.input_tokens) if tally.input_tokens else "-",
