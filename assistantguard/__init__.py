@@ -83,7 +83,7 @@ from assistantguard.policies import (
 )
 from assistantguard.prices import Price, PriceBook
 from assistantguard.streams import AsyncRunStream, RunStream
-from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink
+from assistantguard.telemetry import Sink, StructlogSink
 from assistantguard.tools import ToolError, tool
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         ShortMessages,
         WithoutTools,
     )
+    from assistantguard.telemetry import JsonLinesSink
     from assistantguard.telemetry.otel import OpenTelemetrySink
     from assistantguard.threads import AsyncUserThreads, DeletedThread, ThreadInfo, ThreadStatistics, UserThreads
 
@@ -242,6 +243,7 @@ _LATER = {
     "JobError": "batches",
     "JobProblem": "batches",
     "JobResult": "batches",
+    "JsonLinesSink": "telemetry.jsonl",
     "MalformedJobs": "batches",
     "ThreadInfo": "threads",
     "ThreadStatistics": "threads",

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+from assistantguard import events
 from assistantguard._threads import in_thread
-from assistantguard.events import BudgetWarned, Event
 
 if TYPE_CHECKING:
+    from assistantguard.events import BudgetWarned, Event
     from assistantguard.policies import PolicySet
 
 __all__ = ["Alerts"]
@@ -38,7 +39,7 @@ class Alerts:
 
     def __call__(self, event: Event) -> None:
         """Call what is to be called; return at once."""
-        if not isinstance(event, BudgetWarned):
+        if not self._calls or not isinstance(event, events.BudgetWarned):
             return
         on_warning = self._calls.get((event.budget, event.metric))
         if on_warning is not None:

@@ -25,7 +25,7 @@ from assistantguard.policies import Metric, Policy, PolicySet, default_policies
 from assistantguard.policies.checks import one_of
 from assistantguard.prices import Price, PriceBook
 from assistantguard.prices import warm_up as warm_up_prices
-from assistantguard.telemetry import JsonLinesSink, Sink, StructlogSink, Totals, fan_out, tracing_of
+from assistantguard.telemetry import Sink, StructlogSink, Totals, fan_out, tracing_of
 from assistantguard.tools import Toolbox
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from assistantguard.models.budget import BudgetReport
     from assistantguard.policies import TopicCheck
     from assistantguard.storage import Database, ThreadStore
+    from assistantguard.telemetry import JsonLinesSink
 
 __all__ = [
     "LEDGER_VARIABLE",
@@ -176,7 +177,7 @@ class GuardCore:
         self.leases = Leases(threads_beside(self.ledger, content=options.keep_content), lease_seconds)
         self.totals = Totals()
         self._cached: Cached | None = None
-        self._events = None if options.events is None else JsonLinesSink(options.events)
+        self._events = None if options.events is None else _events_file(options.events)
         self._alerts = Alerts(self.policies)
         sinks: list[Sink] = [self.totals, self._alerts]
         sinks += (StructlogSink(),) if options.sinks is None else options.sinks
@@ -352,6 +353,12 @@ def threads_beside(ledger: Ledger, *, content: bool) -> ThreadStore:
     from assistantguard.storage.sql_threads import SqlThreads
 
     return SqlThreads(database, content=content)
+
+
+def _events_file(path: str | os.PathLike[str]) -> JsonLinesSink:
+    from assistantguard.telemetry.jsonl import JsonLinesSink
+
+    return JsonLinesSink(path)
 
 
 def _topic_check(value: Any) -> TopicCheck | None:

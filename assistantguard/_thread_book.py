@@ -17,7 +17,6 @@ from weakref import WeakValueDictionary
 from assistantguard._wanted import Wanted
 from assistantguard.engine.input import message_text
 from assistantguard.errors import ConfigurationError, RunTimedOut, ThreadNotFound
-from assistantguard.events import ThreadSuggested
 from assistantguard.models import Reply, ReplyReady, StreamEvent, ThreadState
 from assistantguard.storage.threads import ThreadInfo
 
@@ -252,6 +251,8 @@ class ThreadBook:
         """``"new_thread"`` where the message leaves the topic, which an event tells too."""
         if self._topic_check is None or not self._topic_check.leaves(message_text(message), tuple(place.said)):
             return None
+        from assistantguard.events import ThreadSuggested
+
         session = self.engine.session
         session.emit(ThreadSuggested(self.driver.now(), session.id, place.id, len(place.said), place.user))
         return "new_thread"

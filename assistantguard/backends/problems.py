@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
-from assistantguard.backends.rates import rates_told
-
 if TYPE_CHECKING:
     from assistantguard.failures import Phase
     from assistantguard.models import Failure
@@ -66,6 +64,8 @@ def failure_of(error: Exception) -> Failure | None:
                 error.request_id,
             )
         )
+        from assistantguard.backends.rates import rates_told
+
         rates = rates_told(headers, message)
         return failure if rates is None else replace(failure, rates=rates)
     if isinstance(error, openai.APIConnectionError):

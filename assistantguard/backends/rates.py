@@ -10,9 +10,9 @@ from assistantguard.models.rates import RatesTold
 __all__ = ["rates_told"]
 
 _SECONDS = {"h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
-_DURATION = re.compile(rf"(?:{_PART.pattern})+")
-_COUNTED = re.compile(r"\bRequested:? (\d+)")
+_PART = r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)"
+_DURATION = rf"(?:{_PART})+"
+_COUNTED = r"\bRequested:? (\d+)"
 
 
 def rates_told(headers: Mapping[str, str], message: str = "") -> RatesTold | None:
@@ -22,7 +22,7 @@ def rates_told(headers: Mapping[str, str], message: str = "") -> RatesTold | Non
         headers: The answer's. Values of another form than the documented one are passed over.
         message: Of the error, where the answer is one that speaks of tokens.
     """
-    counted = _COUNTED.search(message) if "TPM" in message or "tokens per min" in message else None
+    counted = re.search(_COUNTED, message) if "TPM" in message or "tokens per min" in message else None
     told = RatesTold(
         _whole(headers.get("x-ratelimit-limit-requests")),
         _whole(headers.get("x-ratelimit-limit-tokens")),
@@ -44,6 +44,6 @@ def _duration(text: str | None) -> float | None:
     if text is None:
         return None
     text = text.strip()
-    if _DURATION.fullmatch(text):
-        return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if re.fullmatch(_DURATION, text):
+        return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, text))
     return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None

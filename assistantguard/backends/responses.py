@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 from assistantguard.backends.problems import UnreadableAnswerError, failure_of
-from assistantguard.backends.rates import rates_told
 from assistantguard.backends.reading import answer_of, get, item_of
-from assistantguard.backends.streaming import ResponseStream
 from assistantguard.backends.vector_stores import VectorStores
 from assistantguard.engine.ports import AnswerStream, ModelAnswer, ModelRequest
 
@@ -121,16 +119,22 @@ class ResponsesBackend(VectorStores):
         params = create_params(request, headers=True)
         if not request.wants_rates:
             return _answer(await self._port.call("responses.create", timeout, **params))
+        from assistantguard.backends.rates import rates_told
+
         told = await self._port.ask("responses.create", timeout, **params)
         return _answer(told.data, rates_told(told.headers))
 
     async def stream(self, request: ModelRequest, timeout: float) -> AnswerStream:
         """See `Backend.stream`."""
+        from assistantguard.backends.streaming import ResponseStream
+
         events = await self._port.open("responses.create", timeout, **create_params(request, headers=True))
         return ResponseStream(events, tells_rates=request.wants_rates)
 
     async def resume(self, response_id: str, sequence_number: int, timeout: float) -> AnswerStream:
         """See `Backend.resume`."""
+        from assistantguard.backends.streaming import ResponseStream
+
         events = await self._port.open("responses.retrieve", timeout, response_id, starting_after=sequence_number)
         return ResponseStream(events, response_id, sequence_number)
 

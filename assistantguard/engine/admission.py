@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from assistantguard import tokens
+from assistantguard import events, tokens
 from assistantguard.engine.budgets import HOLD_GRACE, Standing, has_renewed, mend_of, standings
 from assistantguard.engine.failing import timed_out
 from assistantguard.engine.healing import mark_of
 from assistantguard.engine.input import text_of
 from assistantguard.engine.ports import ModelRequest
 from assistantguard.errors import BudgetBusy, BudgetExceeded, PolicyRefused
-from assistantguard.events import BudgetRefusedEvent
 from assistantguard.ledger import Balance, Claim, LedgerRefusal
 from assistantguard.model_limits import largest_output
 from assistantguard.models import RunState, ThreadState
@@ -366,7 +365,7 @@ class Admission:
         )
         error.policy = room.cap.policy
         self._session.emit(
-            BudgetRefusedEvent(
+            events.BudgetRefusedEvent(
                 self._driver.now(),
                 self._session.id,
                 thread.id,

@@ -1,22 +1,21 @@
-"""Taking a run over from a process that died, and taking in an answer that was accepted."""
+"""Taking a run over from a process that died."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from assistantguard.engine.exchanges import take_in
 from assistantguard.engine.failing import stopped
 from assistantguard.engine.input import output_item
 from assistantguard.errors import RunStopped
 from assistantguard.models import ToolOutput
 
 if TYPE_CHECKING:
-    from assistantguard.engine.exchange import Outcome
     from assistantguard.engine.exchanges import Exchanges
-    from assistantguard.engine.ports import ModelAnswer
     from assistantguard.engine.turn import Engine
     from assistantguard.models import RunState, ThreadState
 
-__all__ = ["Adoption", "take_in"]
+__all__ = ["Adoption"]
 
 _MAY_HAVE_RUN = "The program that ran this was interrupted: it is not known whether it was done."
 _TAIL = 100
@@ -82,28 +81,3 @@ class Adoption:
             return said
         items = await backend.history(thread.generation_id, _LOOK_TIMEOUT, limit=_TAIL)
         return next((item.text for item in items if item.id == run.answer_item_id), said)
-
-
-def take_in(thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
-    """An answer was accepted: its input and output are in the conversation now."""
-    if answer.id:
-        run.response_ids.append(answer.id)
-    run.answers += 1
-    run.attempt = 1
-    run.attempts_elsewhere = 0
-    run.doubtful = []
-    run.input = []
-    run.in_flight = None
-    if answer.text:
-        run.text = answer.text
-    thread.backlog = []
-    thread.answered_by = run.model
-    if run.keeps_model:
-        thread.model = run.model
-    thread.last_item_id, thread.seed_items, thread.context_digest = answer.last_item_id, None, None
-    thread.adopted = thread.locked = False
-    thread.context_tokens = outcome.usage.total_tokens
-    thread.context_at_most = outcome.context_at_most
-    thread.context_known = True
-    if outcome.fixed_tokens is not None:
-        thread.fixed_tokens = outcome.fixed_tokens

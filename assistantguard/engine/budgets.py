@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from assistantguard.events import BudgetWarned, PolicyObserved
+from assistantguard import events
+from assistantguard.events import PolicyObserved
 from assistantguard.ledger import Balance
 from assistantguard.policies import Cap
 from assistantguard.policies.base import run_account
@@ -155,7 +156,7 @@ class BudgetWatch:
             )
             return
         session.emit(
-            BudgetWarned(
+            events.BudgetWarned(
                 now,
                 session.id,
                 thread.id,

@@ -1,4 +1,4 @@
-"""Beginning exchanges with the server, and ending those that are abandoned."""
+"""Beginning exchanges with the server, ending those that are abandoned, and taking in what was accepted."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from assistantguard.tokens import Estimate
 if TYPE_CHECKING:
     from assistantguard.engine.admission import Admission
     from assistantguard.engine.asking import Asking
-    from assistantguard.engine.ports import Backend, Driver
+    from assistantguard.engine.ports import Backend, Driver, ModelAnswer
 
-__all__ = ["Earlier", "Exchanges"]
+__all__ = ["Earlier", "Exchanges", "take_in"]
 
 
 class Earlier:
@@ -187,3 +187,28 @@ class Exchanges:
 
     def _forget(self, hold_id: str) -> None:
         self._open.pop(hold_id, None)
+
+
+def take_in(thread: ThreadState, run: RunState, answer: ModelAnswer, outcome: Outcome) -> None:
+    """An answer was accepted: its input and output are in the conversation now."""
+    if answer.id:
+        run.response_ids.append(answer.id)
+    run.answers += 1
+    run.attempt = 1
+    run.attempts_elsewhere = 0
+    run.doubtful = []
+    run.input = []
+    run.in_flight = None
+    if answer.text:
+        run.text = answer.text
+    thread.backlog = []
+    thread.answered_by = run.model
+    if run.keeps_model:
+        thread.model = run.model
+    thread.last_item_id, thread.seed_items, thread.context_digest = answer.last_item_id, None, None
+    thread.adopted = thread.locked = False
+    thread.context_tokens = outcome.usage.total_tokens
+    thread.context_at_most = outcome.context_at_most
+    thread.context_known = True
+    if outcome.fixed_tokens is not None:
+        thread.fixed_tokens = outcome.fixed_tokens

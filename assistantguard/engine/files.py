@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from assistantguard import events
 from assistantguard.engine.admission import FILE_SEARCH_TOOL
 from assistantguard.errors import ConfigurationError, RunFailed, RunTimedOut, VectorStoreFailed
-from assistantguard.events import VectorStoreCreated, VectorStoreReused
 from assistantguard.models import RunState
 from assistantguard.policies import EmbedFiles
 
@@ -113,7 +113,7 @@ class Files:
                 await self._keep(file_ids, found)
                 found = await self._wait(thread, found, run, terms.timeout)
                 self._note(thread, found)
-                session.emit(VectorStoreReused(driver.now(), session.id, thread.id, found.id, len(file_ids)))
+                session.emit(events.VectorStoreReused(driver.now(), session.id, thread.id, found.id, len(file_ids)))
                 return found
         info = await self._steady.call(
             thread,
@@ -124,7 +124,7 @@ class Files:
         info = await self._wait(thread, info, run, terms.timeout)
         self._note(thread, info)
         session.emit(
-            VectorStoreCreated(
+            events.VectorStoreCreated(
                 driver.now(),
                 session.id,
                 thread.id,

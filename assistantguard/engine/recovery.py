@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from assistantguard import tokens
+from assistantguard import events, tokens
 from assistantguard.engine.admission import framing
 from assistantguard.engine.failing import error_of, is_lock
 from assistantguard.engine.healing import Repair, mark_of, plan_repair, strays_in_tail
 from assistantguard.engine.input import output_item
 from assistantguard.errors import OutcomeUnknown, RunFailed
-from assistantguard.events import ThreadHealed
 from assistantguard.models import Failure, Item, RunState, ThreadState, ToolOutput
 from assistantguard.policies import Rotate
 
@@ -236,7 +235,7 @@ class Recovery:
 
     def _report(self, thread: ThreadState, generation_id: str, repair: Repair, reason: str) -> None:
         self._steady.session.emit(
-            ThreadHealed(
+            events.ThreadHealed(
                 self._steady.driver.now(),
                 self._steady.session.id,
                 thread.id,

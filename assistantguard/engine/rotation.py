@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from assistantguard import tokens
+from assistantguard import events, tokens
 from assistantguard.engine.admission import framing
 from assistantguard.engine.healing import plan_repair
 from assistantguard.engine.ports import GenerationFate, ModelRequest
 from assistantguard.errors import BudgetExceeded, Refused, RunFailed, RunTimedOut
-from assistantguard.events import ThreadRotated
 from assistantguard.models import Item
 from assistantguard.models.carry_over import CarryOver
 from assistantguard.policies.base import run_account
@@ -93,7 +92,7 @@ class Rotation:
         finally:
             session = self._session
             session.emit(
-                ThreadRotated(
+                events.ThreadRotated(
                     self._driver.now(),
                     session.id,
                     thread.id,

@@ -16,11 +16,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from assistantguard.engine.admission import Admission
-from assistantguard.engine.adoption import Adoption, take_in
 from assistantguard.engine.asking import Asking
 from assistantguard.engine.attempts import Attempts
 from assistantguard.engine.books import Books
-from assistantguard.engine.exchanges import Earlier, Exchanges
+from assistantguard.engine.exchanges import Earlier, Exchanges, take_in
 from assistantguard.engine.failing import ending, leaves_doubt, note, stopped
 from assistantguard.engine.files import Files
 from assistantguard.engine.input import Message, message_text, model_request, new_run, output_item, user_text
@@ -89,7 +88,6 @@ class Engine:
         self.files = Files(self._asking, self._steady)
         self._recovery = Recovery(self._steady, self._rotation, self.files)
         self.upkeep = Upkeep(self._steady, self._books, self._recovery, self.files, self._exchanges)
-        self._adoption = Adoption(self, self._exchanges)
         self._routing: Routing | None = None
         if session.policies.asks("route"):
             from assistantguard.engine.routing import Routing
@@ -221,11 +219,15 @@ class Engine:
         With `go_on`, a run that has come beyond its message is queued instead, to be gone on with by `stream`. With
         `parks`, tools that it asked for are the caller's to run: it requires action.
         """
-        await self.driver.protect(self._adoption.adopt(thread, run, go_on=go_on, parks=parks))
+        from assistantguard.engine.adoption import Adoption
+
+        await self.driver.protect(Adoption(self, self._exchanges).adopt(thread, run, go_on=go_on, parks=parks))
 
     async def text_of(self, thread: ThreadState, run: RunState) -> str | None:
         """What a completed run said, asked of the server; None where it has it no more."""
-        return run.text or await self._adoption.text_of(thread, run)
+        from assistantguard.engine.adoption import Adoption
+
+        return run.text or await Adoption(self, self._exchanges).text_of(thread, run)
 
     async def start(self, thread: ThreadState, run: RunState, message: Message) -> None:
         """Ask the policies, rotate or heal the thread, and queue the first request.

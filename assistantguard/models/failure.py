@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from assistantguard.models.rates import RatesTold
 from assistantguard.models.values import Value
+
+if TYPE_CHECKING:
+    from assistantguard.models.rates import RatesTold
 
 __all__ = ["Failure", "FailureKind", "Mend"]
 

@@ -11,7 +11,7 @@ __all__ = ["LONGEST_NAME", "check_name"]
 
 LONGEST_NAME = 256
 """Characters."""
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNFIT = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 """Control characters, line separators, and halves of surrogate pairs, which are no text."""
 _SHOWN = 40
 
@@ -39,7 +39,7 @@ def check_name(kind: str, value: Any) -> str:
             f"the {kind} {value[:_SHOWN]!r}… has {len(value):,} characters, at most {LONGEST_NAME} are allowed:"
             " shorten it, or give a hash of it"
         )
-    unfit = _UNFIT.search(value)
+    unfit = re.search(_UNFIT, value)
     if unfit is not None:
         shown = f"{value[:_SHOWN]!r}" + ("…" if len(value) > _SHOWN else "")
         raise ConfigurationError(

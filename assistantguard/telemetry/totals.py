@@ -11,7 +11,6 @@ from assistantguard.events import (
     RunCancelled,
     RunRetried,
     RunSettled,
-    ThreadRotated,
     UsageCorrected,
 )
 from assistantguard.models.usage import Usage
@@ -65,5 +64,5 @@ class Totals:
                     self.retried_runs += 1
             elif isinstance(event, RunCancelled):
                 self.cancelled_runs += 1
-            elif isinstance(event, ThreadRotated):
+            elif event.name == "thread.rotated":
                 self.rotations += 1
