@@ -15,7 +15,9 @@ Compare runs by ``turn_us``: it grows with all else on a machine that is busy.
 structlog is set up as the chapter on performance of its documentation does it: JSON with a time stamp and a level,
 loggers that are kept, and from the level ``info`` on; ``debug`` is the same with every event of ours written.
 OpenTelemetry has the SDK's batch processor, an exporter that drops what it gets, so that no wire format is measured,
-and a metric reader; ``unsampled`` is the same with a sampler that takes nothing, where metrics go on.
+and a metric reader; ``unsampled`` is the same with a sampler that takes nothing, where metrics go on. ``sdk_alone_us``
+is what the SDK takes by itself for the same spans and measurements: recorded once, and made again by a loop after each
+turn of the guard without sinks, so that it too meets a processor that did something else before.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from assistantguard import AssistantGuard, JsonLinesSink, OpenTelemetrySink, StructlogSink, tokens
 from assistantguard.telemetry import Sink, jsonl
 from benchmarks._sides import BATCH, WARM_UP, assistant
+from benchmarks._telemetry_alone import Recorded
 from benchmarks.canned import CannedServer
 from benchmarks.overhead import MESSAGES
 
@@ -86,6 +89,22 @@ class Side:
         self._flush()
         return statistics.median(taken) + (time.process_time() - began) / BATCH
 
+    def seconds_after(self, message: str, work: Callable[[], None], flush: Callable[[], Any]) -> float:
+        """CPU seconds of `work` where it follows a turn, counted as a turn's are."""
+        turn = self.bot.thread().chat
+        turn(message)
+        flush()
+        gc.collect()
+        taken: list[float] = []
+        for _ in range(BATCH):
+            turn(message)
+            began = time.process_time()
+            work()
+            taken.append(time.process_time() - began)
+        began = time.process_time()
+        flush()
+        return statistics.median(taken) + (time.process_time() - began) / BATCH
+
     def _flush(self) -> None:
         for flush in self._flushes:
             flush()
@@ -113,10 +132,9 @@ def sides() -> Iterator[dict[str, Side]]:
                     sinks.append(lines)
                     flushes.append(lines.flush)
                 else:
-                    sink, flush, close = _open_telemetry(ALWAYS_OFF if name.endswith("unsampled") else ALWAYS_ON)
-                    sinks.append(sink)
-                    flushes.append(flush)
-                    ends.callback(close)
+                    tracers, meters = _providers(ALWAYS_OFF if name.endswith("unsampled") else ALWAYS_ON, ends)
+                    sinks.append(OpenTelemetrySink(tracers, meters))
+                    flushes.append(tracers.force_flush)
             made = Side(server, sinks, flushes, level)
             ends.callback(made.bot.close)
             return made
@@ -133,16 +151,13 @@ def sides() -> Iterator[dict[str, Side]]:
         yield {BASE: side(), **{" + ".join(way): side(*way) for way in ways}}
 
 
-def _open_telemetry(sampler: Sampler) -> tuple[Sink, Callable[[], Any], Callable[[], Any]]:
+def _providers(sampler: Sampler, ends: contextlib.ExitStack) -> tuple[TracerProvider, MeterProvider]:
     tracers = TracerProvider(sampler=sampler)
     tracers.add_span_processor(BatchSpanProcessor(Dropping()))
     meters = MeterProvider([InMemoryMetricReader()])
-
-    def close() -> None:
-        tracers.shutdown()
-        meters.shutdown()
-
-    return OpenTelemetrySink(tracers, meters), tracers.force_flush, close
+    ends.callback(tracers.shutdown)
+    ends.callback(meters.shutdown)
+    return tracers, meters
 
 
 _nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process is
@@ -170,19 +185,27 @@ def measure(turns: int) -> dict[str, Any]:
         turns: Turns of each kind and way, in batches of `BATCH`.
 
     Returns:
-        ``turn_us`` is a turn without sinks; ``adds_us`` what each way adds to it, and ``aims_us`` what it may at most.
+        ``turn_us`` is a turn without sinks; ``adds_us`` what each way adds to it, and ``aims_us`` what it may at most;
+        ``sdk_alone_us`` what the SDK of OpenTelemetry takes by itself for the same spans and measurements.
     """
     added: dict[str, list[float]] = {}
     taken: list[float] = []
-    with sides() as all_sides:
+    alone: list[float] = []
+    with sides() as all_sides, contextlib.ExitStack() as ends:
+        tracers, meters = _providers(ALWAYS_ON, ends)
+        works = {message: Recorded(CannedServer(), message).on(tracers, meters) for message in MESSAGES.values()}
         tokens.wait_until_ready()
         for number in range(-WARM_UP, turns // BATCH):
             seconds = dict.fromkeys(all_sides, 0.0)
             for message in MESSAGES.values():
                 for name in all_sides if number % 2 else reversed(all_sides):
                     seconds[name] += all_sides[name].seconds(message) / len(MESSAGES)
+            by_itself = sum(
+                all_sides[BASE].seconds_after(message, work, tracers.force_flush) for message, work in works.items()
+            )
             if number < 0:
                 continue
+            alone.append(by_itself / len(works))
             base = seconds.pop(BASE)
             taken.append(base)
             for name, turn in seconds.items():
@@ -190,6 +213,7 @@ def measure(turns: int) -> dict[str, Any]:
     return {
         "turn_us": round(statistics.median(taken) * 1e6, 1),
         "adds_us": {name: round(statistics.median(more) * 1e6, 1) for name, more in added.items()},
+        "sdk_alone_us": round(statistics.median(alone) * 1e6, 1),
         "aims_us": AIMS,
     }
 
@@ -210,6 +234,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, added in figures["adds_us"].items():
         aim = f"   (aim: under {AIMS[name]:.0f} us)" if name in AIMS else ""
         print(f"  {name:46} + {added:6.1f} us{aim}")
+    print(f"the OpenTelemetry SDK by itself, for the same {figures['sdk_alone_us']:11.1f} us")
 
 
 if __name__ == "__main__":
