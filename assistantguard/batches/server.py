@@ -20,6 +20,8 @@ __all__ = ["KEY", "BatchServer"]
 
 KEY = "assistantguard_part"
 """The name in a batch's metadata under which its key stands."""
+_FILE_TYPE = "application/octet-stream"
+"""Given, since guessing it from the name reads files the first time, and may do so in an event loop."""
 _PAGE = 100
 _MOST_PAGES = 50
 """How far back a batch is looked for."""
@@ -33,7 +35,7 @@ class BatchServer:
 
     async def upload(self, filename: str, content: bytes, timeout: float) -> str:
         """Upload a file of requests; return its id."""
-        made = await self._port.call("files.create", timeout, file=(filename, content), purpose="batch")
+        made = await self._port.call("files.create", timeout, file=(filename, content, _FILE_TYPE), purpose="batch")
         return _id(made, "a file")
 
     async def find_file(self, filename: str, timeout: float) -> str | None:
