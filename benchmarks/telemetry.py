@@ -33,8 +33,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from unittest import mock
 
 import structlog
@@ -68,14 +69,16 @@ class Dropping(SpanExporter):
 class Side:
     """A guard with some sinks."""
 
-    def __init__(self, server: CannedServer, sinks: list[Sink], flushes: list[Callable[[], Any]], level: int) -> None:
+    def __init__(
+        self, server: CannedServer, sinks: list[Sink], flushes: list[Callable[[], Any]], configure: Callable[[], None]
+    ) -> None:
         self.bot = AssistantGuard(server.client(), assistant(), sinks=sinks)
         self._flushes = flushes
-        self._level = level
+        self._configure = configure
 
     def seconds(self, message: str) -> float:
         """CPU seconds of a turn, on a new thread: the median of a batch, and a share of writing what it queued."""
-        _configure(self._level)
+        self._configure()
         turn = self.bot.thread().chat
         turn(message)
         self._flush()
@@ -117,6 +120,7 @@ def sides() -> Iterator[dict[str, Side]]:
     with contextlib.ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))
         ends.enter_context(mock.patch.object(jsonl, "_GATHER", 60.0))  # what one side queued is not another's time
+        nowhere = ends.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         ends.callback(structlog.reset_defaults)
 
         def side(*names: str) -> Side:
@@ -135,7 +139,7 @@ def sides() -> Iterator[dict[str, Side]]:
                     tracers, meters = _providers(ALWAYS_OFF if name.endswith("unsampled") else ALWAYS_ON, ends)
                     sinks.append(OpenTelemetrySink(tracers, meters))
                     flushes.append(tracers.force_flush)
-            made = Side(server, sinks, flushes, level)
+            made = Side(server, sinks, flushes, partial(_configure, level, nowhere))
             ends.callback(made.bot.close)
             return made
 
@@ -160,10 +164,7 @@ def _providers(sampler: Sampler, ends: contextlib.ExitStack) -> tuple[TracerProv
     return tracers, meters
 
 
-_nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open as long as the process is
-
-
-def _configure(level: int) -> None:
+def _configure(level: int, file: TextIO) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -173,7 +174,7 @@ def _configure(level: int) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(_nowhere),
+        logger_factory=structlog.WriteLoggerFactory(file),
         cache_logger_on_first_use=True,
     )
 

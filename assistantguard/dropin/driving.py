@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,7 @@ T = TypeVar("T")
 Body = dict[str, Any]
 _LEASE_POLL = 0.05
 _MOST_BEGINNINGS = 3
+_MOST_REFUSED = 1_000
 _GONE = ("server_error", "The process that drove this run ended before it did.")
 
 
@@ -48,6 +50,14 @@ class Live:
         self.cancel: Callable[[], None] = lambda: None
         self.error: AssistantGuardError | None = None
         """What is to be raised, where the application asked for that."""
+        self.told = False
+        """Whether it was."""
+
+    def tell(self) -> None:
+        """Raise what is to be raised, if anything is."""
+        if self.error is not None:
+            self.told = True
+            raise self.error
 
 
 class Driving:
@@ -62,11 +72,19 @@ class Driving:
     def __init__(self, engines: Engines, records: RunRecords, colour: Colour) -> None:
         self.live: dict[str, Live] = {}
         """The runs that are driven here now, by id."""
+        self._refused: OrderedDict[str, Live] = OrderedDict()
+        """Runs that ended with something to raise, the last ones of them: who asks may come later than the end."""
         self._engines = engines
         self._settings = engines.settings
         self._records = records
         self._colour = colour
         self._driver = colour.driver
+
+    def tell_refusal(self, run_id: str) -> None:
+        """Raise what ended a run here, where that is to be raised and nobody was told yet."""
+        live = self._refused.pop(run_id, None)
+        if live is not None and not live.told:
+            live.tell()
 
     def begin(self, loaded: Loaded, feed: Queue | None) -> Live:
         """Drive a run beside the caller."""
@@ -159,6 +177,9 @@ class Driving:
             ending = ending_of(error, cancelled=live.cancelled, on_refusal=self._settings.on_refusal)
             if isinstance(error, AssistantGuardError) and ending.raises:
                 live.error = error
+                self._refused[live.body["id"]] = live
+                if len(self._refused) > _MOST_REFUSED:
+                    self._refused.popitem(last=False)
             run = error.run if isinstance(error, AssistantGuardError) else None
             await self._driver.protect(self._end(live, recorder, ending, run))
             if not isinstance(error, Exception) and not live.cancelled:

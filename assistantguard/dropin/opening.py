@@ -177,7 +177,8 @@ def drop_in(
             the error itself where `on_refusal` is ``"raise"``. The README lists what is bounded, and what is not. Its
             user is what `user` makes of its ``metadata``, else its ``safety_identifier``, else its ``user``.
         on_refusal: What becomes of a run that a cap or a budget does not allow: ``"failed"`` or ``"incomplete"`` with
-            a ``last_error`` that says why, or ``"raise"``: the error itself where the run is polled or streamed.
+            a ``last_error`` that says why, or ``"raise"``: the error itself, once, where the run is polled, streamed or
+            retrieved.
         prices: As for `AssistantGuard`.
         sinks: As for `AssistantGuard`.
         events: As for `AssistantGuard`.

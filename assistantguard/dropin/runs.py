@@ -94,7 +94,8 @@ class Runs:
 
         Raises:
             ApiProblem: There is no such run.
-            AssistantGuardError: What ended it, where the application asked for that to be raised.
+            AssistantGuardError: What ended it, where the application asked for that to be raised: to who waits for the
+                run when it ends, else to who first asks for it in this process. After that it is a failed run.
         """
         until = self._driver.now() + (_LONG_POLL if polls else 0.0)
         while True:
@@ -103,11 +104,11 @@ class Runs:
                 left = until - self._driver.now()
                 if left > 0:
                     await live.rests.wait(left)
-                if live.error is not None:
-                    raise live.error
+                live.tell()
                 if live.body["status"] in ENDED:
                     return shown(live.body)
             body = await self._current(await self._get(thread_id, run_id))
+            self._driving.tell_refusal(run_id)
             if body["status"] in RESTS or self._driver.now() >= until:
                 return shown(body)
             if run_id not in self._driving.live:
@@ -173,8 +174,8 @@ async def _events(live: Live) -> Events:
     assert live.feed is not None
     while True:
         event = await live.feed.get()
-        if event == DONE and live.error is not None:
-            raise live.error
+        if event == DONE:
+            live.tell()
         yield event
         if event == DONE:
             return

@@ -116,6 +116,19 @@ def test_a_cap_may_raise_where_the_run_is_waited_for(app: MakeApplication, strea
     assert run.status == "failed"
 
 
+@pytest.mark.parametrize("polls", [False, True])
+def test_who_asks_after_the_end_is_told_once_what_ended_the_run(app: MakeApplication, polls: bool) -> None:
+    application = app(policies=[TokenCap(session=200)], on_refusal="raise")
+    runs, thread_id = application.beta.threads.runs, application.thread("word " * 400)
+    run = runs.create(thread_id, assistant_id=application.assistant().id)
+    application.until(lambda: runs.list(thread_id).data[0].status == "failed")
+
+    with pytest.raises(BudgetExceeded):
+        (application.poll if polls else application.get)(run)
+
+    assert application.get(run).status == application.poll(run).status == "failed"
+
+
 def test_a_budget_is_that_of_the_user_in_the_thread_s_metadata(app: MakeApplication) -> None:
     application = app(["Hello"] * 4, policies=[Budget("user", "day", messages=1)])
     assistant = application.assistant()
