@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from assistantguard._text import share
 from assistantguard.advice import History, read_events
-from assistantguard.cli.text import share
 from benchmarks._advise_replay import Compared, compare
 from benchmarks._advise_traffic import TRAFFIC, Traffic, recorded, soak_of
 

@@ -152,7 +152,8 @@ def _of_conversations(files: Sequence[Path], chain: int, model: str | None, tool
 
 def _of_database(url: str | None, since: str | None, until: str | None, policies: str | None) -> History:
     from assistantguard.advice import read_ledger
-    from assistantguard.cli.budget_lines import budget_lines, own_limits
+    from assistantguard.cli.own_limits import own_limits
+    from assistantguard.ledger.budget_lines import budget_lines
     from assistantguard.policies.windows import time_zone
 
     with opened(url) as books:

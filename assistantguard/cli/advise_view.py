@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from assistantguard.cli.text import dollars, number, share, shown, when
+from assistantguard._text import dollars, number, share, shown, when
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import typer
 
 from assistantguard._core import LEDGER_VARIABLE
+from assistantguard._text import number, shown
 from assistantguard.cli.output import FAILED, errors_as_text, fail, say, stderr, within
-from assistantguard.cli.text import number, shown
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:

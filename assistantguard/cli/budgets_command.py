@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assistantguard.cli.accounts import parse_account, per_of
-from assistantguard.cli.budget_lines import budget_lines, own_limits
+from assistantguard._text import dollars, number, when
 from assistantguard.cli.database import (
     Column,
     DatabaseOption,
@@ -23,8 +22,10 @@ from assistantguard.cli.database import (
     write,
 )
 from assistantguard.cli.output import say, within
-from assistantguard.cli.text import dollars, number, when
+from assistantguard.cli.own_limits import own_limits
 from assistantguard.errors import ConfigurationError
+from assistantguard.ledger.account_names import parse_account, per_of
+from assistantguard.ledger.budget_lines import budget_lines
 
 if TYPE_CHECKING:
     from assistantguard.policies import Metric

@@ -48,7 +48,7 @@ def dashboard(
 
     It prints a link with a token, without which nobody gets in. Nothing on its pages comes from elsewhere.
     """
-    from assistantguard.cli.budget_lines import own_limits
+    from assistantguard.cli.own_limits import own_limits
     from assistantguard.dashboard.listening import serve
 
     def started(address: str) -> None:

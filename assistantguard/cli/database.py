@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from assistantguard._core import LEDGER_VARIABLE
+from assistantguard._text import number, shown
 from assistantguard.cli.output import errors_as_text, stdout, write_json
-from assistantguard.cli.text import number, shown
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:

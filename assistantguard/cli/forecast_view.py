@@ -10,9 +10,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from assistantguard._text import clean, dollars, number, share
 from assistantguard.cli.database import Column, Format, json_ready, write
 from assistantguard.cli.output import stdout, write_json
-from assistantguard.cli.text import clean, dollars, number, share
 from assistantguard.forecast import Capacity, Forecast, LimitFit, capacity_document, forecast_document, scenarios
 from assistantguard.forecast.document import month_name, period_rows, variant_row
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assistantguard._core import LEDGER_VARIABLE
+from assistantguard._text import number, shown
 from assistantguard.cli.output import FAILED, errors_as_text, fail, say, write_json
-from assistantguard.cli.text import number, shown
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from assistantguard.cli.text import clean, escaped, shown
+from assistantguard._text import clean, escaped, shown
 from assistantguard.errors import (
     AssistantGuardError,
     ConfigurationError,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from assistantguard.cli.text import dollars, number, share
+from assistantguard._text import dollars, number, share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

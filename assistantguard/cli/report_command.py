@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from assistantguard._text import number
 from assistantguard.cli.database import DatabaseOption, moment, opened
 from assistantguard.cli.output import (
     USAGE,
@@ -22,7 +23,6 @@ from assistantguard.cli.output import (
     within,
     write_json,
 )
-from assistantguard.cli.text import number
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from assistantguard.cli.text import cost_text, dollars, number, share, shown
+from assistantguard._text import cost_text, dollars, number, share, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from assistantguard._text import shown
 from assistantguard.cli.output import FAILED, errors_as_text, fail, say, stderr, stdout, write_json
-from assistantguard.cli.text import shown
 
 if TYPE_CHECKING:
     from assistantguard.dropin.calls import Use

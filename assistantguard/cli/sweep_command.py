@@ -15,9 +15,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from assistantguard._text import number, shown, when
 from assistantguard.cli.database import DatabaseOption, json_ready, opened
 from assistantguard.cli.output import FAILED, say, stderr, stdout, write_json
-from assistantguard.cli.text import number, shown, when
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assistantguard._text import dollars, number, shown, when
 from assistantguard.cli.database import Column, DatabaseOption, Format, FormatOption, opened, whole, write
 from assistantguard.cli.output import fail, say, within
-from assistantguard.cli.text import dollars, number, shown, when
 from assistantguard.errors import ConfigurationError, ThreadBusy, ThreadNotFound
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assistantguard._text import dollars, number
 from assistantguard.cli.database import Column, DatabaseOption, Format, FormatOption, moment, opened, write
 from assistantguard.cli.output import say
-from assistantguard.cli.text import dollars, number
 from assistantguard.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from assistantguard.policies.windows import time_zone
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
-    from assistantguard.cli.budget_lines import OwnLimits
+    from assistantguard.ledger.budget_lines import OwnLimits
     from assistantguard.storage import Database
     from assistantguard.telemetry import Sink
 

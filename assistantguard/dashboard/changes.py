@@ -11,10 +11,10 @@ import unicodedata
 import uuid
 from typing import TYPE_CHECKING, Any, get_args
 
-from assistantguard.cli.accounts import parse_account, per_of
 from assistantguard.dashboard.events import BudgetLimitChanged, ThreadChange, ThreadChanged
 from assistantguard.errors import ConfigurationError
 from assistantguard.ledger import SqlLedger
+from assistantguard.ledger.account_names import parse_account, per_of
 from assistantguard.models.names import check_name
 from assistantguard.policies import Budget, Metric
 from assistantguard.policies.budget import limit_of

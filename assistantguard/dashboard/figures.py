@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.cli.accounts import parse_account
-from assistantguard.cli.budget_lines import OwnLimits, budget_lines
 from assistantguard.ledger import Grouping, SqlLedger, UsageRow
+from assistantguard.ledger.account_names import parse_account
+from assistantguard.ledger.budget_lines import OwnLimits, budget_lines
 from assistantguard.models.values import Value
 from assistantguard.policies import Budget
 from assistantguard.storage import Database, SqlThreads, ThreadFilter, ThreadInfo

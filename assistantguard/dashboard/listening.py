@@ -21,8 +21,8 @@ from assistantguard.storage import open_database
 from assistantguard.telemetry import JsonLinesSink, Sink, fan_out
 
 if TYPE_CHECKING:
-    from assistantguard.cli.budget_lines import OwnLimits
     from assistantguard.events import Event
+    from assistantguard.ledger.budget_lines import OwnLimits
 
 __all__ = ["Stop", "serve"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from assistantguard.cli.text import dollars, number, share, shown
+from assistantguard._text import dollars, number, share, shown
 from assistantguard.dashboard.figures import BudgetRow, Overview, Spending
 from assistantguard.pages import (
     Chart,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from assistantguard.cli.text import shown
+from assistantguard._text import shown
 from assistantguard.pages.axes import INTERVALS, compact, nice_axis
 from assistantguard.pages.rendering import Column, Table
 

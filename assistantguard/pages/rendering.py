@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from assistantguard.cli.text import clean, dollars, number, share, shown, when
+from assistantguard._text import clean, dollars, number, share, shown, when
 
 __all__ = [
     "Column",

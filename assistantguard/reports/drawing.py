@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from assistantguard.cli.text import number, share, when
+from assistantguard._text import number, share, when
 from assistantguard.pages.axes import compact_dollars
 from assistantguard.pages.charts import COLOURS, Chart, Mark, Series, column_chart, line_chart
 from assistantguard.pages.rendering import Column, Table

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assistantguard.cli.text import dollars, number
+from assistantguard._text import dollars, number
 
 if TYPE_CHECKING:
     from assistantguard.reports.report import Report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from assistantguard.cli.text import number, when
+from assistantguard._text import number, when
 from assistantguard.pages import content_security_policy, render, script_text, style_text
 from assistantguard.reports.drawing import cost_chart, estimates_chart, life_charts, steps_chart, tokens_chart
 from assistantguard.reports.tables import (

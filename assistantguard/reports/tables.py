@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from assistantguard.cli.text import cost_text, dollars, number, share
+from assistantguard._text import cost_text, dollars, number, share
 from assistantguard.pages.rendering import Column, Figure, Table
 from assistantguard.reports.books import dearness
 from assistantguard.reports.happenings import happenings

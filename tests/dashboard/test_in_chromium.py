@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from assistantguard.cli.text import dollars, number
+from assistantguard._text import dollars, number
 from assistantguard.ledger import Claim
 from assistantguard.policies import Budget
 from tests.dashboard.calling import LONGEST, serving

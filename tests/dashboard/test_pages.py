@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assistantguard.cli.text import dollars, number
+from assistantguard._text import dollars, number
 from assistantguard.dashboard import Dashboard, figures, views
 from assistantguard.dashboard.app import FRAGMENT_HEADER
 from assistantguard.ledger import Claim

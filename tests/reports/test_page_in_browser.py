@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from assistantguard.cli.text import dollars, number
+from assistantguard._text import dollars, number
 from assistantguard.reports import Report, read_report
 from assistantguard.reports.page import report_page
 from benchmarks._events import write_events

@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from assistantguard.cli.accounts import AccountName, parse_account
-from assistantguard.errors import AssistantGuardError, ConfigurationError
+from assistantguard.ledger.account_names import AccountName, parse_account
 
 if TYPE_CHECKING:
     from assistantguard.storage import Database
 
-__all__ = ["OwnLimits", "budget_lines", "own_limits"]
+__all__ = ["OwnLimits", "budget_lines"]
 
 _KINDS = ("user", "tenant", "account", "application")
 _MOST = 100_000
 
 OwnLimits = Mapping[tuple[str, str, str], Decimal]
 """The limits of a program's budgets: by kind of account, what stands behind the ``@`` of its name, and metric."""
-
-
-def own_limits(where: str) -> OwnLimits:
-    """The limits of the budgets that a program has.
-
-    Args:
-        where: ``module:name`` of its policies, or of its guard.
-
-    Raises:
-        ConfigurationError: There is nothing of that name, or it is neither.
-    """
-    from assistantguard.policies import PolicySet
-
-    found = _imported(where)
-    policies = getattr(getattr(found, "_core", None), "policies", None)
-    if policies is None:
-        try:
-            policies = PolicySet(found)
-        except (TypeError, AssistantGuardError) as error:
-            raise ConfigurationError(
-                f"--policies {where}: {type(found).__name__} is neither a list of policies nor a guard"
-            ) from error
-    return {
-        (budget.kind, budget.key("" if budget.kind == "application" else "x").partition("@")[2], metric): limit
-        for budget, _observed in policies.budgets
-        for metric, limit in budget.limits.items()
-    }
-
-
-def _imported(where: str) -> Any:
-    module, _, name = where.partition(":")
-    if not module or not name:
-        raise ConfigurationError(f"--policies is {where[:80]!r}: give MODULE:NAME, such as my_app.bot:policies")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise ConfigurationError(f"--policies {where}: {type(error).__name__}: {error}") from error
 
 
 def budget_lines(
