@@ -89,7 +89,7 @@ def test_a_port_that_is_taken_is_told(books: Books) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert "give another --port" in books.refused("dashboard", "--port", str(taken.getsockname()[1]))
+        assert "give another port" in books.refused("dashboard", "--port", str(taken.getsockname()[1]))
 
 
 def test_no_database_is_told() -> None:

@@ -6,7 +6,6 @@ import contextlib
 import getpass
 import os
 import signal
-import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from assistantguard._connections import listening_socket
 from assistantguard.dashboard.app import Dashboard
 from assistantguard.errors import ConfigurationError
 from assistantguard.storage import open_database
@@ -28,7 +28,6 @@ __all__ = ["Stop", "serve"]
 
 _HOST = "127.0.0.1"
 _GRACE_SECONDS = 3
-_BACKLOG = 128
 
 
 class Stop:
@@ -103,7 +102,7 @@ def serve(
     if events is not None:
         _check_file(events)
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(_listening(port))
+        listener = stack.enter_context(listening_socket(_HOST, port))
         books = open_database(database, create=False)
         stack.callback(books.close)
         sink: Sink | None = None
@@ -170,19 +169,3 @@ def _check_file(events: Path) -> None:
                 return
     except OSError as error:
         raise ConfigurationError(f"--events {events} cannot be read: {error.strerror}") from error
-
-
-def _listening(port: int) -> socket.socket:
-    """A listening socket on loopback. Its protocol is named, or asyncio leaves Nagle's algorithm on."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((_HOST, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(
-            f"cannot listen on {_HOST}:{port}: {error.strerror}; give another --port, or 0 for a free one"
-        ) from error
-    return listener

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import openai
 import uvicorn
 
-from assistantguard._connections import AbortableProtocol
+from assistantguard._connections import AbortableProtocol, listening_socket
 from assistantguard.dropin.connections import close_stuck
 from assistantguard.dropin.opening import Opening
 from assistantguard.dropin.serving import KEYS_VARIABLE, AssistantsApp, Keys, Limits, is_loopback
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Stop", "serve"]
 
-_BACKLOG = 2048
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -118,7 +117,7 @@ def serve(
     known = Keys(keys)
     if not len(known):
         _check_alone(host)
-    listener = _listening(host, port)
+    listener = listening_socket(host, port)
     try:
         address = listener.getsockname()
         if not len(known):
@@ -240,23 +239,3 @@ def _check_alone(host: str) -> None:
             f"the server would listen on {host!r}, where others reach it, and has no keys of its own: give --key-file"
             f" FILE, or set {KEYS_VARIABLE}, or listen on 127.0.0.1"
         )
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Its protocol is named, or asyncio leaves Nagle's algorithm on."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host!r}: {error.strerror}; give another --host") from error
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(
-            f"cannot listen on {host!r}, port {port}: {error.strerror}; give another --port or --host"
-        ) from error
-    return listener

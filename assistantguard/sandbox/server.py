@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 
-from assistantguard._connections import AbortableProtocol
+from assistantguard._connections import AbortableProtocol, listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,20 +90,6 @@ class _Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(end)
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Its protocol is named, or asyncio leaves Nagle's algorithm on: 40 ms a request."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
 class BackgroundServer:
     """Serves an ASGI application on loopback until it is closed.
 
@@ -116,7 +102,7 @@ class BackgroundServer:
 
     def __init__(self, app: Any, *, host: str, port: int, on_close: Callable[[], None]) -> None:
         self._on_close = on_close
-        self._socket = _listening(host, port)
+        self._socket = listening_socket(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._config = config(app, host=host, port=self.port)
         self._config.load()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from assistantguard.errors import ConfigurationError
 from assistantguard.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -68,12 +67,7 @@ def serve(
         keep_responses=keep_responses,
         keep_calls=keep_calls,
     )
-    try:
-        sandbox.__enter__()
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another port, or 0 for a free one"
-        ) from error
+    sandbox.__enter__()
     try:
         if on_start is not None:
             on_start(sandbox.base_url)

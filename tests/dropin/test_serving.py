@@ -184,7 +184,7 @@ def test_it_does_not_listen_where_others_reach_it_without_keys() -> None:
 def test_a_port_that_is_taken_is_named_with_the_mend() -> None:
     with Sandbox() as sandbox, serving(sandbox) as served:
         port = httpx.URL(served.base_url).port
-        with pytest.raises(ConfigurationError, match=rf"port {port}: .*give another --port"):
+        with pytest.raises(ConfigurationError, match=rf"127.0.0.1:{port}: .*give another port"):
             Served(sandbox, port=port)
 
 

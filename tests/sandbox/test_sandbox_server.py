@@ -199,5 +199,5 @@ def test_serve_answers_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch, 
 def test_a_port_in_use_is_told_with_the_mend() -> None:
     with Sandbox() as sandbox:
         port = int(sandbox.base_url.rsplit(":", 1)[1].removesuffix("/v1"))
-        with pytest.raises(ConfigurationError, match=rf"cannot listen on 127.0.0.1:{port}: .*choose another port"):
+        with pytest.raises(ConfigurationError, match=rf"cannot listen on 127.0.0.1:{port}: .*give another port"):
             serve(port=port)
