@@ -331,7 +331,7 @@ def test_a_port_that_is_taken_is_named_with_the_mend() -> None:
 
     assert done.exit_code == 2
     assert str(port) in done.stderr
-    assert "choose another port" in done.stderr
+    assert "give another port" in done.stderr
 
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="no recorded conversations beside this checkout")
