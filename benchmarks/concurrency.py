@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import json
 import random
 import statistics
@@ -48,6 +49,7 @@ RUSH_ANSWER_SECONDS = 0.05
 STEADY_BUSY = 0.5
 """The part of the time for which a steady load keeps the loop busy, about."""
 IDLE_THREADS = 1_000
+_ROUNDS = 3
 WARM_UP = 40
 """Conversations that are not counted, before the first load."""
 TOOL_MESSAGE = 1
@@ -210,7 +212,10 @@ async def measure_loads(conversations: int, turns: int, seed: int) -> dict[str, 
 
 
 async def bytes_per_idle_thread(threads: int) -> float:
-    """Bytes that stay allocated for each of so many threads of a guard, once each has had a turn."""
+    """Bytes that stay allocated for each of so many threads of a guard, once each has had a turn.
+
+    The median of three rounds: what else the process allocates or frees meanwhile falls into one of them.
+    """
     server = ConversationServer()
     client = server.client()
     bot = AsyncAssistantGuard(client, assistant())
@@ -227,9 +232,11 @@ async def bytes_per_idle_thread(threads: int) -> float:
     tracemalloc.start()
     try:
         await asyncio.gather(*map(turn, range(WARM_UP)))
-        before = await settled()
-        await asyncio.gather(*map(turn, range(WARM_UP, WARM_UP + threads)))
-        return (await settled() - before) / threads
+        sizes = [await settled()]
+        for first in range(WARM_UP, WARM_UP + _ROUNDS * threads, threads):
+            await asyncio.gather(*map(turn, range(first, first + threads)))
+            sizes.append(await settled())
+        return statistics.median((after - before) / threads for before, after in itertools.pairwise(sizes))
     finally:
         tracemalloc.stop()
         await client.close()
