@@ -65,7 +65,7 @@ def share(part: float | None, decimals: int = 1) -> str:
     return "-" if part is None else f"{part:.{decimals}%}"
 
 
-def cost_text(priced: Decimal, unpriced: int, count: int, unit: str = "call") -> str:
+def cost_text(priced: Decimal, unpriced: int, count: int, unit: str) -> str:
     """Return what calls cost; what has no known price is said to be unknown, and how many calls that are.
 
     Args:

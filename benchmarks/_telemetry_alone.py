@@ -72,13 +72,13 @@ class Recorded:
             recorders[each.name] = histogram.record
 
         def make() -> None:
-            open_spans: dict[int, tuple[Span, Any, Any]] = {}
+            open_spans: dict[int, tuple[Span, Any]] = {}
             for begins, recorded in self._steps:
                 number = recorded.get_span_context().span_id  # type: ignore[union-attr]
                 if begins:
                     open_spans[number] = _begin(tracer, recorded)
                 else:
-                    span, token, _ = open_spans[number]
+                    span, token = open_spans[number]
                     otel_context.detach(token)
                     span.end()
             for each in self._measurements:
@@ -89,12 +89,11 @@ class Recorded:
         return make
 
 
-def _begin(tracer: trace.Tracer, recorded: ReadableSpan) -> tuple[Span, Any, Any]:
+def _begin(tracer: trace.Tracer, recorded: ReadableSpan) -> tuple[Span, Any]:
     context = otel_context.get_current()
     links = [Link(trace.get_current_span(context).get_span_context()) for _ in recorded.links]
     span = tracer.start_span(recorded.name, context, recorded.kind, recorded.attributes, links)
-    inner = trace.set_span_in_context(span, context)
-    return span, otel_context.attach(inner), inner
+    return span, otel_context.attach(trace.set_span_in_context(span, context))
 
 
 def _measurements(reader: InMemoryMetricReader, requests: int) -> list[_Measurement]:

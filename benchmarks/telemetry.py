@@ -79,38 +79,34 @@ class Side:
     def seconds(self, message: str) -> float:
         """CPU seconds of a turn, on a new thread: the median of a batch, and a share of writing what it queued."""
         self._configure()
-        turn = self.bot.thread().chat
-        turn(message)
-        self._flush()
-        gc.collect()
-        taken: list[float] = []
-        for _ in range(BATCH):
-            began = time.process_time()
-            turn(message)
-            taken.append(time.process_time() - began)
-        began = time.process_time()
-        self._flush()
-        return statistics.median(taken) + (time.process_time() - began) / BATCH
+        turn = partial(self.bot.thread().chat, message)
+        turn()
+        return _seconds(turn, self._flush)
 
     def seconds_after(self, message: str, work: Callable[[], None], flush: Callable[[], Any]) -> float:
         """CPU seconds of `work` where it follows a turn, counted as a turn's are."""
-        turn = self.bot.thread().chat
-        turn(message)
-        flush()
-        gc.collect()
-        taken: list[float] = []
-        for _ in range(BATCH):
-            turn(message)
-            began = time.process_time()
-            work()
-            taken.append(time.process_time() - began)
-        began = time.process_time()
-        flush()
-        return statistics.median(taken) + (time.process_time() - began) / BATCH
+        turn = partial(self.bot.thread().chat, message)
+        turn()
+        return _seconds(work, flush, before=turn)
 
     def _flush(self) -> None:
         for flush in self._flushes:
             flush()
+
+
+def _seconds(work: Callable[[], Any], flush: Callable[[], Any], before: Callable[[], Any] | None = None) -> float:
+    flush()
+    gc.collect()
+    taken: list[float] = []
+    for _ in range(BATCH):
+        if before is not None:
+            before()
+        began = time.process_time()
+        work()
+        taken.append(time.process_time() - began)
+    began = time.process_time()
+    flush()
+    return statistics.median(taken) + (time.process_time() - began) / BATCH
 
 
 @contextlib.contextmanager
