@@ -54,7 +54,7 @@ def serve(
     """
     import threading
 
-    sandbox = Sandbox(
+    with Sandbox(
         model,
         faults=faults,
         api_key=api_key,
@@ -66,11 +66,7 @@ def serve(
         log_requests=log_requests,
         keep_responses=keep_responses,
         keep_calls=keep_calls,
-    )
-    sandbox.__enter__()
-    try:
+    ) as sandbox:
         if on_start is not None:
             on_start(sandbox.base_url)
         threading.Event().wait()
-    finally:
-        sandbox.__exit__(None, None, None)
