@@ -148,7 +148,7 @@ class _Client:
             thread_id = await self._thread("slow reader")
             if thread_id is None:
                 continue
-            line = Line(self.scene, _SLOW_BUFFER)
+            line = Line(self.scene.address, _SLOW_BUFFER)
             try:
                 await line.open()
                 await line.send(self._run(thread_id, streamed=True))
@@ -169,7 +169,7 @@ class _Client:
         """Long answers of which one byte is read."""
         path = f"/threads/{self.scene.long_thread}/messages?limit=100"
         while time.monotonic() < until:
-            line = Line(self.scene, _SLOW_BUFFER)
+            line = Line(self.scene.address, _SLOW_BUFFER)
             try:
                 await line.open()
                 await line.send(request("GET", path, self.scene.key))
@@ -188,7 +188,7 @@ class _Client:
         """Bodies that stop in the middle, or come too slowly."""
         while time.monotonic() < until:
             drips = self.dice.random() < 0.5
-            line = Line(self.scene)
+            line = Line(self.scene.address)
             try:
                 await line.open()
                 body = b'{"metadata": {"name": "'
@@ -227,7 +227,7 @@ class _Client:
 
     async def _left(self, kind: str, data: bytes, *, answered: bool = False) -> None:
         """Send a request and leave: at once, or in the middle of the answer."""
-        line = Line(self.scene)
+        line = Line(self.scene.address)
         outcome: int | str = "left"
         try:
             await line.open()

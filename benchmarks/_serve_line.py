@@ -68,12 +68,12 @@ class Line:
     """A connection.
 
     Args:
-        scene: Where to.
+        address: Where to: host and port.
         buffer: Bytes that the system takes in for it before it is read; None for what the system thinks best.
     """
 
-    def __init__(self, scene: Scene, buffer: int | None = None) -> None:
-        self._address = scene.address
+    def __init__(self, address: tuple[str, int], buffer: int | None = None) -> None:
+        self._address = address
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setblocking(False)
         if buffer is not None:
@@ -101,11 +101,19 @@ class Line:
         Raises:
             TimeoutError: Nothing came.
         """
+        ready = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket, ready.set)
         try:
-            return await asyncio.wait_for(loop.sock_recv(self._socket, most), patience)
-        except asyncio.TimeoutError as error:  # before Python 3.11 another class
-            raise TimeoutError from error
+            # What comes in the moment that patience ends is read below: from Python 3.12 on, the timeout wins here.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(ready.wait(), patience)
+        finally:
+            loop.remove_reader(self._socket)
+        try:
+            return self._socket.recv(most)
+        except BlockingIOError:
+            raise TimeoutError from None
         except OSError:
             return b""
 
@@ -155,7 +163,7 @@ async def ask(scene: Scene, data: bytes, *, ends: bool = False) -> tuple[int | s
         data: What is sent.
         ends: Tell the server that no more comes.
     """
-    line = Line(scene)
+    line = Line(scene.address)
     try:
         await line.open()
         await line.send(data)

@@ -294,7 +294,7 @@ class _Benchmark:
         hanging = [poll, poll[:40], request("POST", "/threads", _KEY, body=b"{", content_length="100")]
 
         async def hang() -> list[Line]:
-            lines = [Line(scene) for _ in hanging]
+            lines = [Line(scene.address) for _ in hanging]
             for line, data in zip(lines, hanging, strict=True):
                 await line.open()
                 await line.send(data)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import socket
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,10 @@ from assistantguard.sandbox import Sandbox
 from benchmarks import serve
 from benchmarks._serve_clients import kinds_of, told
 from benchmarks._serve_figures import figures_of_database
+from benchmarks._serve_line import Line
 from benchmarks._serve_tally import Tally
+
+ANSWER = b"HTTP/1.1 408 Request Timeout\r\n\r\n"
 
 
 @pytest.mark.timeout(240)
@@ -32,6 +38,28 @@ def test_forty_clients_of_all_kinds_are_answered_or_refused_and_nothing_is_left(
     assert 0 < figures["tokens_billed"] <= figures["tokens_booked"]
     assert figures["height"]["descriptors"] > figures["idle"]["descriptors"]
     assert (figures["exit_code"], figures["runs_in_flight"], figures["holds_open"]) == (0, 0, 0)
+
+
+def test_a_client_that_is_held_up_still_reads_what_came_meanwhile() -> None:
+    """The program does nothing else while the answer comes and the client's patience ends, as on a busy machine."""
+
+    async def read(server: socket.socket) -> tuple[bytes, bytes]:
+        line = Line(server.getsockname())
+        try:
+            await line.open()
+            connection, _ = server.accept()
+            with connection:
+                reading = asyncio.ensure_future(line.more(patience=0.05))
+                await asyncio.sleep(0)
+                connection.sendall(ANSWER)
+                time.sleep(0.1)  # noqa: ASYNC251 - the whole program is held up
+                first = await reading
+            return first, await line.more()
+        finally:
+            line.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert asyncio.run(read(server)) == (ANSWER, b"")
 
 
 @pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
